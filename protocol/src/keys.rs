@@ -1,0 +1,114 @@
+//! Public keys and fingerprints, one spelling each.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use ssh_key::public::{Ed25519PublicKey, KeyData};
+
+use crate::names::{NameError, shown};
+
+/// An Ed25519 public key. Text form: `ssh-ed25519 AAAA...`, no comment (RFC 8709).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ed25519Key(pub [u8; 32]);
+
+impl Ed25519Key {
+    /// The OpenSSH fingerprint, `SHA256:...`.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.key_data())
+    }
+
+    /// The same key as `ssh-key` knows it.
+    pub fn key_data(&self) -> KeyData {
+        KeyData::Ed25519(Ed25519PublicKey(self.0))
+    }
+}
+
+impl fmt::Display for Ed25519Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = ssh_key::PublicKey::from(self.key_data()).to_openssh().map_err(|_| fmt::Error)?;
+        f.write_str(text.trim_end())
+    }
+}
+
+impl fmt::Debug for Ed25519Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for Ed25519Key {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wrong = || NameError {
+            what: "public key",
+            shown: shown(text),
+            rule: "ssh-ed25519 and its base64, without a comment",
+        };
+        let key = ssh_key::PublicKey::from_openssh(text).map_err(|_| wrong())?;
+        match key.key_data() {
+            KeyData::Ed25519(data) if Ed25519Key(data.0).to_string() == text => Ok(Ed25519Key(data.0)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// An OpenSSH key fingerprint, `SHA256:` and 43 base64 characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(Arc<str>);
+
+impl Fingerprint {
+    /// The fingerprint of a key of any type.
+    pub fn of(key: &KeyData) -> Fingerprint {
+        Fingerprint(key.fingerprint(ssh_key::HashAlg::Sha256).to_string().into())
+    }
+
+    /// The fingerprint's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let base64 = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+        match text.strip_prefix("SHA256:") {
+            Some(rest) if rest.len() == 43 && rest.bytes().all(base64) => Ok(Fingerprint(text.into())),
+            _ => Err(NameError {
+                what: "fingerprint",
+                shown: shown(text),
+                rule: "SHA256: and 43 base64 characters",
+            }),
+        }
+    }
+}
+
+macro_rules! as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                <std::borrow::Cow<'de, str>>::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+as_text!(Ed25519Key, Fingerprint);

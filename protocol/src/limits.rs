@@ -1,0 +1,61 @@
+//! Every limit, in one table, each with the sum that justifies it.
+//!
+//! A limit is tested at the limit and one past it, in the room that enforces it.
+
+/// Person, group, system, tier, trigger, action and rule names: bytes.
+/// A key id holds one (`fireaxe/EM-<20>/<name>/<20>` = 8 + 3 + 20 + 1 + 32 + 1 + 20 would be 85),
+/// so ids are cut to [`KEY_ID`] by refusing emergencies and serials above 10^11 digits never reached.
+pub const NAME: usize = 32;
+/// DNS host name: RFC 1035, 253 bytes of text.
+pub const HOST: usize = 253;
+/// Login account: `useradd` takes 32.
+pub const ACCOUNT: usize = 32;
+/// `<account>:<host>` = 32 + 1 + 253.
+pub const PRINCIPAL: usize = ACCOUNT + 1 + HOST;
+/// Key id: what every syslog line and terminal shows whole. `fireaxe/EM-` 11 + 10 digits + `/` +
+/// 32 + `/` + 9 digits = 64.
+pub const KEY_ID: usize = 64;
+/// Reason given by a person: a long sentence; UTF-8 bytes.
+pub const REASON: usize = 500;
+/// Incident id after its prefix: trackers use at most 40.
+pub const INCIDENT: usize = 64;
+/// Statement text: the largest (a declaration: reason 500 escaped twice = 3,000, names < 1,000,
+/// key 100) is below 5 KiB.
+pub const STATEMENT: usize = 8 * 1024;
+/// Armored SSHSIG: an sk-ecdsa signature with a 255-byte application is below 1 KiB.
+pub const SIGNATURE: usize = 4 * 1024;
+/// HTTP request body: one envelope, escaped again as a JSON string, doubles at most.
+pub const BODY: usize = 64 * 1024;
+/// Log entry: a C2SP entry bundle gives each entry a 16-bit length.
+pub const ENTRY: usize = 60 * 1024;
+/// One chunk of a `blob.stored` entry before base64: 40 KiB becomes 53.4 KiB of text.
+pub const BLOB_CHUNK: usize = 40 * 1024;
+/// A bundle's two files together: 10,000 systems of 100 bytes and 10,000 people of 300.
+pub const BUNDLE: usize = 4 * 1024 * 1024;
+/// How far a statement's time may lie from the CA's, either way, in seconds.
+pub const STATEMENT_WINDOW_S: u64 = 300;
+/// How far a certificate is back-dated, in seconds: sshd allows no skew at all.
+pub const BACKDATE_S: u64 = 120;
+/// The longest lifetime of a certificate, in seconds: one shift.
+pub const LIFETIME_MAX_S: u64 = 8 * 3600;
+/// The shortest lifetime that is worth a login, in seconds.
+pub const LIFETIME_MIN_S: u64 = 60;
+/// How long a login (a session key for reading) may last, in seconds.
+pub const LOGIN_MAX_S: u64 = 8 * 3600;
+/// How long after its end a revoked serial stays in the KRL, in seconds.
+pub const KRL_KEEP_S: u64 = 24 * 3600;
+/// A serial that is never issued and always revoked: the KRL's canary.
+pub const CANARY_SERIAL: u64 = u64::MAX - 1;
+/// Principals in a certificate: sshd takes 256; one scope needs one.
+pub const PRINCIPALS: usize = 16;
+/// Force-command: an argv of sixteen 256-byte words.
+pub const FORCE_COMMAND: usize = 4096;
+/// A receipt: 40 hashes of 45 bytes, a checkpoint of 300, two cosignatures of 150, an entry line of 400.
+pub const RECEIPT: usize = 4 * 1024;
+/// A whole certificate: principals, options and receipt at their limits.
+pub const CERTIFICATE: usize = 16 * 1024;
+/// How far the CA's clock may jump between two entries or across a restart before it stops signing.
+/// Forward, in seconds, while the process runs.
+pub const CLOCK_JUMP_S: u64 = 300;
+/// Emergencies one person may have open at once.
+pub const OPEN_PER_PERSON: usize = 16;

@@ -1,0 +1,95 @@
+//! Facts: everything a decision may depend on, gathered before it, recorded with it.
+//!
+//! What is unknown is `None` and counts as the tighter value. Ages are seconds at the decision.
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{ActionName, GroupName, HostName, IncidentId, PersonName, Severity, SystemName, TierName};
+use crate::policy::Presence;
+
+/// The input of `decide`, complete: replay needs the bundle and this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// The CA's time of the decision, unix seconds. Exceptions expire by it.
+    pub at: u64,
+    /// Who asks.
+    pub person: PersonName,
+    /// The groups the roster gives them. Sorted.
+    pub groups: Vec<GroupName>,
+    /// What their signature proved.
+    pub presence: Presence,
+    /// What they ask for, resolved.
+    pub target: Target,
+    /// The severity they claim, if they claim one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub severity: Option<Severity>,
+    /// The incident they name, as far as the log knows it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub incident: Option<IncidentFact>,
+    /// Whether they are on call for the system; `None` when nobody can tell.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub on_call: Option<bool>,
+    /// Whether another host of the same system is open already, in the same incident or by the same
+    /// person: then one host counts as the whole system.
+    pub other_host_open: bool,
+    /// Open incidents on the target's system, for a refusal that names them. Sorted, at most 5.
+    pub open_incidents: Vec<IncidentId>,
+    /// A smaller request than the cell would give.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub want: Option<Want>,
+    /// A shorter lifetime than the tier's, seconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub for_s: Option<u32>,
+    /// A marked rehearsal.
+    pub drill: bool,
+}
+
+/// A system, or one host of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The system.
+    pub system: SystemName,
+    /// One host of it; `None` is the whole system.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host: Option<HostName>,
+}
+
+/// A tier or an action asked for by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Want {
+    /// A tier of the same row at a milder severity.
+    Tier(TierName),
+    /// An action, with its parameters in order of name.
+    Action(ActionName, Vec<(String, String)>),
+}
+
+/// What the log knows of an incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentFact {
+    /// The tracker's id.
+    pub id: IncidentId,
+    /// `None`: the log has never heard of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<IncidentState>,
+    /// Its severity, when known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub severity: Option<Severity>,
+    /// The systems it touches. Sorted.
+    pub systems: Vec<SystemName>,
+    /// Seconds since the log last heard of it.
+    pub age_s: u64,
+}
+
+/// Whether an incident goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IncidentState {
+    /// Going on.
+    Open,
+    /// Over.
+    Resolved,
+}

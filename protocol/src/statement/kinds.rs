@@ -1,0 +1,180 @@
+//! The kinds of statement, their fields, and their strict reading.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+use crate::keys::Ed25519Key;
+use crate::log::Hash;
+use crate::names::{
+    EmergencyId, IncidentId, NameError, Origin, ReasonText, Severity, TargetName, TierName, shown,
+};
+
+/// What a statement does. The namespace of its signature follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Declares an emergency.
+    Declare,
+    /// Closes one.
+    Close,
+    /// Hands reading to a fresh session key.
+    Login,
+}
+
+impl Kind {
+    /// SSHSIG namespace: `declare.v1@fireaxe`.
+    pub fn namespace(self) -> &'static str {
+        match self {
+            Kind::Declare => "declare.v1@fireaxe",
+            Kind::Close => "close.v1@fireaxe",
+            Kind::Login => "login.v1@fireaxe",
+        }
+    }
+}
+
+/// 128 random bits that make a statement one of a kind. 32 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Nonce(pub [u8; 16]);
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for Nonce {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Nonce, NameError> {
+        let hex = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        match u128::from_str_radix(text, 16) {
+            Ok(number) if hex => Ok(Nonce(number.to_be_bytes())),
+            _ => Err(NameError { what: "nonce", shown: shown(text), rule: "32 lower-case hex digits" }),
+        }
+    }
+}
+
+impl Serialize for Nonce {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Nonce {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        <std::borrow::Cow<'de, str>>::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What every statement has. On the wire these fields stand in the same JSON object as the kind's own,
+/// first, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// What it does.
+    pub kind: Kind,
+    /// The log it is for.
+    pub to: Origin,
+    /// Makes it one of a kind.
+    pub nonce: Nonce,
+    /// The signer's time, unix seconds.
+    pub at: u64,
+}
+
+/// "I declare an emergency." Answered with a certificate for `public_key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declare {
+    /// The common fields.
+    pub header: Header,
+    /// A system or a host.
+    pub target: TargetName,
+    /// How bad, if the person says so.
+    pub severity: Option<Severity>,
+    /// The incident it is for, if there is one.
+    pub incident: Option<IncidentId>,
+    /// Why, in their own words.
+    pub reason: ReasonText,
+    /// A smaller tier than the cell's.
+    pub want: Option<TierName>,
+    /// A shorter lifetime, seconds.
+    pub for_s: Option<u32>,
+    /// A marked rehearsal.
+    pub drill: bool,
+    /// The fresh key to certify.
+    pub public_key: Ed25519Key,
+}
+
+/// "It is over."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// The common fields.
+    pub header: Header,
+    /// Leaf hash of the `emergency.declared` entry.
+    pub of: Hash,
+    /// The number that entry gave, for people; must agree with `of`.
+    pub emergency: EmergencyId,
+}
+
+/// "This key may read in my name for a while."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The common fields.
+    pub header: Header,
+    /// The session's key.
+    pub session_key: Ed25519Key,
+    /// How long, seconds.
+    pub for_s: u32,
+}
+
+/// Any statement, read strictly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// See [`Declare`].
+    Declare(Declare),
+    /// See [`Close`].
+    Close(Close),
+    /// See [`Login`].
+    Login(Login),
+}
+
+/// Why a text is not a statement. All that can be told at once is told.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StatementError {
+    /// Longer than [`crate::limits::STATEMENT`].
+    #[error("the statement has {0} bytes; at most {max} are taken", max = crate::limits::STATEMENT)]
+    TooLong(usize),
+    /// Not the JSON it should be: syntax, an unknown, missing or repeated key, a value that is not valid.
+    #[error("the statement cannot be read: {0}")]
+    Unreadable(String),
+    /// A version this program does not speak.
+    #[error("the statement is of version {0}; this is version 1")]
+    Version(u64),
+}
+
+impl Statement {
+    /// The common fields.
+    pub fn header(&self) -> &Header {
+        match self {
+            Statement::Declare(s) => &s.header,
+            Statement::Close(s) => &s.header,
+            Statement::Login(s) => &s.header,
+        }
+    }
+
+    /// Reads a statement's text strictly: unknown and repeated keys are errors.
+    pub fn read(_text: &str) -> Result<Statement, StatementError> {
+        todo!()
+    }
+
+    /// Writes the text that is then signed. Done once, by the signer.
+    pub fn write(&self) -> String {
+        todo!()
+    }
+}
