@@ -59,3 +59,5 @@ pub const CERTIFICATE: usize = 16 * 1024;
 pub const CLOCK_JUMP_S: u64 = 300;
 /// Emergencies one person may have open at once.
 pub const OPEN_PER_PERSON: usize = 16;
+/// A revocation list: two million serials that no range joins, 8 bytes each. sshd takes seconds for more.
+pub const KRL: usize = 16 * 1024 * 1024;
