@@ -1,5 +1,7 @@
 //! A real TLS server on loopback, and every way in which it is not the CA that was pinned.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test; its servers too")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
