@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fireaxe_protocol::log::{KrlNote, NoteKey};
 use fireaxe_protocol::names::Origin;
 use fireaxe_transport::{Address, Pin};
 use serde::Deserialize;
@@ -22,7 +23,7 @@ pub struct Config {
     /// Which certificate the CA shows.
     pub pin: Pin,
     /// The key of the notes beside revocation lists, as a C2SP verifier key.
-    pub krl_key: String,
+    pub krl_key: NoteKey,
     /// The log's name.
     pub origin: Origin,
     /// The keys that sshd trusts; each must be covered by the list.
@@ -71,15 +72,26 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Config, String> {
-        let written: Written = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let written: Written =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         let paths = [&written.user_ca, &written.revoked_keys, &written.state];
         if let Some(path) = paths.into_iter().find(|path| !path.is_absolute()) {
             return Err(format!("{} is not an absolute path", path.display()));
         }
+        let krl_key: NoteKey = written.krl_key.parse().map_err(|_| {
+            "krl_key is not a verifier key: <origin>/krl+<8 hex digits>+<base64>, as the CA prints it"
+                .to_owned()
+        })?;
+        if krl_key.name() != KrlNote::key_name(&written.origin) {
+            return Err(format!("krl_key is not the key of {}", KrlNote::key_name(&written.origin)));
+        }
         Ok(Config {
-            addr: written.addr.parse().map_err(|error: fireaxe_transport::TransportError| error.to_string())?,
+            addr: written
+                .addr
+                .parse()
+                .map_err(|error: fireaxe_transport::TransportError| error.to_string())?,
             pin: written.pin,
-            krl_key: written.krl_key,
+            krl_key,
             origin: written.origin,
             user_ca: written.user_ca,
             revoked_keys: written.revoked_keys,
@@ -93,10 +105,13 @@ mod tests {
     use super::*;
 
     fn good() -> String {
+        let origin: Origin = "ca.fireaxe.test/0123456789abcdef".parse().unwrap();
+        let secret = ed25519_dalek::SigningKey::from_bytes(&[2; 32]);
+        let signer = fireaxe_protocol::log::NoteSigner::new(&KrlNote::key_name(&origin), secret).unwrap();
         format!(
-            "addr = \"https://127.0.0.1:8443\"\npin = \"sha256:{}\"\nkrl_key = \"k\"\n\
-             origin = \"ca.fireaxe.test/0123456789abcdef\"\n",
-            "ab".repeat(32)
+            "addr = \"https://127.0.0.1:8443\"\npin = \"sha256:{}\"\nkrl_key = \"{}\"\norigin = \"{origin}\"\n",
+            "ab".repeat(32),
+            signer.key(),
         )
     }
 
@@ -112,7 +127,9 @@ mod tests {
     fn what_is_not_known_is_an_error_with_its_line() {
         let error = Config::parse(&(good() + "revoked_key = \"/x\"\n")).unwrap_err();
         assert!(error.contains("line 5") && error.contains("revoked_key"), "{error}");
-        for (from, to) in [("https:", "http:"), ("sha256:", ""), ("/0123", "/012"), ("krl_key", "key")] {
+        for (from, to) in
+            [("https:", "http:"), ("sha256:", ""), ("origin = \"ca", "origin = \"cb"), ("krl_key", "key")]
+        {
             assert!(Config::parse(&good().replacen(from, to, 1)).is_err(), "{from}");
         }
         assert!(Config::parse(&(good() + "state = \"var\"\n")).unwrap_err().contains("absolute"));

@@ -67,7 +67,8 @@ pub fn check_main(file: &str, text: &str) -> Vec<Conflict> {
         match keyword.as_str() {
             "include" if value.split_whitespace().any(|p| p.contains("sshd_config.d/")) => included = true,
             "match" if !included => {
-                let what = "a Match before the Include of sshd_config.d: the drop-in would count for some only";
+                let what =
+                    "a Match before the Include of sshd_config.d: the drop-in would count for some only";
                 found.push(Conflict { file: file.into(), line, what });
                 included = true;
             }

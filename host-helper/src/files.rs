@@ -61,7 +61,9 @@ pub fn read_user_ca(path: &Path) -> Result<Vec<Ed25519Key>, HostError> {
         }
         let wrong = |why: String| HostError::UserCa { path: path.into(), line: at + 1, why };
         let plain = line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
-        keys.push(plain.parse().map_err(|error: fireaxe_protocol::names::NameError| wrong(error.to_string()))?);
+        keys.push(
+            plain.parse().map_err(|error: fireaxe_protocol::names::NameError| wrong(error.to_string()))?,
+        );
     }
     if keys.is_empty() {
         return Err(HostError::UserCa { path: path.into(), line: 0, why: "it holds no key".into() });
@@ -72,7 +74,11 @@ pub fn read_user_ca(path: &Path) -> Result<Vec<Ed25519Key>, HostError> {
 impl Files {
     /// The principals that open `account` here, one a line.
     pub fn principals(&self, account: &AccountName) -> String {
-        format!("{}\n{}\n", Principal::of_system(account, &self.system), Principal::of_host(account, &self.host))
+        format!(
+            "{}\n{}\n",
+            Principal::of_system(account, &self.system),
+            Principal::of_host(account, &self.host)
+        )
     }
 
     /// Writes everything; nothing is in force before its last step.
@@ -133,7 +139,9 @@ impl Files {
             let entry = entry.map_err(|error| HostError::read(folder, &error))?;
             // Only what this command writes: files named like accounts.
             let name = entry.file_name();
-            let Some(account) = name.to_str().and_then(|name| name.parse::<AccountName>().ok()) else { continue };
+            let Some(account) = name.to_str().and_then(|name| name.parse::<AccountName>().ok()) else {
+                continue;
+            };
             if !self.accounts.contains(&account) && atomic::remove(&entry.path())? {
                 removed.push(format!("/{PRINCIPALS}/{account}"));
             }

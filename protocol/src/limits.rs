@@ -61,8 +61,6 @@ pub const NOTE_SIGNATURES: usize = 16;
 pub const PROOF: usize = 64;
 /// A whole certificate: principals, options and receipt at their limits.
 pub const CERTIFICATE: usize = 16 * 1024;
-/// A revocation list: 500,000 serials of 8 bytes, far beyond what one day of emergencies revokes.
-pub const KRL: usize = 4 * 1024 * 1024;
 /// How far the CA's clock may jump between two entries or across a restart before it stops signing.
 /// Forward, in seconds, while the process runs.
 pub const CLOCK_JUMP_S: u64 = 300;

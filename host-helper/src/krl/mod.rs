@@ -31,27 +31,21 @@ pub enum KrlError {
     /// Shorter than any list with one section: sshd would take it, and revoke nothing.
     #[error("{0} bytes are no revocation list: sshd would take it and revoke nobody")]
     Short(usize),
-    /// It does not begin as a list does.
-    #[error("it does not begin with SSHKRL")]
-    Magic,
     /// Our reader does not take it.
     #[error("it cannot be read: {0}")]
     Unreadable(String),
     /// It does not revoke the serial that every list revokes.
     #[error("it does not revoke the canary")]
     NoCanary,
-    /// It has no section for a key that sshd trusts here.
-    #[error("it has no section for the trusted CA key {0}")]
-    OtherCa(String),
+    /// It has no section for any key that sshd trusts here.
+    #[error("it is the list of another CA than those trusted here")]
+    OtherCa,
     /// The CA sent a list without a note.
     #[error("it came without its note (header fireaxe-krl-note)")]
     NoNote,
     /// The note is not one, is for another log, or is signed by another key.
     #[error("its note is not good: {0}")]
     Note(String),
-    /// The configured key is not one.
-    #[error("krl_key of the configuration is not a verifier key: {0}")]
-    Key(String),
     /// The note is about other bytes.
     #[error("its note is about other bytes")]
     OtherBytes,
@@ -72,17 +66,18 @@ pub enum KrlError {
         have: u64,
     },
     /// The host's own `ssh-keygen -Q` does not answer as it must.
-    #[error("ssh-keygen -Q answered {found} for {what}, not {expected}: {said}")]
+    #[error("ssh-keygen -Q does not answer as it must about {what}: exit code {found}, {said}")]
     SelfTest {
         /// What was asked about.
         what: String,
-        /// The only exit code that counts.
-        expected: i32,
         /// What it was; -1 when a signal ended it.
         found: i32,
         /// What it printed.
         said: String,
     },
+    /// It revokes every CA key that sshd trusts here.
+    #[error("it revokes every CA key that is trusted here")]
+    AllRevoked,
     /// There is no `ssh-keygen` to ask.
     #[error("ssh-keygen cannot be run: {0}")]
     NoKeygen(String),
