@@ -224,7 +224,7 @@ fn authenticator_data(application: &str, flags: u8, counter: u32, message: &[u8]
 
 /// An authenticator in software: flags and counter as told, true or not.
 enum Authenticator {
-    Ed25519(SigningKey),
+    Ed25519(Box<SigningKey>),
     P256(Box<ssh_key::PrivateKey>),
 }
 
@@ -232,7 +232,10 @@ impl Authenticator {
     fn both(tool: &Keygen) -> [Authenticator; 2] {
         tool.make("ecdsa", "p256");
         let p256 = ssh_key::PrivateKey::from_openssh(tool.text("p256")).unwrap();
-        [Authenticator::Ed25519(SigningKey::from_bytes(&[3; 32])), Authenticator::P256(Box::new(p256))]
+        [
+            Authenticator::Ed25519(Box::new(SigningKey::from_bytes(&[3; 32]))),
+            Authenticator::P256(Box::new(p256)),
+        ]
     }
 
     fn public(&self, application: &str) -> KeyData {
@@ -329,7 +332,7 @@ fn a_fido_key_counts_for_its_application_only() {
 fn a_plain_signature_does_not_pass_for_a_fido_key() {
     // The same curve point, enrolled as hardware and signing as software.
     let key = SigningKey::from_bytes(&[3; 32]);
-    let hardware = Authenticator::Ed25519(key.clone()).enrolled();
+    let hardware = Authenticator::Ed25519(Box::new(key.clone())).enrolled();
     let envelope = sign_ed25519(&key, Kind::Declare, &declare().write());
     assert_eq!(check(&envelope, &hardware).unwrap_err(), SignatureError::Mismatch);
 }
