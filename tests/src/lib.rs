@@ -9,6 +9,7 @@
 //! | [`ca`] | a `fireaxe-ca` that is started, killed and started again |
 //! | [`engineer`] | a person with a home, a key and a `fireaxe` |
 //! | [`keys`] | key pairs and certificates made by `ssh-keygen` or, where it refuses, by hand |
+//! | [`lists`] | a server of revocation lists, good and bad |
 //! | [`run`] | a command run to its end with a limit, and what it printed |
 //! | [`clock`] | the one clock, and waiting for a condition |
 //!
@@ -27,6 +28,7 @@ pub mod clock;
 pub mod engineer;
 pub mod host;
 pub mod keys;
+pub mod lists;
 pub mod run;
 pub mod world;
 

@@ -1,6 +1,8 @@
 //! What the design rests on in OpenSSH, shown again on the sshd and ssh-keygen of this machine. When one of
 //! these fails, OpenSSH has changed and a decision of ours must be thought through anew.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test; its functions too")]
+
 use std::fs;
 use std::process::Command;
 
