@@ -24,8 +24,20 @@ pub struct EnrolledKey {
 impl EnrolledKey {
     /// Reads one `authorized_keys`-style line without options. Refuses any other type, with the reason
     /// (RSA, ECDSA without hardware, certificates).
-    pub fn read(_line: &str) -> Result<EnrolledKey, NameError> {
-        todo!()
+    pub fn read(line: &str) -> Result<EnrolledKey, NameError> {
+        let wrong = |rule| NameError { what: "key", shown: crate::names::shown(line), rule };
+        let key = ssh_key::PublicKey::from_openssh(line)
+            .map_err(|_| wrong("a public key line: type, base64, comment; no options"))?;
+        match key.key_data() {
+            KeyData::Ed25519(_) | KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) => {}
+            _ => {
+                return Err(wrong(
+                    "ssh-ed25519, sk-ssh-ed25519 or sk-ecdsa; RSA and plain ECDSA are not taken",
+                ));
+            }
+        }
+        let comment = key.comment().as_str_lossy().to_owned();
+        Ok(EnrolledKey { key: key.key_data().clone(), fingerprint: Fingerprint::of(key.key_data()), comment })
     }
 
     /// Whether the private half lives in a FIDO authenticator.
