@@ -78,10 +78,8 @@ pub struct Closed {
     pub emergency: EmergencyId,
     /// Serials that were alive and are revoked now.
     pub revoked: Vec<u64>,
-    /// The revocation list's version that holds them.
-    pub krl_version: u64,
-    /// Seconds from the declaration to the end.
-    pub open_for_s: u64,
+    /// Index of the entry that closed it: revocation lists of this version or later hold the serials.
+    pub entry: u64,
 }
 
 /// `POST /v1/sessions`: a session key may read.

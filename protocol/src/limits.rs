@@ -57,5 +57,3 @@ pub const CERTIFICATE: usize = 16 * 1024;
 /// How far the CA's clock may jump between two entries or across a restart before it stops signing.
 /// Forward, in seconds, while the process runs.
 pub const CLOCK_JUMP_S: u64 = 300;
-/// Emergencies one person may have open at once.
-pub const OPEN_PER_PERSON: usize = 16;
