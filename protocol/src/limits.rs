@@ -52,6 +52,13 @@ pub const PRINCIPALS: usize = 16;
 pub const FORCE_COMMAND: usize = 4096;
 /// A receipt: 40 hashes of 45 bytes, a checkpoint of 300, two cosignatures of 150, an entry line of 400.
 pub const RECEIPT: usize = 4 * 1024;
+/// A signed note: a checkpoint of 300 bytes and 16 Ed25519 cosignatures of 400 (name 253, base64 104)
+/// need 6.7 KiB.
+pub const NOTE: usize = 8 * 1024;
+/// Signatures on one note: C2SP signed-note asks for at least 16.
+pub const NOTE_SIGNATURES: usize = 16;
+/// Hashes of one Merkle proof: a tree of 2^64 leaves is 64 levels high.
+pub const PROOF: usize = 64;
 /// A whole certificate: principals, options and receipt at their limits.
 pub const CERTIFICATE: usize = 16 * 1024;
 /// How far the CA's clock may jump between two entries or across a restart before it stops signing.

@@ -2,9 +2,33 @@
 //!
 //! RFC 6962 hashing; C2SP `signed-note`, `tlog-checkpoint`, `tlog-proof` and `tlog-tiles` formats.
 //! Anything that refers to something refers to it by the leaf hash of its entry.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `event` | the facts that entries record |
+//! | `entry` | the exact bytes of an entry |
+//! | `hash` | SHA-256 values |
+//! | [`tree`] | leaf and node hashes, heads, proofs and their checks |
+//! | [`note`] | signed notes and their keys |
+//! | `checkpoint` | the signed head |
+//! | [`receipt`] | the proof inside a certificate, and a host's check of it |
+//! | `krl_note` | the signed note beside a revocation list |
+//! | [`tiles`] | the tree as immutable pieces with paths |
 
+mod checkpoint;
+mod entry;
 mod event;
 mod hash;
+mod krl_note;
+pub mod note;
+pub mod receipt;
+pub mod tiles;
+pub mod tree;
 
-pub use event::{Event, HostPattern, IncidentUpdate, PinnedKeys};
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use entry::{Entry, EntryError, encode_entry, line1, with_body};
+pub use event::{Closer, Event, HostPattern, IncidentUpdate, PinnedKeys};
 pub use hash::Hash;
+pub use krl_note::{KrlNote, KrlNoteError};
+pub use note::{NoteError, NoteKey, NoteSigner};
+pub use receipt::{Proved, Receipt, ReceiptError};
