@@ -301,7 +301,10 @@ impl Serialize for EmergencyId {
 
 impl<'de> Deserialize<'de> for EmergencyId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+        // People may type a bare number; signed and logged text has one spelling.
+        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+        let id: EmergencyId = text.parse().map_err(serde::de::Error::custom)?;
+        if text.starts_with("EM-") { Ok(id) } else { Err(serde::de::Error::custom("EM- is missing")) }
     }
 }
 

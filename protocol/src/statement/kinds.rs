@@ -1,4 +1,4 @@
-//! The kinds of statement, their fields, and their strict reading.
+//! The kinds of statement and their fields. Reading and writing them is `text.rs`'s.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,6 +25,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Declare => "declare",
+            Kind::Close => "close",
+            Kind::Login => "login",
+        }
+    }
+
     /// SSHSIG namespace: `declare.v1@fireaxe`.
     pub fn namespace(self) -> &'static str {
         match self {
@@ -72,6 +81,17 @@ impl<'de> Deserialize<'de> for Nonce {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         <std::borrow::Cow<'de, str>>::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
+}
+
+fn keys_wrong(missing: &[&str], surplus: &[&str]) -> String {
+    let mut parts = Vec::new();
+    if !missing.is_empty() {
+        parts.push(format!("lacks {}", missing.join(", ")));
+    }
+    if !surplus.is_empty() {
+        parts.push(format!("has no {}", surplus.join(", ")));
+    }
+    parts.join(" and ")
 }
 
 /// What every statement has. On the wire these fields stand in the same JSON object as the kind's own,
@@ -150,9 +170,22 @@ pub enum StatementError {
     /// Longer than [`crate::limits::STATEMENT`].
     #[error("the statement has {0} bytes; at most {max} are taken", max = crate::limits::STATEMENT)]
     TooLong(usize),
-    /// Not the JSON it should be: syntax, an unknown, missing or repeated key, a value that is not valid.
+    /// Not the JSON it should be: syntax, an unknown or repeated key, a value that is not valid. Escaped.
     #[error("the statement cannot be read: {0}")]
     Unreadable(String),
+    /// Keys that its kind does not have, or keys that it must have and lacks. All of them.
+    #[error("a {kind} statement {}", keys_wrong(missing, surplus))]
+    Keys {
+        /// The kind it says it is.
+        kind: &'static str,
+        /// What is missing.
+        missing: Vec<&'static str>,
+        /// What does not belong there.
+        surplus: Vec<&'static str>,
+    },
+    /// The key in it is not a point that can be trusted: off the curve or of small order.
+    #[error("the {0} is not a usable Ed25519 key")]
+    WeakKey(&'static str),
     /// A version this program does not speak.
     #[error("the statement is of version {0}; this is version 1")]
     Version(u64),
@@ -166,15 +199,5 @@ impl Statement {
             Statement::Close(s) => &s.header,
             Statement::Login(s) => &s.header,
         }
-    }
-
-    /// Reads a statement's text strictly: unknown and repeated keys are errors.
-    pub fn read(_text: &str) -> Result<Statement, StatementError> {
-        todo!()
-    }
-
-    /// Writes the text that is then signed. Done once, by the signer.
-    pub fn write(&self) -> String {
-        todo!()
     }
 }

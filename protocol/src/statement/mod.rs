@@ -4,11 +4,16 @@
 //! `<kind>.v1@fireaxe`; a signature for one kind is none for another. Nobody re-serialises it: the log
 //! keeps the signed bytes, and `ssh-keygen -Y verify` checks them years later.
 
+mod enrolled;
 mod kinds;
+mod sign;
 mod signature;
+mod text;
 
+pub use enrolled::EnrolledKey;
 pub use kinds::{Close, Declare, Header, Kind, Login, Nonce, Statement, StatementError};
-pub use signature::{Claimed, EnrolledKey, SignatureError, Signed};
+pub use sign::sign_ed25519;
+pub use signature::{Claimed, SignatureError, Signed};
 
 use serde::{Deserialize, Serialize};
 
