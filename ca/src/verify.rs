@@ -4,11 +4,12 @@
 //! alone, signatures and decisions are checked again, and only then the fold is asked whether the
 //! entries may follow each other. Reads only.
 
-use fireaxe_protocol::certificate::{Body, Holder, Profile};
+use fireaxe_protocol::certificate::{Body, Issue, Profile};
 use fireaxe_protocol::log::{
-    Checkpoint, Closer, Entry, Event, Hash, NoteKey, PinnedKeys, leaf_hash, node_hash, open_note,
+    Checkpoint, Closer, Entry, Event, Hash, NoteKey, PinnedKeys,
 };
-use fireaxe_protocol::names::PersonName;
+use fireaxe_protocol::log::tree::{leaf_hash, node_hash};
+use fireaxe_protocol::names::{Origin, PersonName};
 use fireaxe_protocol::policy::{Bundle, decide};
 use fireaxe_protocol::statement::{Claimed, Envelope};
 use thiserror::Error;
@@ -85,7 +86,7 @@ pub fn verify(reader: &Reader, progress: &mut dyn FnMut(u64)) -> Result<(Tally, 
 struct Check {
     tree: Tree,
     state: Option<State>,
-    keys: Option<(NoteKey, PinnedKeys)>,
+    keys: Option<(NoteKey, Origin, PinnedKeys)>,
     covered: u64,
     tally: Tally,
     found: Vec<Found>,
@@ -98,6 +99,7 @@ struct Declared {
     person: PersonName,
     public_key: fireaxe_protocol::keys::Ed25519Key,
     terms: fireaxe_protocol::policy::Terms,
+    until: u64,
 }
 
 impl Check {
@@ -107,9 +109,10 @@ impl Check {
 
     fn head_after(&mut self, reader: &Reader, size: u64) -> Result<Option<(u64, String)>, LogError> {
         let Some(note) = reader.checkpoint_covering(size)? else { return Ok(None) };
-        match Checkpoint::size_of(&note) {
-            Some(covers) => Ok(Some((covers, note))),
-            None => {
+        // Unverified here: only where it says it belongs. Its signature is checked when it is reached.
+        match note.split_once("\n\n").and_then(|(text, _)| Checkpoint::parse(&format!("{text}\n")).ok()) {
+            Some(says) if says.size > size => Ok(Some((says.size, note))),
+            _ => {
                 self.note(size, "the checkpoint after it cannot be read");
                 Ok(None)
             }
@@ -130,8 +133,10 @@ impl Check {
         if index == 0 {
             match State::begin(&entry, 0) {
                 Ok(state) => {
-                    let log = NoteKey::new(state.origin().as_str(), state.keys().log);
-                    self.keys = Some((log, state.keys().clone()));
+                    match NoteKey::new(state.origin().as_str(), &state.keys().log) {
+                        Ok(log) => self.keys = Some((log, state.origin().clone(), state.keys().clone())),
+                        Err(error) => self.note(index, format!("the log key it pins: {error}")),
+                    }
                     self.state = Some(state);
                 }
                 Err(error) => self.note(index, error.to_string()),
@@ -152,7 +157,7 @@ impl Check {
     fn says(&mut self, index: u64, entry: &Entry, leaf: Hash) {
         let Some(bundle) = self.state.as_ref().and_then(|s| s.bundle()).cloned() else { return };
         match &entry.event {
-            Event::EmergencyDeclared { emergency, declared, facts, decision, bundle: named, .. } => {
+            Event::EmergencyDeclared { emergency, declared, facts, decision, bundle: named, until, .. } => {
                 self.statement(index, declared, &facts.person, &bundle);
                 self.decision(index, &bundle, *named, facts, decision);
                 if let (Some(terms), Ok(fireaxe_protocol::statement::Statement::Declare(words))) =
@@ -163,6 +168,7 @@ impl Check {
                         person: facts.person.clone(),
                         public_key: words.public_key,
                         terms: terms.clone(),
+                        until: *until,
                     };
                     self.declared.insert(leaf, declared);
                 }
@@ -216,26 +222,28 @@ impl Check {
 
     fn certificate(&mut self, index: u64, entry: &Entry, of: &Hash) {
         self.tally.certificates += 1;
-        let Some((_, keys)) = &self.keys else { return };
+        let Some((.., keys)) = &self.keys else { return };
         let ca_key = keys.user_ca;
         let Some(declared) = self.declared.get(of) else {
             return self.note(index, "a certificate for a declaration that gave nothing or is not there");
         };
-        let body = entry.body.as_deref().and_then(|bytes| Body::from_bytes(bytes).ok());
-        let Some((body, nonce)) = body.and_then(|body| body.nonce().map(|nonce| (body, nonce))) else {
+        let bytes = entry.body.as_deref().unwrap_or_default();
+        let nonce = Body::read(bytes).ok().and_then(|body| Some(body.fields().ok()?.nonce.try_into().ok()?));
+        let Some(nonce) = nonce else {
             return self.note(index, "its certificate body cannot be read");
         };
-        let holder = Holder {
-            emergency: declared.emergency,
-            person: &declared.person,
+        let issue = Issue {
+            nonce,
             public_key: declared.public_key,
             serial: index,
-            now: entry.at,
-            nonce,
+            emergency: declared.emergency,
+            person: &declared.person,
+            at: entry.at,
+            grant_end: declared.until,
             ca_key,
         };
-        let expected = Profile::from_terms(&declared.terms, holder).map(|profile| profile.body());
-        if expected.as_ref() != Ok(&body) {
+        let expected = Profile::from_terms(&declared.terms, &issue).map(|profile| Body::of(&profile));
+        if !expected.is_ok_and(|expected| expected.as_bytes() == bytes) {
             self.note(index, "its certificate body is not what its terms say");
         }
     }
@@ -243,9 +251,8 @@ impl Check {
     fn checkpoint(&mut self, size: u64, note: &str) {
         self.covered = size;
         self.tally.checkpoints += 1;
-        let Some((key, _)) = &self.keys else { return };
-        let opened = open_note(note, std::slice::from_ref(key)).ok().and_then(|text| Checkpoint::read(&text).ok());
-        match opened {
+        let Some((key, origin, _)) = &self.keys else { return };
+        match Checkpoint::open(note, key, origin).ok() {
             None => self.note(size, "the checkpoint here is not signed by the log's key"),
             Some(checkpoint) if checkpoint.size != size || Some(checkpoint.root) != self.tree.root() => {
                 self.note(size, "the checkpoint here is not over these entries");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fireaxe_protocol::limits;
-use fireaxe_protocol::log::{Event, Hash, NoteKey, NoteSigner, PinnedKeys};
+use fireaxe_protocol::log::{Event, Hash, KrlNote, NoteSigner, PinnedKeys};
 use fireaxe_protocol::names::Origin;
 use fireaxe_protocol::policy::check;
 
@@ -98,16 +98,22 @@ impl Init {
         Tls::create(&dir.tls_certificate(), &dir.tls_key(), self.tls_names.clone()).map_err(Failed::error)?;
         let tls = Tls::load(&dir.tls_certificate(), &dir.tls_key()).map_err(Failed::error)?;
 
-        let signer = NoteSigner::new(origin.as_str(), log_key);
+        let signer = NoteSigner::new(origin.as_str(), log_key).map_err(Failed::error)?;
+        let krl_key = NoteSigner::new(&KrlNote::key_name(origin), krl_key).map_err(Failed::error)?;
         let mut log = Log::create(&dir.log(), origin.clone()).map_err(Failed::error)?;
         let now = SystemClock.now().wall_s;
         first_entries(&mut log, files, origin, &pinned, now, &signer).map_err(Failed::error)?;
-        Ok(Made { pinned, pin: tls.pin, bundle: files.bundle.hash })
+        Ok(Made {
+            pinned,
+            log_key: signer.key().to_string(),
+            krl_key: krl_key.key().to_string(),
+            pin: tls.pin,
+            bundle: files.bundle.hash,
+        })
     }
 
     fn tell(&self, origin: &Origin, made: &Made) {
-        let log = NoteKey::new(origin.as_str(), made.pinned.log).to_string();
-        let krl = NoteKey::new(&format!("{origin}/krl"), made.pinned.krl).to_string();
+        let Made { log_key: log, krl_key: krl, .. } = made;
         if self.json {
             let told = serde_json::json!({
                 "schema": "fireaxe.init/v1",
@@ -134,6 +140,8 @@ impl Init {
 
 struct Made {
     pinned: PinnedKeys,
+    log_key: String,
+    krl_key: String,
     pin: Hash,
     bundle: Hash,
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
-use fireaxe_protocol::log::NoteSigner;
+use fireaxe_protocol::log::{KrlNote, NoteSigner};
 use tokio::sync::watch;
 
 use super::{Data, Failed};
@@ -44,12 +44,13 @@ impl Serve {
         let log = Log::open(&dir.log()).map_err(Failed::error)?;
         let origin = log.origin().clone();
         let reader = || Reader::open(&dir.log()).map_err(Failed::error);
+        let krl_signer = NoteSigner::new(&KrlNote::key_name(&origin), krl_key).map_err(Failed::error)?;
         let clock = Arc::new(SystemClock);
         let deps = Deps {
             log,
             reader: reader()?,
             user_ca,
-            checkpoints: NoteSigner::new(origin.as_str(), log_key),
+            checkpoints: NoteSigner::new(origin.as_str(), log_key).map_err(Failed::error)?,
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
         };
@@ -60,7 +61,7 @@ impl Serve {
             reader: Mutex::new(reader()?),
             views,
             sessions: Sessions::default(),
-            revocation_list: RevocationList::new(NoteSigner::new(&format!("{origin}/krl"), krl_key)),
+            revocation_list: RevocationList::new(krl_signer),
             clock,
             metrics: Metrics::default(),
         });

@@ -58,7 +58,7 @@ impl RevocationList {
         let user_ca = door.road.published().keys().user_ca;
         let krl = Krl::of_serials(user_ca, &view.serials, view.version, at).encode();
         let hash = Hash::of(&krl);
-        let note = KrlNote { origin: gate.origin, hash, version: view.version, time: at }.sign(&self.signer);
+        let note = KrlNote { origin: gate.origin, krl: hash, version: view.version, time: at }.sign(&self.signer).ok()?;
         let note = base64::engine::general_purpose::STANDARD.encode(note);
         let fresh = Made {
             etag: HeaderValue::try_from(format!("\"{hash}\"")).ok()?,
@@ -89,16 +89,20 @@ pub(super) async fn krl(State(door): State<Arc<Door>>, headers: HeaderMap) -> An
 }
 
 /// `GET /v1/keys`
-pub(super) async fn keys(State(door): State<Arc<Door>>) -> Json<Keys> {
+pub(super) async fn keys(State(door): State<Arc<Door>>) -> Answer<Json<Keys>> {
     let published = door.road.published();
     let origin = published.gate().origin;
     let pinned = published.keys();
-    Json(Keys {
-        schema: "fireaxe.keys/v1".into(),
-        user_ca: pinned.user_ca,
-        log: NoteKey::new(origin.as_str(), pinned.log).to_string(),
-        krl: NoteKey::new(&format!("{origin}/krl"), pinned.krl).to_string(),
-        origin,
-        now: door.clock.now().wall_s,
-    })
+    let text = |name: &str, key| NoteKey::new(name, key).map(|key| key.to_string());
+    match (text(origin.as_str(), &pinned.log), text(&KrlNote::key_name(&origin), &pinned.krl)) {
+        (Ok(log), Ok(krl)) => Ok(Json(Keys {
+            schema: "fireaxe.keys/v1".into(),
+            user_ca: pinned.user_ca,
+            log,
+            krl,
+            origin,
+            now: door.clock.now().wall_s,
+        })),
+        _ => Err(Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a key of this log is not usable")),
+    }
 }

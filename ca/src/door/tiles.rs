@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use fireaxe_protocol::log::TilePath;
+use fireaxe_protocol::log::tiles::{TileKind, TilePath};
 use fireaxe_protocol::policy::Role;
 
 use super::problem::{Answer, Told};
@@ -30,16 +30,16 @@ pub(super) async fn tile(
 ) -> Answer<Response> {
     let unknown = || Told::new(StatusCode::NOT_FOUND, "tile.unknown", "there is no such tile");
     let path: TilePath = format!("tile/{path}").parse().map_err(|_| unknown())?;
-    if matches!(path, TilePath::Entries { .. }) {
+    if path.kind == TileKind::Entries {
         let scope = reading::who(&door, &headers, "GET", &uri).await?;
         let bundle = door.road.published().gate().bundle;
         if !bundle.roster.has_role(scope.person(), Role::Auditor) {
             return Err(Told::new(StatusCode::FORBIDDEN, "role.auditor", "entries are for people with the role auditor"));
         }
     }
-    let bytes = in_log(&door, move |reader| match path {
-        TilePath::Hashes { level, index, width } => reader.tile(level, index, width),
-        TilePath::Entries { index, width } => reader.entry_bundle(index, width),
+    let bytes = in_log(&door, move |reader| match path.kind {
+        TileKind::Hashes(level) => reader.tile(level, path.index, path.width),
+        TileKind::Entries => reader.entry_bundle(path.index, path.width),
     })
     .await?;
     let mut response = bytes.ok_or_else(unknown)?.into_response();

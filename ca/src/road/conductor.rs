@@ -258,7 +258,7 @@ pub(crate) fn fold(reader: &Reader, now: u64) -> Result<State, StartError> {
             match &mut state {
                 None => state = Some(State::begin(&entry, remember_from)?),
                 Some(state) => {
-                    let leaf = fireaxe_protocol::log::leaf_hash(&bytes);
+                    let leaf = fireaxe_protocol::log::tree::leaf_hash(&bytes);
                     state.apply(entry.index, entry.at, &entry.event, leaf)?;
                 }
             }

@@ -4,7 +4,7 @@
 //! consumes the one before it, so none can be skipped or repeated.
 
 use ed25519_dalek::{Signer, SigningKey};
-use fireaxe_protocol::certificate::{self, Body, Profile};
+use fireaxe_protocol::certificate::{self, Body, Issue, Profile};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{Entry, Event, Hash, Receipt};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
@@ -35,26 +35,26 @@ pub(super) struct Order<'a> {
     /// Index that its entry will have.
     pub(super) serial: u64,
     pub(super) now: u64,
+    /// When the grant ends: the certificate never outlives it.
+    pub(super) grant_end: u64,
     pub(super) nonce: [u8; 32],
     pub(super) ca_key: Ed25519Key,
 }
 
 /// Makes the exact body and lints it from its own bytes.
 pub(super) fn prepare(order: &Order<'_>) -> Result<Prepared, Refusal> {
-    let profile = Profile::from_terms(
-        order.terms,
-        certificate::Holder {
-            emergency: order.emergency,
-            person: order.person,
-            public_key: order.public_key,
-            serial: order.serial,
-            now: order.now,
-            nonce: order.nonce,
-            ca_key: order.ca_key,
-        },
-    )
-    .map_err(|e| Internal::Lint(e.to_string()))?;
-    let body = profile.body();
+    let issue = Issue {
+        nonce: order.nonce,
+        public_key: order.public_key,
+        serial: order.serial,
+        emergency: order.emergency,
+        person: order.person,
+        at: order.now,
+        grant_end: order.grant_end,
+        ca_key: order.ca_key,
+    };
+    let profile = Profile::from_terms(order.terms, &issue).map_err(|e| Internal::Lint(e.to_string()))?;
+    let body = Body::of(&profile);
     certificate::lint(&body, &profile).map_err(|findings| {
         Internal::Lint(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     })?;
@@ -62,21 +62,26 @@ pub(super) fn prepare(order: &Order<'_>) -> Result<Prepared, Refusal> {
 }
 
 /// The certificate of a logged body: a function of its entry and its receipt, so a retry gives the same.
-pub(super) fn sign(logged: &Logged<Prepared>, receipt: &Receipt, ca: &SigningKey) -> String {
+pub(super) fn sign(
+    logged: &Logged<Prepared>,
+    receipt: &Receipt,
+    ca: &SigningKey,
+) -> Result<String, Refusal> {
     certificate_of(&logged.thing().body, receipt, ca)
 }
 
 /// The certificate of an entry read back from the log.
 pub(super) fn sign_again(entry: &Entry, receipt: &Receipt, ca: &SigningKey) -> Result<String, Refusal> {
     let body = entry.body.as_deref().ok_or(Internal::Entry(entry.index))?;
-    let body = Body::from_bytes(body).map_err(|_| Internal::Entry(entry.index))?;
-    Ok(certificate_of(&body, receipt, ca))
+    let body = Body::read(body).map_err(|_| Internal::Entry(entry.index))?;
+    certificate_of(&body, receipt, ca)
 }
 
-fn certificate_of(body: &Body, receipt: &Receipt, ca: &SigningKey) -> String {
-    let to_be_signed = body.with_receipt(&receipt.encode());
+fn certificate_of(body: &Body, receipt: &Receipt, ca: &SigningKey) -> Result<String, Refusal> {
+    let receipt = String::from_utf8(receipt.encode()).map_err(|_| Internal::Entry(receipt.index))?;
+    let to_be_signed = body.with_receipt(&receipt);
     let signature = ca.sign(&to_be_signed).to_bytes();
-    certificate::to_openssh(&certificate::assemble(to_be_signed, &signature))
+    Ok(certificate::to_openssh(&certificate::assemble(to_be_signed, &signature)))
 }
 
 /// What a declaration came to: the entry that says so, and the certificate when one was given.

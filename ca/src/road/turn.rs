@@ -157,8 +157,8 @@ impl<'a> Turn<'a> {
                     let certificate = match certificate {
                         Some(logged) => committed
                             .receipt(logged.index())
-                            .map(|receipt| Some(sign(&logged, &receipt, user_ca)))
-                            .map_err(|_| Refusal::Internal(Internal::Entry(logged.index()))),
+                            .map_err(|_| Refusal::Internal(Internal::Entry(logged.index())))
+                            .and_then(|receipt| sign(&logged, &receipt, user_ca).map(Some)),
                         None => Ok(None),
                     };
                     crash::point("after-sign");
@@ -258,6 +258,7 @@ impl<'a> Turn<'a> {
                 public_key: words.public_key,
                 serial: self.batch.next_index() + 1,
                 now: self.now,
+                grant_end: self.now + u64::from(terms.lifetime_s),
                 nonce: self.random.bytes32().map_err(|_| Internal::Randomness)?,
                 ca_key: self.state.keys().user_ca,
             })?),
@@ -354,7 +355,7 @@ impl<'a> Turn<'a> {
     fn read_back(&self, index: u64) -> Result<(Entry, Hash), Refusal> {
         let bytes = self.reader.entry(index).ok().flatten().ok_or(Internal::Entry(index))?;
         let entry = Entry::decode(&bytes).map_err(|_| Internal::Entry(index))?;
-        Ok((entry, fireaxe_protocol::log::leaf_hash(&bytes)))
+        Ok((entry, fireaxe_protocol::log::tree::leaf_hash(&bytes)))
     }
 
     fn counter_ahead(

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use fireaxe_protocol::api;
-use fireaxe_protocol::log::{Closer, Entry, EntryError, Event, leaf_hash};
+use fireaxe_protocol::log::tree::leaf_hash;
+use fireaxe_protocol::log::{Closer, Entry, EntryError, Event};
+use fireaxe_protocol::certificate::Fields;
 use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::statement::Statement;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -259,8 +261,7 @@ fn issued(to: &Connection, entry: &Entry, of: &fireaxe_protocol::log::Hash) -> R
         .query_row([of.0], |row| row.get(0))?;
     let emergency: api::Emergency = serde_json::from_str(&json).map_err(|_| ViewError::Row)?;
     let body = entry.body.as_deref().ok_or(ViewError::Row)?;
-    let body = fireaxe_protocol::certificate::Body::from_bytes(body).map_err(|_| ViewError::Row)?;
-    let read = body.read().map_err(|_| ViewError::Row)?;
+    let read = Fields::of_unsigned(body).map_err(|_| ViewError::Row)?;
     let row = api::Certificate {
         serial: entry.index,
         emergency: emergency.emergency,
