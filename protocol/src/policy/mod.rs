@@ -2,11 +2,41 @@
 //!
 //! `decide(policy, facts) -> Decision` is pure and total. The bundle is strict TOML; what it does not
 //! know it refuses, with file, line, column and the nearest valid name.
+//!
+//! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `case_file` and
+//! `roster` (which keys there are), `references` (do the parts fit), [`Bundle`]; then `severity`,
+//! `tighten` and [`decide`]; then [`check`] (total, monotone, reachable) and [`run_tests`].
 
+mod bundle;
+mod case_file;
+mod cases;
+mod check;
+mod decide;
 mod decision;
 mod facts;
+mod finding;
+mod hosts;
+mod policy_file;
+mod reading;
+mod references;
+mod roster;
+mod severity;
+mod shape;
+mod table;
 mod terms;
+mod tighten;
 
+pub use bundle::Bundle;
+pub use cases::{TestOutcome, run_cases, run_tests};
+pub use check::{Report, check};
+pub use decide::decide;
 pub use decision::{Decision, Outcome, Smaller};
 pub use facts::{Facts, IncidentFact, IncidentState, Target, Want};
+pub use finding::{At, Finding};
+pub use hosts::Pattern;
+pub use roster::{Person, Role, RoleHolders, Roster};
+pub use shape::{
+    Action, Band, Case, CaseIncident, Exception, Expect, Given, Policy, Quorum, Risk, Rule, System, Tier,
+    Tightening, Trigger, TriggerSource, Unknown, When,
+};
 pub use terms::{Approvals, Cidr, Extension, Presence, Record, Terms};

@@ -120,6 +120,26 @@ pub struct Cidr {
     prefix: u8,
 }
 
+impl Cidr {
+    /// Whether every address of `other` is one of mine.
+    pub fn contains(&self, other: &Cidr) -> bool {
+        if other.prefix < self.prefix {
+            return false;
+        }
+        match (self.address, other.address) {
+            (IpAddr::V4(mine), IpAddr::V4(theirs)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                u32::from(theirs) & mask == u32::from(mine)
+            }
+            (IpAddr::V6(mine), IpAddr::V6(theirs)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                u128::from(theirs) & mask == u128::from(mine)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl FromStr for Cidr {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Cidr, NameError> {

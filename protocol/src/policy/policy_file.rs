@@ -1,0 +1,596 @@
+//! Reads `policy.toml` part by part. Whether the parts fit together is `references`' question; whether
+//! the whole is total and monotone is `check`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::str::FromStr;
+
+use toml::value::Datetime;
+
+use super::case_file::read_cases;
+use super::finding::{At, Finding};
+use super::hosts::HostIndex;
+use super::reading::{Reading, Table, Value, seconds};
+use super::shape::{
+    Action, Band, Exception, Policy, Quorum, Risk, Rule, System, Tier, Tightening, Trigger, TriggerSource,
+    When,
+};
+use super::{Extension, Presence, Record};
+use crate::limits;
+use crate::names::{ActionName, RuleId, Severity, SystemName, TierName, TriggerName};
+
+pub(super) const PRESENCE: [(&str, Presence); 3] =
+    [("none", Presence::None), ("touch", Presence::Touch), ("verified", Presence::Verified)];
+pub(super) const RECORD: [(&str, Record); 3] =
+    [("none", Record::None), ("best-effort", Record::BestEffort), ("required", Record::Required)];
+pub(super) const EXTENSION: [(&str, Extension); 2] =
+    [("port-forwarding", Extension::PortForwarding), ("pty", Extension::Pty)];
+
+/// The names that the file gives to its parts, whether or not the parts could be read: so that a broken
+/// tier is not called undefined as well.
+#[derive(Debug, Default)]
+pub(super) struct Declared {
+    pub(super) systems: BTreeSet<SystemName>,
+    pub(super) tiers: BTreeSet<TierName>,
+    pub(super) triggers: BTreeSet<TriggerName>,
+}
+
+/// Reads `policy.toml`: what could be read, and what is wrong with the rest.
+pub(super) fn read(text: &str) -> (Option<(Policy, Declared)>, Vec<Finding>) {
+    let reading = Reading::new("policy.toml", text);
+    let policy = reading.document().map(|document| {
+        let mut root = Table::root(&reading, &document);
+        root.must("version").and_then(|v| v.number(1..=1));
+        let triggers = parts(&reading, root.must("trigger"), trigger);
+        let systems = parts(&reading, root.must("system"), system);
+        let risk = root.must("risk").and_then(|v| risk(&reading, &v));
+        let tiers = parts(&reading, root.must("tier"), tier);
+        let actions = parts(&reading, root.may("action"), action);
+        let rules = each(root.may("rule"), rule);
+        let exceptions = each(root.may("exception"), exception);
+        let tests = root.may("test").map(|v| read_cases(&v)).unwrap_or_default();
+        root.finish();
+        let declared = Declared { systems: systems.0, tiers: tiers.0, triggers: triggers.0 };
+        let policy = Policy {
+            triggers: triggers.1,
+            systems: systems.1,
+            risk: risk.unwrap_or(Risk { bands: vec![] }),
+            tiers: tiers.1,
+            actions: actions.1,
+            rules,
+            exceptions,
+            tests,
+            hosts: HostIndex::default(),
+        };
+        (policy, declared)
+    });
+    (policy, reading.into_findings())
+}
+
+/// Reads a table of named parts.
+fn parts<N: FromStr<Err: Display> + Ord + Clone, T>(
+    reading: &Reading<'_>,
+    value: Option<Value<'_, '_>>,
+    read: fn(At<N>, Table<'_, '_>) -> Option<T>,
+) -> (BTreeSet<N>, BTreeMap<N, T>) {
+    let (mut names, mut out) = (BTreeSet::new(), BTreeMap::new());
+    for (at, part) in value.and_then(|v| v.table()).map(|t| t.parts()).unwrap_or_default() {
+        match at.value.parse::<N>() {
+            Ok(name) => {
+                names.insert(name.clone());
+                if let Some(read) = part.table().and_then(|table| read(at.with(name.clone()), table)) {
+                    out.insert(name, read);
+                }
+            }
+            Err(error) => reading.add(&at, "value.invalid", error.to_string(), None),
+        }
+    }
+    (names, out)
+}
+
+/// Reads a list of tables, `[[rule]]`.
+fn each<T>(value: Option<Value<'_, '_>>, read: fn(Table<'_, '_>) -> Option<T>) -> Vec<T> {
+    let items = value.and_then(|v| v.array()).unwrap_or_default();
+    items.iter().filter_map(|item| item.table()).filter_map(read).collect()
+}
+
+fn trigger(name: At<TriggerName>, mut t: Table<'_, '_>) -> Option<Trigger> {
+    let day = 86_400;
+    let ids = t.may("ids");
+    let cap = t.may("severity_cap");
+    let close_on = t.may("close_on").and_then(|v| v.word(&[("incident.resolved", "incident.resolved")]));
+    let grace_s = t.may("grace").and_then(|v| v.duration(0..=limits::LIFETIME_MAX_S as u32));
+    let link_within_s = t.may("link_within").and_then(|v| v.duration(60..=day));
+    let source = match (ids, cap) {
+        (Some(ids), None) => {
+            let prefix = ids.text().filter(|text| {
+                let fits = (1..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase());
+                if !fits {
+                    ids.wrong("1 to 16 lower-case letters are expected: what stands before the ':'", None);
+                }
+                fits
+            });
+            let max_age_s = t.must("max_age").and_then(|v| v.duration(60..=7 * day));
+            let map = t.must("severity").and_then(|v| v.table()).map(|t| severities(&t));
+            let default = map.as_ref().and_then(|map| map.get("default").copied());
+            if map.is_some() && default.is_none() {
+                t.must("severity").into_iter().for_each(|v| {
+                    v.finding("severity.hole", "there is no `default` for words that are not in it", None);
+                });
+            }
+            let mut severity = map.unwrap_or_default();
+            severity.remove("default");
+            prefix.zip(max_age_s).zip(default).map(|((ids, max_age_s), default)| TriggerSource::Incidents {
+                ids: ids.to_owned(),
+                max_age_s,
+                severity,
+                default,
+            })
+        }
+        (None, Some(cap)) => {
+            let co_declare = t.may("co_declare").map(|v| v.number(2..=8));
+            let cap = severity(&cap).map(|severity| cap.place.with(severity));
+            match co_declare {
+                Some(None) => None,
+                co_declare => cap.map(|cap| TriggerSource::Claim { cap, co_declare: co_declare.flatten() }),
+            }
+        }
+        (Some(_), Some(cap)) => {
+            cap.finding(
+                "trigger.both",
+                "a trigger has `ids` (incidents) or `severity_cap` (bare claims), not both",
+                None,
+            );
+            None
+        }
+        (None, None) => {
+            t.must("ids");
+            None
+        }
+    };
+    t.finish();
+    let (name, line) = (name.value, name.line);
+    let source = source?;
+    Some(Trigger {
+        name,
+        line,
+        source,
+        close_on: close_on.map(str::to_owned),
+        grace_s: grace_s.unwrap_or(0),
+        link_within_s,
+    })
+}
+
+fn severities(table: &Table<'_, '_>) -> BTreeMap<String, Severity> {
+    let parts = table.parts().into_iter();
+    parts.filter_map(|(word, value)| Some((word.value.to_owned(), severity(&value)?))).collect()
+}
+
+pub(super) fn severity(value: &Value<'_, '_>) -> Option<Severity> {
+    Severity::try_from(value.number(1..=4)?).ok()
+}
+
+fn system(name: At<SystemName>, mut t: Table<'_, '_>) -> Option<System> {
+    let hosts = t.must("hosts").and_then(|v| v.names());
+    let sensitivity = t.must("sensitivity").and_then(|v| v.number(1..=4));
+    let blast = t.must("blast").and_then(|v| v.number(1..=4));
+    let owner = t.must("owner").and_then(|v| v.name());
+    let on_call = t.must("on_call").and_then(|v| v.name());
+    t.finish();
+    Some(System {
+        name: name.value,
+        line: name.line,
+        hosts: hosts?,
+        sensitivity: sensitivity?,
+        blast: blast?,
+        owner: owner?,
+        on_call: on_call?,
+    })
+}
+
+fn risk(reading: &Reading<'_>, value: &Value<'_, '_>) -> Option<Risk> {
+    let mut table = value.table()?;
+    let names = table.must("bands").and_then(|v| v.table())?;
+    let mut bands: Vec<(At<&str>, u8)> = Vec::new();
+    for (name, value) in names.parts() {
+        if let Err(error) = name.value.parse::<TierName>() {
+            reading.add(&name, "value.invalid", format!("the row's name is not valid: {error}"), None);
+        } else if name.value == "bands" {
+            reading.add(&name, "value.invalid", "a row cannot be called `bands`".into(), None);
+        } else if let Some(limit) = value.number(1..=16) {
+            bands.push((name, limit));
+        }
+    }
+    bands.sort_by_key(|(_, limit)| *limit);
+    for ((_, a), (name, b)) in bands.iter().zip(bands.iter().skip(1)) {
+        if a == b {
+            let message = format!("two rows end at {a}: one of them can never be reached");
+            reading.add(name, "risk.repeated", message, None);
+        }
+    }
+    if bands.last().is_none_or(|(_, limit)| *limit < 16) {
+        let reached = bands.last().map_or(0, |(_, limit)| *limit);
+        let message =
+            format!("the rows end at {reached}, but sensitivity x blast goes to 16: a hole in the table");
+        reading.add(&names.place(), "risk.hole", message, Some("let the last row end at 16".into()));
+    }
+    let mut rows = Vec::new();
+    for (name, value) in table.parts() {
+        let Some((_, limit)) = bands.iter().find(|(band, _)| band.value == name.value) else { continue };
+        if let Some(cells) = row(&value) {
+            rows.push(Band { name: name.value.to_owned(), limit: *limit, line: value.place.line, cells });
+        }
+    }
+    let given: Vec<&str> = table.parts().iter().map(|(name, _)| name.value).collect();
+    for (band, _) in &bands {
+        if !given.contains(&band.value) {
+            let message = format!("row `{}` is named here but not given: a hole in the table", band.value);
+            reading.add(band, "risk.hole", message, Some(format!("add `{} = [sev 4, 3, 2, 1]`", band.value)));
+        }
+    }
+    for (name, _) in table.parts() {
+        if name.value != "bands" && !bands.iter().any(|(band, _)| band.value == name.value) {
+            let help = super::finding::meant(name.value, bands.iter().map(|(band, _)| band.value));
+            reading.add(
+                &name,
+                "key.unknown",
+                format!("no band is called {}", crate::names::shown(name.value)),
+                help,
+            );
+        }
+    }
+    rows.sort_by_key(|band| band.limit);
+    Some(Risk { bands: rows })
+}
+
+fn row(value: &Value<'_, '_>) -> Option<[At<Option<TierName>>; 4]> {
+    let items = value.array()?;
+    if items.len() != 4 {
+        let message = format!("a row has 4 cells, for severity 4, 3, 2 and 1; this one has {}", items.len());
+        value.finding("risk.hole", message, None);
+        return None;
+    }
+    let cells: Vec<_> = items.iter().filter_map(cell).collect();
+    cells.try_into().ok()
+}
+
+fn cell(value: &Value<'_, '_>) -> Option<At<Option<TierName>>> {
+    if value.text()? == "deny" {
+        return Some(value.place.with(None));
+    }
+    value.name().map(|name| At { value: Some(name.value), line: name.line, column: name.column })
+}
+
+fn ttl(value: &Value<'_, '_>) -> Option<u32> {
+    value.duration(limits::LIFETIME_MIN_S as u32..=limits::LIFETIME_MAX_S as u32)
+}
+
+/// `Some(None)`: there is none. `None`: there is one, and it is wrong.
+fn optional<'r, 't, T>(
+    value: Option<Value<'r, 't>>,
+    read: impl Fn(&Value<'r, 't>) -> Option<T>,
+) -> Option<Option<T>> {
+    match value {
+        Some(value) => read(&value).map(Some),
+        None => Some(None),
+    }
+}
+
+fn tier(name: At<TierName>, mut t: Table<'_, '_>) -> Option<Tier> {
+    let power = t.must("power").and_then(|v| v.number(1..=100));
+    let account = t.must("account").and_then(|v| v.name());
+    let force_command = optional(t.may("force_command"), command);
+    let extensions = optional(t.may("extensions"), extensions);
+    let source_address = optional(t.may("source_address"), addresses);
+    let ttl_s = t.must("ttl").and_then(|v| ttl(&v));
+    let approvals = optional(t.may("approvals"), |v| quorum(v, true));
+    let meanwhile = optional(t.may("meanwhile"), |v| v.name());
+    let escalate = optional(t.may("escalate"), |v| v.some(rung));
+    let presence = optional(t.may("presence"), |v| v.word(&PRESENCE));
+    let record = optional(t.may("record"), |v| v.word(&RECORD));
+    let krl_max_age_s = optional(t.may("krl_max_age"), |v| v.duration(60..=86_400));
+    if let (Some(escalate), Some(None)) = (t.may("escalate"), &approvals) {
+        escalate.finding("tier.escalate_unused", "nobody is woken for a tier without `approvals`", None);
+    }
+    t.finish();
+    Some(Tier {
+        name: name.value,
+        line: name.line,
+        power: power?,
+        account: account?.value,
+        force_command: force_command?,
+        extensions: extensions?.unwrap_or_default(),
+        source_address: source_address?.unwrap_or_default(),
+        ttl_s: ttl_s?,
+        approvals: approvals?,
+        meanwhile: meanwhile?,
+        escalate: escalate?.unwrap_or_default(),
+        presence: presence?.unwrap_or_default(),
+        record: record?.unwrap_or_default(),
+        krl_max_age_s: krl_max_age_s?,
+    })
+}
+
+/// One text for `/bin/sh -c`, or words that are quoted so that the shell changes nothing in them.
+fn command(value: &Value<'_, '_>) -> Option<String> {
+    let text = if value.is_array() {
+        let words = words(value)?;
+        words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    } else {
+        value.text()?.to_owned()
+    };
+    let printable = text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    if text.trim().is_empty() || !printable || text.len() > limits::FORCE_COMMAND {
+        value.wrong("a command of 1 to 4096 printable ASCII characters is expected", None);
+        return None;
+    }
+    Some(text)
+}
+
+fn words(value: &Value<'_, '_>) -> Option<Vec<String>> {
+    let words: Vec<String> =
+        value.array()?.iter().map(|v| v.text().map(str::to_owned)).collect::<Option<_>>()?;
+    match words.first() {
+        Some(program) if program.starts_with('/') => Some(words),
+        _ => {
+            value.wrong("the first word must be the absolute path of a program", None);
+            None
+        }
+    }
+}
+
+/// A word that `/bin/sh` reads as exactly itself.
+fn quoted(word: &str) -> String {
+    let safe = |b: u8| b.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(&b);
+    if !word.is_empty() && word.bytes().all(safe) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+pub(super) fn extensions(value: &Value<'_, '_>) -> Option<Vec<Extension>> {
+    let mut list = value.list(|item| item.word(&EXTENSION))?;
+    list.sort();
+    Some(list)
+}
+
+fn addresses(value: &Value<'_, '_>) -> Option<Vec<super::Cidr>> {
+    let mut list: Vec<super::Cidr> = value.names()?.into_iter().map(|at| at.value).collect();
+    list.sort();
+    Some(list)
+}
+
+/// `{ count = 1, from = [...] }`, or in a rule also just `1`.
+fn quorum(value: &Value<'_, '_>, from_needed: bool) -> Option<Quorum> {
+    let (count, from) = if !value.is_table() && !from_needed {
+        (value.number(1..=8), None)
+    } else {
+        let mut t = value.table()?;
+        let count = t.must("count").and_then(|v| v.number(1..=8));
+        let from = if from_needed { t.must("from") } else { t.may("from") };
+        let from = match from {
+            Some(from) => Some(from.names()?),
+            None if from_needed => return None,
+            None => None,
+        };
+        t.finish();
+        (count, from)
+    };
+    Some(Quorum { place: value.place, count: count?, from })
+}
+
+/// `90s secondary`: after how long, and whom.
+fn rung(value: &Value<'_, '_>) -> Option<(u32, String)> {
+    let parsed = value.text()?.split_once(' ').and_then(|(after, whom)| {
+        let whom = whom.parse::<TierName>().ok()?;
+        Some((seconds(after)?, whom.as_str().to_owned()))
+    });
+    if parsed.is_none() {
+        value.wrong("a duration and a name are expected", Some("e.g. \"90s secondary\"".into()));
+    }
+    parsed
+}
+
+fn action(name: At<ActionName>, mut t: Table<'_, '_>) -> Option<Action> {
+    let systems = t.must("systems").and_then(|v| v.names());
+    let account = t.must("account").and_then(|v| v.name());
+    let command = t.must("force_command");
+    let argv = command.as_ref().and_then(|v| words(v));
+    let params = optional(t.may("params"), |v| {
+        let t = v.table()?;
+        t.parts().into_iter().map(|(name, v)| Some((name.value.to_owned(), v.sentence()?))).collect()
+    });
+    let power = t.must("power").and_then(|v| v.number(1..=100));
+    t.finish();
+    let (argv, params): (Vec<String>, BTreeMap<String, String>) = (argv?, params?.unwrap_or_default());
+    let named: BTreeSet<&str> = argv.iter().flat_map(|word| placeholders(word)).collect();
+    for name in &named {
+        if !params.contains_key(*name) {
+            let help = super::finding::meant(name, params.keys().map(String::as_str));
+            command.iter().for_each(|v| {
+                v.finding("param.undefined", format_args!("`{{{name}}}` is no parameter"), help.clone())
+            });
+        }
+    }
+    for name in params.keys().filter(|name| !named.contains(name.as_str())) {
+        command
+            .iter()
+            .for_each(|v| v.finding("param.unused", format_args!("no word holds `{{{name}}}`"), None));
+    }
+    Some(Action {
+        name: name.value,
+        line: name.line,
+        systems: systems?,
+        account: account?.value,
+        force_command: argv,
+        params,
+        power: power?,
+    })
+}
+
+fn placeholders(word: &str) -> impl Iterator<Item = &str> {
+    word.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
+}
+
+fn when(value: &Value<'_, '_>, of_rule: bool) -> Option<When> {
+    let mut t = value.table()?;
+    let on_call = optional(t.may("on_call"), Value::boolean);
+    let systems = optional(t.may("systems"), Value::names);
+    let tiers = optional(if of_rule { t.may("tiers") } else { None }, Value::names);
+    let severities = optional(t.may("severities"), |v| v.some(severity));
+    let one_host = optional(t.may("scope"), |v| v.word(&[("host", true), ("system", false)]));
+    let groups = optional(t.may("groups"), Value::names);
+    let outside = optional(t.may("outside"), Value::names);
+    let triggers = optional(t.may("triggers"), Value::names);
+    let drill = optional(t.may("drill"), Value::boolean);
+    t.finish();
+    Some(When {
+        on_call: on_call?,
+        systems: systems?,
+        tiers: tiers?,
+        severities: severities?,
+        one_host: one_host?,
+        groups: groups?,
+        outside: outside?,
+        triggers: triggers?,
+        drill: drill?,
+    })
+}
+
+fn rule(mut t: Table<'_, '_>) -> Option<Rule> {
+    let id = t.must("id").and_then(|v| v.name::<RuleId>());
+    let condition = t.must("when").and_then(|v| when(&v, true));
+    let add = t.must("add").and_then(|v| tightening(&v));
+    let why = t.must("why").and_then(|v| v.sentence());
+    t.finish();
+    let id = id?;
+    Some(Rule { line: id.line, id: id.value, when: condition?, add: add?, why: why? })
+}
+
+fn tightening(value: &Value<'_, '_>) -> Option<Tightening> {
+    let mut t = value.table()?;
+    let deny = optional(t.may("deny"), |v| match v.boolean()? {
+        true => Some(true),
+        false => {
+            v.wrong("a rule can deny, it cannot undo a denial", Some("leave it out".into()));
+            None
+        }
+    });
+    let approvals = optional(t.may("approvals"), |v| quorum(v, false));
+    let ttl_s = optional(t.may("ttl"), ttl);
+    let extensions = optional(t.may("extensions"), extensions);
+    let source_address = optional(t.may("source_address"), addresses);
+    let presence = optional(t.may("presence"), |v| v.word(&PRESENCE));
+    let record = optional(t.may("record"), |v| v.word(&RECORD));
+    let krl_max_age_s = optional(t.may("krl_max_age"), |v| v.duration(60..=86_400));
+    if t.parts().is_empty() {
+        value.finding("rule.empty", "this rule tightens nothing", None);
+    }
+    t.finish();
+    Some(Tightening {
+        deny: deny?.unwrap_or(false),
+        approvals: approvals?,
+        ttl_s: ttl_s?,
+        extensions: extensions?,
+        source_address: source_address?,
+        presence: presence?,
+        record: record?,
+        krl_max_age_s: krl_max_age_s?,
+    })
+}
+
+fn exception(mut t: Table<'_, '_>) -> Option<Exception> {
+    let id = t.must("id").and_then(|v| v.name::<RuleId>());
+    let condition = t.must("when").and_then(|v| when(&v, false));
+    let tier = t.must("tier").and_then(|v| v.name());
+    let owner = t.must("owner").and_then(|v| v.name());
+    let from = t.must("from").and_then(|v| unix(&v));
+    let end = t.must("until");
+    let until = end.as_ref().and_then(unix);
+    let why = t.must("why").and_then(|v| v.sentence());
+    if let (Some(from), Some(until), Some(end)) = (from, until, &end)
+        && until <= from
+    {
+        end.finding("exception.never", "it ends before it begins", None);
+    }
+    t.finish();
+    let id = id?;
+    Some(Exception {
+        line: id.line,
+        id: id.value,
+        when: condition?,
+        tier: tier?,
+        owner: owner?,
+        from: from?,
+        until: until?,
+        why: why?,
+    })
+}
+
+/// A date (its first second, UTC) or a date with time and offset, as unix seconds.
+pub(super) fn unix(value: &Value<'_, '_>) -> Option<u64> {
+    let seconds = date_seconds(value.date()?);
+    if seconds.is_none() {
+        value
+            .wrong("a date, or a date with a time and an offset, after 1970", Some("e.g. 2027-01-31".into()));
+    }
+    seconds
+}
+
+fn date_seconds(date: &Datetime) -> Option<u64> {
+    let day = date.date?;
+    // Days from 1970-01-01 in the Gregorian calendar, counted in years that begin in March.
+    let (year, month) = match day.month {
+        1 | 2 => (i64::from(day.year) - 1, i64::from(day.month) + 9),
+        _ => (i64::from(day.year), i64::from(day.month) - 3),
+    };
+    let days =
+        year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + i64::from(day.day) - 1;
+    let days = days - 719_468;
+    let seconds = match (date.time, date.offset) {
+        (None, None) => 0,
+        (Some(time), Some(offset)) => {
+            let minutes = match offset {
+                toml::value::Offset::Z => 0,
+                toml::value::Offset::Custom { minutes } => i64::from(minutes),
+            };
+            i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second.unwrap_or(0))
+                - minutes * 60
+        }
+        _ => return None,
+    };
+    u64::try_from(days * 86_400 + seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_so_that_the_shell_reads_them_back_unchanged() {
+        for word in
+            ["/usr/bin/uptime", "", "a b", "it's", "$(reboot)", "a;b", "*", "\\", "--x=y", "`id`", "~", "#"]
+        {
+            let script = format!("printf %s {}", quoted(word));
+            let out = std::process::Command::new("/bin/sh").arg("-c").arg(&script).output().unwrap();
+            assert_eq!(String::from_utf8(out.stdout).unwrap(), word, "{script}");
+        }
+    }
+
+    #[test]
+    fn dates_are_unix_seconds() {
+        for (text, expected) in [
+            ("1970-01-01", Some(0)),
+            ("2000-03-01", Some(951_868_800)),
+            ("2024-02-29", Some(1_709_164_800)),
+            ("2027-01-31T12:00:00Z", Some(1_801_396_800)),
+            ("2027-01-31T14:00:00+02:00", Some(1_801_396_800)),
+            ("2027-01-31T12:00:00", None),
+            ("1969-12-31", None),
+            ("12:00:00", None),
+        ] {
+            assert_eq!(date_seconds(&text.parse().unwrap()), expected, "{text}");
+        }
+    }
+}

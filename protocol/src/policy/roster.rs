@@ -1,0 +1,211 @@
+//! The roster: who has which keys and groups, and which group holds which role. Reads `roster.toml`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::finding::{At, Finding};
+use super::reading::{Reading, Table, Value};
+use crate::keys::Fingerprint;
+use crate::names::{GroupName, PersonName};
+use crate::statement::EnrolledKey;
+
+/// What `roster.toml` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roster {
+    people: BTreeMap<PersonName, Person>,
+    by_key: BTreeMap<Fingerprint, (PersonName, usize)>,
+    roles: BTreeMap<Role, RoleHolders>,
+}
+
+/// One person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Their name.
+    pub name: PersonName,
+    /// Where they stand.
+    pub line: u32,
+    /// Their groups. Sorted.
+    pub groups: Vec<GroupName>,
+    /// Their keys. Never empty.
+    pub keys: Vec<EnrolledKey>,
+}
+
+/// What some people may do besides asking for access. Nobody holds a role by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Signs bundle changes, with a quorum of their like.
+    PolicyAdmin,
+    /// Reads everything.
+    Auditor,
+    /// May close anyone's emergency.
+    IncidentCommander,
+}
+
+/// The group that holds a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleHolders {
+    /// Its members hold the role.
+    pub group: At<GroupName>,
+    /// How many of them must agree, where it matters.
+    pub quorum: u8,
+}
+
+impl Roster {
+    /// A person by name.
+    pub fn person(&self, name: &PersonName) -> Option<&Person> {
+        self.people.get(name)
+    }
+
+    /// All people, by name.
+    pub fn people(&self) -> impl Iterator<Item = &Person> {
+        self.people.values()
+    }
+
+    /// Whose key this is.
+    pub fn by_key(&self, fingerprint: &Fingerprint) -> Option<(&Person, &EnrolledKey)> {
+        let (name, n) = self.by_key.get(fingerprint)?;
+        let person = self.people.get(name)?;
+        Some((person, person.keys.get(*n)?))
+    }
+
+    /// Whether a person holds a role.
+    pub fn has_role(&self, name: &PersonName, role: Role) -> bool {
+        self.roles
+            .get(&role)
+            .zip(self.people.get(name))
+            .is_some_and(|(holders, person)| person.groups.contains(&holders.group.value))
+    }
+
+    /// Who holds a role.
+    pub fn role(&self, role: Role) -> Option<&RoleHolders> {
+        self.roles.get(&role)
+    }
+
+    /// Every group that somebody is in. Sorted.
+    pub(super) fn groups(&self) -> BTreeSet<&GroupName> {
+        self.people.values().flat_map(|person| &person.groups).collect()
+    }
+
+    /// How many distinct people are in any of `groups`.
+    pub(super) fn members(&self, groups: &[At<GroupName>]) -> usize {
+        let is_in = |person: &&Person| groups.iter().any(|group| person.groups.contains(&group.value));
+        self.people.values().filter(is_in).count()
+    }
+}
+
+/// Reads `roster.toml`. Gives what could be read beside what is wrong, so that the policy can still be
+/// compared with it.
+pub(super) fn read(text: &str) -> (Option<Roster>, Vec<Finding>) {
+    let reading = Reading::new("roster.toml", text);
+    let roster = reading.document().map(|document| {
+        let mut root = Table::root(&reading, &document);
+        if let Some(version) = root.may("version") {
+            version.number(1..=1);
+        }
+        let people = root.must("person").and_then(|v| v.table()).map(|t| read_people(&reading, &t));
+        let (people, by_key) = people.unwrap_or_default();
+        let roles = root.may("role").and_then(|value| value.table()).map(read_roles);
+        root.finish();
+        let roster = Roster { people, by_key, roles: roles.unwrap_or_default() };
+        check_roles(&reading, &roster);
+        roster
+    });
+    (roster, reading.into_findings())
+}
+
+type People = (BTreeMap<PersonName, Person>, BTreeMap<Fingerprint, (PersonName, usize)>);
+
+fn read_people(reading: &Reading<'_>, table: &Table<'_, '_>) -> People {
+    let mut people = BTreeMap::new();
+    let mut by_key: BTreeMap<Fingerprint, (PersonName, usize)> = BTreeMap::new();
+    for (at, value) in table.parts() {
+        let name = match at.value.parse::<PersonName>() {
+            Ok(name) => name,
+            Err(error) => {
+                reading.add(&at, "value.invalid", error.to_string(), None);
+                continue;
+            }
+        };
+        let Some(mut fields) = value.table() else { continue };
+        let groups = fields.must("groups").and_then(|v| v.list(|g| g.name::<GroupName>().map(|g| g.value)));
+        let mut keys: Vec<EnrolledKey> = Vec::new();
+        for line in fields.must("keys").and_then(|v| some_keys(&v)).unwrap_or_default() {
+            let Some(text) = line.text() else { continue };
+            let key = match EnrolledKey::read(text) {
+                Ok(key) => key,
+                Err(error) => {
+                    line.wrong(error, None);
+                    continue;
+                }
+            };
+            match by_key.get(&key.fingerprint) {
+                Some((other, _)) if *other == name => {
+                    line.finding("key.repeated", "this key stands in the list already", None);
+                }
+                Some((other, _)) => {
+                    let message = format!("this key is {other}'s already; a key belongs to one person");
+                    line.finding("key.shared", message, None);
+                }
+                None => {
+                    by_key.insert(key.fingerprint.clone(), (name.clone(), keys.len()));
+                    keys.push(key);
+                }
+            }
+        }
+        fields.finish();
+        let mut groups = groups.unwrap_or_default();
+        groups.sort();
+        people.insert(name.clone(), Person { name, line: at.line, groups, keys });
+    }
+    (people, by_key)
+}
+
+fn some_keys<'r, 't>(value: &Value<'r, 't>) -> Option<Vec<Value<'r, 't>>> {
+    let keys = value.array()?;
+    if keys.is_empty() {
+        value.finding("person.no_keys", "a person without a key cannot sign anything", None);
+    }
+    Some(keys)
+}
+
+fn read_roles(mut table: Table<'_, '_>) -> BTreeMap<Role, RoleHolders> {
+    let mut roles = BTreeMap::new();
+    for (key, role) in [
+        ("policy_admin", Role::PolicyAdmin),
+        ("auditor", Role::Auditor),
+        ("incident_commander", Role::IncidentCommander),
+    ] {
+        let Some(mut fields) = table.may(key).and_then(|value| value.table()) else { continue };
+        let group = fields.must("group").and_then(|value| value.name());
+        let quorum = match role {
+            Role::PolicyAdmin => fields.must("quorum").and_then(|value| value.number(1..=16)),
+            Role::Auditor | Role::IncidentCommander => Some(1),
+        };
+        fields.finish();
+        if let (Some(group), Some(quorum)) = (group, quorum) {
+            roles.insert(role, RoleHolders { group, quorum });
+        }
+    }
+    table.finish();
+    roles
+}
+
+fn check_roles(reading: &Reading<'_>, roster: &Roster) {
+    for holders in roster.roles.values() {
+        let group = &holders.group;
+        let members = roster.members(std::slice::from_ref(group));
+        if members == 0 {
+            let help = super::finding::meant(
+                group.value.as_str(),
+                roster.groups().into_iter().map(GroupName::as_str),
+            );
+            let message = format!("nobody is in group `{}`", group.value);
+            reading.add(group, "group.undefined", message, help);
+        } else if members < usize::from(holders.quorum) {
+            let message = format!(
+                "a quorum of {} is asked of group `{}`, which has {members}",
+                holders.quorum, group.value
+            );
+            reading.add(group, "quorum.too_large", message, None);
+        }
+    }
+}

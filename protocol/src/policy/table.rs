@@ -1,0 +1,164 @@
+//! The table that [`super::check`] walked, as plain text for an auditor: what each system gives to whom
+//! at which severity, and what each tier means. No colours, no tabs, lines in a fixed order.
+
+use std::fmt::Write;
+
+use super::check::{ON_CALL, Walk, Walked};
+use super::reading::span;
+use super::shape::{Policy, System, Tier};
+use super::{Outcome, Presence, Record};
+use crate::names::Severity;
+
+const LABEL: usize = 14;
+
+pub(super) fn render(policy: &Policy, walked: &[Walked<'_>]) -> String {
+    let mut out = String::new();
+    for Walked { system, cases } in walked {
+        let System { name, sensitivity, blast, owner, on_call, .. } = system;
+        let hosts: Vec<&str> = system.hosts.iter().map(|pattern| pattern.value.as_str()).collect();
+        let _ = writeln!(out, "{name}  (policy.toml:{})", system.line);
+        let _ =
+            writeln!(out, "  hosts {}; owner {}; on call {}", hosts.join(", "), owner.value, on_call.value);
+        for one_host in [false, true] {
+            let blast = if one_host { blast.saturating_sub(1).max(1) } else { *blast };
+            let product = sensitivity.saturating_mul(blast);
+            let band = policy.risk().band(product).map_or("", |band| band.name.as_str());
+            let scope = if one_host { "one host alone" } else { "whole system" };
+            let _ =
+                writeln!(out, "  {scope}: sensitivity {sensitivity} x blast {blast} = {product}, row {band}");
+            rows(&mut out, cases, one_host);
+        }
+        out.push('\n');
+    }
+    let _ = writeln!(out, "tiers");
+    let mut tiers: Vec<&Tier> = policy.tiers().collect();
+    tiers.sort_by(|a, b| a.power.cmp(&b.power).then(a.line.cmp(&b.line)));
+    for tier in tiers {
+        let _ = writeln!(out, "  {:<12} {}", tier.name.as_str(), meaning(tier));
+    }
+    if !policy.exceptions.is_empty() {
+        let _ = writeln!(out, "exceptions (not in the table above, which has no date)");
+        for e in &policy.exceptions {
+            let _ = writeln!(
+                out,
+                "  {:<12} {} instead, by {}, unix {} to {}: {}",
+                e.id.as_str(),
+                e.tier.value,
+                e.owner.value,
+                e.from,
+                e.until,
+                e.why
+            );
+        }
+    }
+    out
+}
+
+/// One line for everybody, or one for each answer to "are they on call?" when it matters.
+fn rows(out: &mut String, cases: &[Walk], one_host: bool) {
+    let lines: Vec<(&str, Vec<String>)> = ON_CALL
+        .into_iter()
+        .map(|on_call| {
+            let of = |w: &&Walk| w.one_host == one_host && w.on_call == on_call;
+            let cells = Severity::MILDEST_FIRST.into_iter().map(|severity| {
+                let here: Vec<&Walk> = cases.iter().filter(of).filter(|w| w.severity == severity).collect();
+                cell(&here)
+            });
+            let label = match on_call {
+                Some(true) => "on call",
+                Some(false) => "not on call",
+                None => "unknown",
+            };
+            (label, cells.collect())
+        })
+        .collect();
+    let same = |a: usize, b: usize| lines.get(a).map(|l| &l.1) == lines.get(b).map(|l| &l.1);
+    let shown: Vec<(&str, &Vec<String>)> = match (same(0, 1), same(1, 2)) {
+        (true, true) => lines.first().map(|(_, cells)| ("anybody", cells)).into_iter().collect(),
+        (false, true) => lines.iter().take(2).map(|(label, cells)| (*label, cells)).collect(),
+        _ => lines.iter().map(|(label, cells)| (*label, cells)).collect(),
+    };
+    let width = |n: usize| {
+        let cells = shown.iter().filter_map(|(_, cells)| cells.get(n)).map(|cell| cell.chars().count());
+        cells.max().unwrap_or(0).max(5) + 2
+    };
+    let _ = write!(out, "    {:LABEL$}", "");
+    for (n, severity) in Severity::MILDEST_FIRST.into_iter().enumerate() {
+        let _ = write!(out, "{:<w$}", format!("sev {severity}"), w = width(n));
+    }
+    trim_line(out);
+    for (label, cells) in &shown {
+        let _ = write!(out, "    {label:LABEL$}");
+        for (n, cell) in cells.iter().enumerate() {
+            let _ = write!(out, "{cell:<w$}", w = width(n));
+        }
+        trim_line(out);
+    }
+}
+
+fn trim_line(out: &mut String) {
+    out.truncate(out.trim_end_matches(' ').len());
+    out.push('\n');
+}
+
+/// What the strongest key gets, and what a weaker one gets where that differs.
+fn cell(here: &[&Walk]) -> String {
+    let of = |presence: Presence| {
+        here.iter().find(|w| w.presence == presence).map_or("?".to_owned(), |w| said(&w.decision.outcome))
+    };
+    let (verified, touch, none) = (of(Presence::Verified), of(Presence::Touch), of(Presence::None));
+    let mut text = verified.clone();
+    if touch != verified {
+        let _ = write!(text, "; by touch alone {touch}");
+    }
+    if none != touch {
+        let _ = write!(text, "; without touch {none}");
+    }
+    text
+}
+
+fn said(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Permit(terms) => terms.tier.to_string(),
+        Outcome::NeedsApproval { full, meanwhile } => {
+            let count: u8 = full.approvals.iter().map(|a| a.count).fold(0, u8::saturating_add);
+            let meanwhile = meanwhile.as_ref().map_or("nothing".to_owned(), |terms| terms.tier.to_string());
+            format!("{} +{count} approving (meanwhile {meanwhile})", full.tier)
+        }
+        Outcome::Refuse { smaller: Some(smaller), .. } => format!("deny (ask for {})", smaller.terms.tier),
+        Outcome::Refuse { smaller: None, .. } => "deny".to_owned(),
+    }
+}
+
+fn meaning(tier: &Tier) -> String {
+    let mut parts = vec![format!("power {}", tier.power), format!("account {}", tier.account)];
+    parts.push(match &tier.force_command {
+        Some(command) => format!("only `{command}`"),
+        None => "a shell".to_owned(),
+    });
+    let extensions: Vec<&str> = tier.extensions.iter().map(|extension| extension.openssh()).collect();
+    parts.push(if extensions.is_empty() { "no extensions".to_owned() } else { extensions.join(" and ") });
+    if !tier.source_address.is_empty() {
+        let from: Vec<String> = tier.source_address.iter().map(ToString::to_string).collect();
+        parts.push(format!("only from {}", from.join(" and ")));
+    }
+    parts.push(format!("at most {}", span(tier.ttl_s)));
+    if let Some(quorum) = &tier.approvals {
+        let from: Vec<&str> = quorum.from.iter().flatten().map(|group| group.value.as_str()).collect();
+        parts.push(format!("{} approving out of {}", quorum.count, from.join(" or ")));
+    }
+    match tier.presence {
+        Presence::None => {}
+        Presence::Touch => parts.push("needs a touch".into()),
+        Presence::Verified => parts.push("needs a touch with PIN or fingerprint".into()),
+    }
+    parts.push(match tier.record {
+        Record::None => "not recorded".into(),
+        Record::BestEffort => "recorded if it can be".into(),
+        Record::Required => "recorded or refused".into(),
+    });
+    if let Some(age) = tier.krl_max_age_s {
+        parts.push(format!("revocation list at most {} old", span(age)));
+    }
+    format!("{}  (policy.toml:{})", parts.join(", "), tier.line)
+}
