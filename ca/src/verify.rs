@@ -4,11 +4,11 @@
 //! alone, signatures and decisions are checked again, and only then the fold is asked whether the
 //! entries may follow each other. Reads only.
 
+use std::ops::ControlFlow;
+
 use fireaxe_protocol::certificate::{Body, Issue, Profile};
-use fireaxe_protocol::log::{
-    Checkpoint, Closer, Entry, Event, Hash, NoteKey, PinnedKeys,
-};
 use fireaxe_protocol::log::tree::{leaf_hash, node_hash};
+use fireaxe_protocol::log::{Checkpoint, Closer, Entry, Event, Hash, NoteKey, PinnedKeys};
 use fireaxe_protocol::names::{Origin, PersonName};
 use fireaxe_protocol::policy::{Bundle, decide};
 use fireaxe_protocol::statement::{Claimed, Envelope};
@@ -44,6 +44,9 @@ pub struct Tally {
     pub root: Option<Hash>,
 }
 
+/// Entries read in one go.
+const CHUNK: u64 = 4096;
+
 /// At most this many findings are collected: a log that is wrong throughout says so early.
 const FINDINGS: usize = 100;
 
@@ -53,22 +56,27 @@ pub fn verify(reader: &Reader, progress: &mut dyn FnMut(u64)) -> Result<(Tally, 
     let mut next = 0;
     let mut head = check.head_after(reader, 0)?;
     loop {
-        let chunk = reader.entries(next, 1024)?;
-        if chunk.is_empty() {
-            break;
-        }
-        for bytes in chunk {
-            check.entry(next, &bytes);
+        let before = next;
+        reader.entries(next, CHUNK, |_, bytes| {
+            check.entry(next, bytes);
             next += 1;
-            while let Some((size, note)) = &head
-                && *size == next
-            {
-                check.checkpoint(*size, note);
-                head = check.head_after(reader, next)?;
+            // Stops where a checkpoint stands, so that it is compared with the tree as it was.
+            let reached = head.as_ref().is_some_and(|(size, _)| *size == next);
+            if reached || check.found.len() >= FINDINGS {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
             }
-            if check.found.len() >= FINDINGS {
-                return Ok((check.tally, check.found));
-            }
+        })?;
+        if check.found.len() >= FINDINGS {
+            return Ok((check.tally, check.found));
+        }
+        if let Some((size, note)) = head.take_if(|(size, _)| *size == next) {
+            check.checkpoint(size, &note);
+            head = check.head_after(reader, next)?;
+        }
+        if next == before {
+            break;
         }
         progress(next);
     }
@@ -108,7 +116,11 @@ impl Check {
     }
 
     fn head_after(&mut self, reader: &Reader, size: u64) -> Result<Option<(u64, String)>, LogError> {
-        let Some(note) = reader.checkpoint_covering(size)? else { return Ok(None) };
+        let (_, note) = match reader.checkpoint_covering(size) {
+            Ok(found) => found,
+            Err(LogError::OutOfRange) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         // Unverified here: only where it says it belongs. Its signature is checked when it is reached.
         match note.split_once("\n\n").and_then(|(text, _)| Checkpoint::parse(&format!("{text}\n")).ok()) {
             Some(says) if says.size > size => Ok(Some((says.size, note))),
@@ -157,7 +169,9 @@ impl Check {
     fn says(&mut self, index: u64, entry: &Entry, leaf: Hash) {
         let Some(bundle) = self.state.as_ref().and_then(|s| s.bundle()).cloned() else { return };
         match &entry.event {
-            Event::EmergencyDeclared { emergency, declared, facts, decision, bundle: named, until, .. } => {
+            Event::EmergencyDeclared {
+                emergency, declared, facts, decision, bundle: named, until, ..
+            } => {
                 self.statement(index, declared, &facts.person, &bundle);
                 self.decision(index, &bundle, *named, facts, decision);
                 if let (Some(terms), Ok(fireaxe_protocol::statement::Statement::Declare(words))) =
@@ -282,4 +296,3 @@ impl Tree {
         Some(before.iter().rev().fold(last.1, |right, (_, left)| node_hash(left, &right)))
     }
 }
-

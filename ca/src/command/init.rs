@@ -46,7 +46,8 @@ impl Init {
             return Err(refused(&report.findings));
         }
         let mut random = SystemRandomness;
-        let id: String = random.bytes32().map_err(Failed::error)?.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let id: String =
+            random.bytes32().map_err(Failed::error)?.iter().take(8).map(|b| format!("{b:02x}")).collect();
         let origin: Origin = format!("{}/{id}", self.name)
             .parse()
             .map_err(|e| Failed::config(vec![format!("--name: {e}")]))?;
@@ -86,7 +87,10 @@ impl Init {
         origin: &Origin,
         random: &mut SystemRandomness,
     ) -> Result<Made, Failed> {
-        fs::DirBuilder::new().mode(0o700).create(dir.path()).map_err(|e| Failed::error(format!("{}: {e}", dir.path().display())))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(dir.path())
+            .map_err(|e| Failed::error(format!("{}: {e}", dir.path().display())))?;
         keys::create(&dir.keys(), random).map_err(Failed::error)?;
         let load = |purpose| keys::load(&dir.keys(), purpose).map_err(Failed::error);
         let (user_ca, log_key, krl_key) = (load(Purpose::UserCa)?, load(Purpose::Log)?, load(Purpose::Krl)?);
@@ -100,9 +104,10 @@ impl Init {
 
         let signer = NoteSigner::new(origin.as_str(), log_key).map_err(Failed::error)?;
         let krl_key = NoteSigner::new(&KrlNote::key_name(origin), krl_key).map_err(Failed::error)?;
-        let mut log = Log::create(&dir.log(), origin.clone()).map_err(Failed::error)?;
         let now = SystemClock.now().wall_s;
-        first_entries(&mut log, files, origin, &pinned, now, &signer).map_err(Failed::error)?;
+        let mut log =
+            Log::create(&dir.log(), origin.clone(), pinned.clone(), now, &signer).map_err(Failed::error)?;
+        activate(&mut log, files, now, &signer).map_err(Failed::error)?;
         Ok(Made {
             pinned,
             log_key: signer.key().to_string(),
@@ -146,18 +151,11 @@ struct Made {
     bundle: Hash,
 }
 
-/// `log.created`, the bundle's bytes, `bundle.activated`: one batch, so there is never a log without one.
-fn first_entries(
-    log: &mut Log,
-    files: &BundleFiles,
-    origin: &Origin,
-    pinned: &PinnedKeys,
-    now: u64,
-    signer: &NoteSigner,
-) -> Result<(), LogError> {
+/// The bundle's bytes and `bundle.activated`, in one batch. The folder is moved into place after it, so
+/// nobody ever sees a log without a bundle.
+fn activate(log: &mut Log, files: &BundleFiles, now: u64, signer: &NoteSigner) -> Result<(), LogError> {
     use base64::Engine;
-    let mut batch = log.batch();
-    batch.append(now, &Event::LogCreated { origin: origin.clone(), keys: pinned.clone() }, None, ())?;
+    let mut batch = log.batch()?;
     let mut leaves = [Vec::new(), Vec::new()];
     for (text, leaves) in [&files.policy, &files.roster].into_iter().zip(&mut leaves) {
         for chunk in text.as_bytes().chunks(limits::BLOB_CHUNK) {
@@ -167,7 +165,7 @@ fn first_entries(
     }
     let [policy, roster] = leaves;
     let activated = Event::BundleActivated { bundle: files.bundle.hash, policy, roster, by: "init".into() };
-    batch.append(now, &activated, None, ())?;
+    let _activated = batch.append(now, &activated, None, ())?;
     batch.commit(signer)?;
     Ok(())
 }

@@ -3,12 +3,12 @@
 use std::io::Write;
 
 use clap::Args;
-use fireaxe_protocol::krl::Krl;
 
 use super::{Data, Failed};
 use crate::clock::{Clock, SystemClock};
 use crate::data_dir::DataDir;
 use crate::log::Reader;
+use crate::road::RevocationView;
 
 /// Write the current revocation list to stdout.
 #[derive(Debug, Args)]
@@ -22,10 +22,10 @@ impl KrlCommand {
         let reader = Reader::open(&DataDir::at(&self.data.dir).log()).map_err(Failed::error)?;
         let now = SystemClock.now().wall_s;
         let state = crate::road::fold(&reader, now).map_err(Failed::error)?;
-        let (serials, version) = (state.revocations.listed(now), state.revocations.version());
-        let krl = Krl::of_serials(state.keys().user_ca, &serials, version, now).encode();
-        std::io::stdout().write_all(&krl).map_err(Failed::error)?;
-        eprintln!("version {version}, {} serials", serials.len());
+        let view =
+            RevocationView { version: state.revocations.version(), serials: state.revocations.listed(now) };
+        std::io::stdout().write_all(&view.list(state.keys().user_ca, now)).map_err(Failed::error)?;
+        eprintln!("version {}, {} serials", view.version, view.serials.len());
         Ok(())
     }
 }

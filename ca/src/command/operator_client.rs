@@ -16,11 +16,16 @@ use crate::data_dir::DataDir;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `POST path` with `body`; the answer, or what the CA says is wrong.
-pub(super) fn post<T: DeserializeOwned>(dir: &DataDir, path: &str, body: &impl Serialize) -> Result<T, Failed> {
+pub(super) fn post<T: DeserializeOwned>(
+    dir: &DataDir,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<T, Failed> {
     let body = serde_json::to_vec(body).map_err(Failed::error)?;
     let (status, bytes) = exchange(dir, "POST", path, body)?;
     if status.is_success() {
-        return serde_json::from_slice(&bytes).map_err(|e| Failed::error(format!("the CA's answer cannot be read: {e}")));
+        return serde_json::from_slice(&bytes)
+            .map_err(|e| Failed::error(format!("the CA's answer cannot be read: {e}")));
     }
     Err(match serde_json::from_slice::<Problem>(&bytes) {
         Ok(problem) => Failed {
@@ -37,8 +42,14 @@ pub(super) fn get(dir: &DataDir, path: &str) -> Result<(hyper::StatusCode, Vec<u
     exchange(dir, "GET", path, Vec::new())
 }
 
-fn exchange(dir: &DataDir, method: &str, path: &str, body: Vec<u8>) -> Result<(hyper::StatusCode, Vec<u8>), Failed> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::error)?;
+fn exchange(
+    dir: &DataDir,
+    method: &str,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<(hyper::StatusCode, Vec<u8>), Failed> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::error)?;
     let socket = dir.operator_socket();
     runtime.block_on(async {
         tokio::time::timeout(PATIENCE, talk(&socket, method, path, body))
@@ -47,13 +58,17 @@ fn exchange(dir: &DataDir, method: &str, path: &str, body: Vec<u8>) -> Result<(h
     })
 }
 
-async fn talk(socket: &Path, method: &str, path: &str, body: Vec<u8>) -> Result<(hyper::StatusCode, Vec<u8>), Failed> {
+async fn talk(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<(hyper::StatusCode, Vec<u8>), Failed> {
     let stream = tokio::net::UnixStream::connect(socket).await.map_err(|e| {
         let dir = socket.parent().unwrap_or(socket).display();
         match e.kind() {
-            std::io::ErrorKind::PermissionDenied => {
-                Failed::error(format!("{}: {e}", socket.display())).hint("run it as the CA's own user or as root")
-            }
+            std::io::ErrorKind::PermissionDenied => Failed::error(format!("{}: {e}", socket.display()))
+                .hint("run it as the CA's own user or as root"),
             _ => Failed::unavailable(format!("no CA is running on {dir} ({e})"))
                 .hint(format!("fireaxe-ca serve --data {dir}")),
         }

@@ -17,14 +17,25 @@ use super::{Door, problem};
 use crate::road::{Opening, Refusal};
 
 /// Reads a JSON body, or says what is wrong with it.
-pub(super) fn body<T: serde::de::DeserializeOwned>(bytes: Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>) -> Answer<T> {
+pub(super) fn body<T: serde::de::DeserializeOwned>(
+    bytes: Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>,
+) -> Answer<T> {
     let bytes = bytes.map_err(|rejection| {
         let status = rejection.status();
         let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "body.too_large" } else { "body.unreadable" };
-        Told::new(status, code, format!("the body is more than {} bytes or broke off", fireaxe_protocol::limits::BODY))
+        Told::new(
+            status,
+            code,
+            format!("the body is more than {} bytes or broke off", fireaxe_protocol::limits::BODY),
+        )
     })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| Told::new(StatusCode::BAD_REQUEST, "body.unreadable", format!("the body is not the JSON this takes: {e}")))
+    serde_json::from_slice(&bytes).map_err(|e| {
+        Told::new(
+            StatusCode::BAD_REQUEST,
+            "body.unreadable",
+            format!("the body is not the JSON this takes: {e}"),
+        )
+    })
 }
 
 type Bytes = Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>;
@@ -56,7 +67,7 @@ fn opened(door: &Door, opening: Opening) -> Option<Opened> {
         return None;
     };
     let bundle = door.road.published().gate().bundle;
-    let owner = bundle.policy.system(&facts.target.system).and_then(|s| s.owner.as_ref().map(ToString::to_string));
+    let owner = bundle.policy.system(&facts.target.system).map(|s| s.owner.value.to_string());
     let terms = decision.terms_now().cloned();
     Some(Opened {
         schema: "fireaxe.opened/v1".into(),
@@ -94,7 +105,11 @@ pub(super) async fn close(
 }
 
 /// `GET /v1/emergencies`
-pub(super) async fn list(State(door): State<Arc<Door>>, headers: HeaderMap, uri: Uri) -> Answer<Json<Emergencies>> {
+pub(super) async fn list(
+    State(door): State<Arc<Door>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer<Json<Emergencies>> {
     let scope = reading::who(&door, &headers, "GET", &uri).await?;
     let only = match &scope {
         Scope::Person(_) => None,
@@ -114,7 +129,11 @@ pub(super) async fn one(
     let id = number(&id)?;
     let scope = reading::who(&door, &headers, "GET", &uri).await?;
     if matches!(&scope, Scope::Emergency(_, own) if *own != id) {
-        return Err(Told::new(StatusCode::FORBIDDEN, "reader.other_emergency", "this key reads its own emergency only"));
+        return Err(Told::new(
+            StatusCode::FORBIDDEN,
+            "reader.other_emergency",
+            "this key reads its own emergency only",
+        ));
     }
     let found = in_views(&door, move |views, reader| views.emergencies(reader, Some(id))).await?;
     found.into_iter().next().map(Json).ok_or_else(|| Refusal::UnknownEmergency(id).into())
@@ -138,7 +157,9 @@ pub(super) async fn certificates(
 /// Reads the views off the async threads: they are SQLite.
 async fn in_views<T: Send + 'static>(
     door: &Arc<Door>,
-    read: impl FnOnce(&crate::views::Views, &crate::log::Reader) -> Result<T, crate::views::ViewError> + Send + 'static,
+    read: impl FnOnce(&crate::views::Views, &crate::log::Reader) -> Result<T, crate::views::ViewError>
+    + Send
+    + 'static,
 ) -> Answer<T> {
     let door = door.clone();
     let read = tokio::task::spawn_blocking(move || {
@@ -149,7 +170,11 @@ async fn in_views<T: Send + 'static>(
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => {
             tracing::error!(event = "views.failed", %error);
-            Err(Told::new(StatusCode::SERVICE_UNAVAILABLE, "views.unavailable", "the lists cannot be read now"))
+            Err(Told::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "views.unavailable",
+                "the lists cannot be read now",
+            ))
         }
         Err(_) => Err(Refusal::Stopping.into()),
     }

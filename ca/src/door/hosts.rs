@@ -8,7 +8,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use fireaxe_protocol::api::Keys;
-use fireaxe_protocol::krl::Krl;
 use fireaxe_protocol::log::{Hash, KrlNote, NoteKey, NoteSigner};
 
 use super::Door;
@@ -56,9 +55,11 @@ impl RevocationList {
         let at = made.as_ref().map_or(now, |made| made.at.max(now));
         let gate = door.road.published().gate();
         let user_ca = door.road.published().keys().user_ca;
-        let krl = Krl::of_serials(user_ca, &view.serials, view.version, at).encode();
+        let krl = view.list(user_ca, at);
         let hash = Hash::of(&krl);
-        let note = KrlNote { origin: gate.origin, krl: hash, version: view.version, time: at }.sign(&self.signer).ok()?;
+        let note = KrlNote { origin: gate.origin, krl: hash, version: view.version, time: at }
+            .sign(&self.signer)
+            .ok()?;
         let note = base64::engine::general_purpose::STANDARD.encode(note);
         let fresh = Made {
             etag: HeaderValue::try_from(format!("\"{hash}\"")).ok()?,

@@ -62,7 +62,8 @@ impl Tls {
     /// nor a public PKI carry the trust.
     pub fn create(certificate: &Path, key: &Path, names: Vec<String>) -> Result<(), ListenError> {
         let failed = |path: &Path, said: String| ListenError::Tls { path: path.to_owned(), said };
-        let made = rcgen::generate_simple_self_signed(names).map_err(|e| failed(certificate, e.to_string()))?;
+        let made =
+            rcgen::generate_simple_self_signed(names).map_err(|e| failed(certificate, e.to_string()))?;
         let write = |path: &Path, text: &str, mode: u32| {
             let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
             file.and_then(|mut file| {
@@ -79,7 +80,8 @@ impl Tls {
     /// Reads them back.
     pub fn load(certificate: &Path, key: &Path) -> Result<Tls, ListenError> {
         let failed = |path: &Path, said: String| ListenError::Tls { path: path.to_owned(), said };
-        let der = CertificateDer::from_pem_file(certificate).map_err(|e| failed(certificate, e.to_string()))?;
+        let der =
+            CertificateDer::from_pem_file(certificate).map_err(|e| failed(certificate, e.to_string()))?;
         let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(key, e.to_string()))?;
         let pin = Hash::of(&der);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -102,7 +104,9 @@ pub async fn listen_https(
     let failed = |source: std::io::Error| ListenError::Address {
         address: address.to_string(),
         hint: match source.kind() {
-            std::io::ErrorKind::AddrInUse => "; another program has the port: choose one with --listen HOST:PORT",
+            std::io::ErrorKind::AddrInUse => {
+                "; another program has the port: choose one with --listen HOST:PORT"
+            }
             std::io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges",
             _ => "",
         },
@@ -163,7 +167,10 @@ pub fn listen_operator(
     }))
 }
 
-async fn serve(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static, routes: Router) {
+async fn serve(
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    routes: Router,
+) {
     let service = TowerToHyperService::new(routes);
     // An error here is a client that went away or spoke no HTTP: theirs to know.
     let _ = hyper::server::conn::http1::Builder::new()

@@ -46,7 +46,11 @@ pub(super) async fn incident(State(door): State<Arc<Door>>, bytes: Bytes) -> Ans
     update.systems.sort();
     update.systems.dedup();
     if update.systems.is_empty() {
-        return Err(Told::new(StatusCode::BAD_REQUEST, "incident.no_system", "an incident names at least one system"));
+        return Err(Told::new(
+            StatusCode::BAD_REQUEST,
+            "incident.no_system",
+            "an incident names at least one system",
+        ));
     }
     Ok(recorded(door.road.incident(update).await?))
 }
@@ -65,7 +69,8 @@ fn recorded(recorded: crate::road::Recorded) -> Json<RecordedAnswer> {
 /// `GET /healthz`: 200 when the CA can issue, 503 when not, with why.
 pub(super) async fn healthz(State(door): State<Arc<Door>>) -> Response {
     let health = door.road.published().health();
-    let status = if health.log_ok && health.clock_ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status =
+        if health.log_ok && health.clock_ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let told = serde_json::json!({
         "schema": "fireaxe.health/v1",
         "entries": health.entries,

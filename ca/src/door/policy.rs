@@ -33,7 +33,7 @@ pub(super) async fn surface(
     let bundle = door.road.published().gate().bundle;
     let systems = bundle.policy.systems().map(|system| SystemSurface {
         system: system.name.clone(),
-        hosts: system.hosts.iter().map(ToString::to_string).collect(),
+        hosts: system.hosts.iter().map(|host| host.value.to_string()).collect(),
     });
     Ok(Json(PolicySurface {
         schema: "fireaxe.policy/v1".into(),

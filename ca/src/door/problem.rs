@@ -70,20 +70,32 @@ impl From<Refusal> for Told {
             .next("fireaxe enrol --person NAME, then have the lines it prints added to roster.toml"),
             Refusal::Signature(error) => signature(&error),
             Refusal::WrongKind { .. } => Told::new(StatusCode::BAD_REQUEST, "statement.kind", said),
-            Refusal::WrongLog { .. } => Told::new(StatusCode::BAD_REQUEST, "statement.other_log", said)
-                .next("fireaxe doctor"),
+            Refusal::WrongLog { .. } => {
+                Told::new(StatusCode::BAD_REQUEST, "statement.other_log", said).next("fireaxe doctor")
+            }
             Refusal::Stale { skew_s } => {
                 let (code, words) = if skew_s >= 0 {
-                    ("statement.stale", format!("the statement was signed {skew_s} s ago by the CA's clock; at most 300 s are taken"))
+                    (
+                        "statement.stale",
+                        format!(
+                            "the statement was signed {skew_s} s ago by the CA's clock; at most 300 s are taken"
+                        ),
+                    )
                 } else {
-                    ("statement.future", format!("the statement was signed {} s in the future by the CA's clock; at most 300 s are taken", skew_s.unsigned_abs()))
+                    (
+                        "statement.future",
+                        format!(
+                            "the statement was signed {} s in the future by the CA's clock; at most 300 s are taken",
+                            skew_s.unsigned_abs()
+                        ),
+                    )
                 };
                 Told::new(StatusCode::BAD_REQUEST, code, words).next("fireaxe doctor   (compares the clocks)")
             }
             Refusal::NonceReused => Told::new(StatusCode::CONFLICT, "statement.nonce_reused", said),
-            Refusal::CounterBack { .. } => {
-                Told::new(StatusCode::FORBIDDEN, "key.counter_back", said).next("sign again; if it happens twice, the key may be cloned: use your spare and tell security")
-            }
+            Refusal::CounterBack { .. } => Told::new(StatusCode::FORBIDDEN, "key.counter_back", said).next(
+                "sign again; if it happens twice, the key may be cloned: use your spare and tell security",
+            ),
             Refusal::KeyNotFresh => Told::new(StatusCode::BAD_REQUEST, "public_key.not_fresh", said),
             Refusal::UnknownTarget { name, nearest } => {
                 let told = Told::new(
@@ -102,9 +114,12 @@ impl From<Refusal> for Told {
             }
             Refusal::Denied { decision, leaf, index } => denied(*decision, leaf, index),
             Refusal::UnknownEmergency(id) => {
-                Told::new(StatusCode::NOT_FOUND, "emergency.unknown", format!("there is no {id}")).next("fireaxe ls")
+                Told::new(StatusCode::NOT_FOUND, "emergency.unknown", format!("there is no {id}"))
+                    .next("fireaxe ls")
             }
-            Refusal::WrongDeclaration(_) => Told::new(StatusCode::CONFLICT, "emergency.other_declaration", said),
+            Refusal::WrongDeclaration(_) => {
+                Told::new(StatusCode::CONFLICT, "emergency.other_declaration", said)
+            }
             Refusal::Closed(_) => Told::new(StatusCode::CONFLICT, "emergency.closed", said)
                 .next("fireaxe open TARGET ...   (declares a new one)"),
             Refusal::Closing { .. } => Told::new(StatusCode::CONFLICT, "emergency.closing", said)
@@ -124,7 +139,11 @@ impl From<Refusal> for Told {
             Refusal::Stopping => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.stopping", said),
             Refusal::Internal(internal) => {
                 tracing::error!(event = "internal", fault = %internal);
-                Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the CA made a mistake of its own; nothing was signed")
+                Told::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "the CA made a mistake of its own; nothing was signed",
+                )
             }
         }
     }

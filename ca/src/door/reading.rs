@@ -73,7 +73,9 @@ pub(super) async fn login(
 
 /// Whoever signed this read. The proof is checked before anything is looked up for the caller.
 pub(super) async fn who(door: &Door, headers: &HeaderMap, method: &str, uri: &Uri) -> Answer<Scope> {
-    let unauthorized = |code: &str, words: &str| Told::new(StatusCode::UNAUTHORIZED, code, words).next("fireaxe ls   (logs in by itself)");
+    let unauthorized = |code: &str, words: &str| {
+        Told::new(StatusCode::UNAUTHORIZED, code, words).next("fireaxe ls   (logs in by itself)")
+    };
     let header = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -97,7 +99,7 @@ pub(super) async fn who(door: &Door, headers: &HeaderMap, method: &str, uri: &Ur
     };
     let gate = door.road.published().gate();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    if !proof.verify(&key, &gate.origin, method, path) {
+    if proof.verify(&key, &gate.origin, method, path).is_err() {
         return Err(unauthorized("reader.mismatch", "the read proof does not match this read"));
     }
     // A person removed from the roster reads no more, whatever key they hold.

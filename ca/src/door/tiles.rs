@@ -17,7 +17,6 @@ use crate::road::Refusal;
 /// `GET /log/checkpoint`
 pub(super) async fn checkpoint(State(door): State<Arc<Door>>) -> Answer<Response> {
     let note = in_log(&door, |reader| reader.latest_checkpoint()).await?;
-    let note = note.ok_or_else(|| Told::new(StatusCode::NOT_FOUND, "checkpoint.none", "the log has no checkpoint"))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }
 
@@ -34,12 +33,17 @@ pub(super) async fn tile(
         let scope = reading::who(&door, &headers, "GET", &uri).await?;
         let bundle = door.road.published().gate().bundle;
         if !bundle.roster.has_role(scope.person(), Role::Auditor) {
-            return Err(Told::new(StatusCode::FORBIDDEN, "role.auditor", "entries are for people with the role auditor"));
+            return Err(Told::new(
+                StatusCode::FORBIDDEN,
+                "role.auditor",
+                "entries are for people with the role auditor",
+            ));
         }
     }
-    let bytes = in_log(&door, move |reader| match path.kind {
-        TileKind::Hashes(level) => reader.tile(level, path.index, path.width),
-        TileKind::Entries => reader.entry_bundle(path.index, path.width),
+    let bytes = in_log(&door, move |reader| match reader.tile(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(LogError::OutOfRange) => Ok(None),
+        Err(error) => Err(error),
     })
     .await?;
     let mut response = bytes.ok_or_else(unknown)?.into_response();

@@ -57,8 +57,7 @@ impl Gate {
         if header.to != self.origin {
             return Err(Refusal::WrongLog { found: header.to.clone(), ours: self.origin.clone() });
         }
-        let (person, key) =
-            self.bundle.roster.by_key(claimed.fingerprint()).ok_or(Refusal::Stranger)?;
+        let (person, key) = self.bundle.roster.by_key(claimed.fingerprint()).ok_or(Refusal::Stranger)?;
         let person = person.name.clone();
         let signed = claimed.verify(key)?;
         Ok(Known { signed, person })

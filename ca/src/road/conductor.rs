@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
-use fireaxe_protocol::log::{Entry, NoteSigner};
+use fireaxe_protocol::log::NoteSigner;
 use thiserror::Error;
 
 use super::clockwork::JumpGuard;
@@ -60,9 +60,6 @@ pub enum StartError {
     /// Its entries are not what this program writes.
     #[error("the log cannot be folded: {0}; look with: fireaxe-ca log verify")]
     Fold(#[from] FoldError),
-    /// An entry cannot be decoded.
-    #[error("entry {0} cannot be decoded; look with: fireaxe-ca log verify")]
-    Entry(u64),
     /// No bundle was ever activated.
     #[error("no bundle is active: fireaxe-ca init was interrupted; start again in an empty folder")]
     NoBundle,
@@ -176,9 +173,17 @@ impl Conductor {
         let Some(bundle) = self.state.bundle().cloned() else {
             return refuse_all(asked, &Refusal::Internal(super::refusal::Internal::NoBundle));
         };
+        let batch = match self.deps.log.batch() {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!(event = "log.failed", %error);
+                self.broken = true;
+                return refuse_all(asked, &Refusal::LogUnavailable);
+            }
+        };
         let mut turn = Turn::new(
             &mut self.state,
-            self.deps.log.batch(),
+            batch,
             &self.deps.reader,
             &self.deps.user_ca,
             &mut *self.deps.random,
@@ -241,30 +246,19 @@ impl Conductor {
 }
 
 /// Reads the whole log into a state.
+///
+/// What it was given is proved against the newest checkpoint before the state is handed out.
 pub(crate) fn fold(reader: &Reader, now: u64) -> Result<State, StartError> {
     let remember_from = now.saturating_sub(2 * STATEMENT_WINDOW_S);
-    let mut state: Option<State> = None;
-    let mut next = 0;
-    loop {
-        let chunk = reader.entries(next, 4096)?;
-        if chunk.is_empty() {
-            return state.ok_or(StartError::Empty);
-        }
-        for bytes in chunk {
-            let entry = Entry::decode(&bytes).map_err(|_| StartError::Entry(next))?;
-            if entry.index != next {
-                return Err(StartError::Entry(next));
-            }
-            match &mut state {
-                None => state = Some(State::begin(&entry, remember_from)?),
-                Some(state) => {
-                    let leaf = fireaxe_protocol::log::tree::leaf_hash(&bytes);
-                    state.apply(entry.index, entry.at, &entry.event, leaf)?;
-                }
-            }
-            next += 1;
-        }
-    }
+    let mut state: Result<Option<State>, FoldError> = Ok(None);
+    reader.replay(|index, entry, leaf| {
+        state = match std::mem::replace(&mut state, Ok(None)) {
+            Ok(None) => State::begin(&entry, remember_from).map(Some),
+            Ok(Some(mut before)) => before.apply(index, entry.at, &entry.event, leaf).map(|()| Some(before)),
+            Err(first) => Err(first),
+        };
+    })?;
+    state?.ok_or(StartError::Empty)
 }
 
 fn refuse_all(asked: Vec<Asked>, refusal: &Refusal) {

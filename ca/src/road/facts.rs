@@ -54,11 +54,7 @@ pub(super) fn gather(
     let target = resolve(bundle, request.target)?;
     let groups = bundle.roster.person(person).map(|p| p.groups.clone()).unwrap_or_default();
     // Until on-call comes from a schedule, being in the system's on-call group is being on call.
-    let on_call = bundle
-        .policy
-        .system(&target.system)
-        .and_then(|system| system.on_call.as_ref())
-        .map(|group| groups.contains(group));
+    let on_call = bundle.policy.system(&target.system).map(|system| groups.contains(&system.on_call.value));
     let other_host_open = target.host.as_ref().is_some_and(|host| {
         state.emergencies.other_host_open(person, request.incident, &target.system, host)
     });

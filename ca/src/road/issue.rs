@@ -56,17 +56,15 @@ pub(super) fn prepare(order: &Order<'_>) -> Result<Prepared, Refusal> {
     let profile = Profile::from_terms(order.terms, &issue).map_err(|e| Internal::Lint(e.to_string()))?;
     let body = Body::of(&profile);
     certificate::lint(&body, &profile).map_err(|findings| {
-        Internal::Lint(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        Internal::Lint(
+            findings.iter().map(|f| format!("{}: {}", f.rule, f.found)).collect::<Vec<_>>().join("; "),
+        )
     })?;
     Ok(Prepared { body })
 }
 
 /// The certificate of a logged body: a function of its entry and its receipt, so a retry gives the same.
-pub(super) fn sign(
-    logged: &Logged<Prepared>,
-    receipt: &Receipt,
-    ca: &SigningKey,
-) -> Result<String, Refusal> {
+pub(super) fn sign(logged: &Logged<Prepared>, receipt: &Receipt, ca: &SigningKey) -> Result<String, Refusal> {
     certificate_of(&logged.thing().body, receipt, ca)
 }
 

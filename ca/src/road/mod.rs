@@ -22,18 +22,18 @@ mod refusal;
 mod turn;
 mod watch;
 
+pub(crate) use caller::check_time;
 pub use caller::{Gate, Known};
 pub use close::ClosedNow;
-pub use conductor::{Conductor, Deps, StartError};
-pub(crate) use caller::check_time;
 pub(crate) use conductor::fold;
+pub use conductor::{Conductor, Deps, StartError};
 pub use issue::Opening;
 pub use refusal::Refusal;
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use fireaxe_protocol::api::{Explained, ExplainRequest};
+use fireaxe_protocol::api::{ExplainRequest, Explained};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::{Hash, IncidentUpdate};
 use fireaxe_protocol::names::{EmergencyId, PersonName, ReasonText};

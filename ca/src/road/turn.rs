@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use fireaxe_protocol::api::{Explained, ExplainRequest};
+use fireaxe_protocol::api::{ExplainRequest, Explained};
 use fireaxe_protocol::log::{Closer, Entry, Event, Hash, IncidentUpdate, NoteSigner};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::policy::{Bundle, Decision, IncidentState, Outcome, Presence, Target, decide};
 use fireaxe_protocol::statement::Statement;
+use thiserror::Error;
 
 use super::caller::fresh;
 use super::close::{ClosedNow, may_close};
@@ -22,6 +23,9 @@ use crate::log::{Batch, LogError, Pending, Reader};
 use crate::randomness::Randomness;
 use crate::state::{Answered, Phase, State};
 
+/// The word of a trigger's `close_on` for an incident that is over.
+const RESOLVED: &str = "incident.resolved";
+
 /// An answer that must wait until the log holds its entries.
 enum Waiting {
     Opening {
@@ -30,9 +34,18 @@ enum Waiting {
         certificate: Option<Pending<Prepared>>,
         reply: Reply<Box<Opening>>,
     },
-    Refused { refusal: Refusal, reply: Reply<Box<Opening>> },
-    Closed { closed: ClosedNow, reply: Reply<ClosedNow> },
-    Recorded { recorded: Recorded, reply: Reply<Recorded> },
+    Refused {
+        refusal: Refusal,
+        reply: Reply<Box<Opening>>,
+    },
+    Closed {
+        closed: ClosedNow,
+        reply: Reply<ClosedNow>,
+    },
+    Recorded {
+        recorded: Recorded,
+        reply: Reply<Recorded>,
+    },
 }
 
 /// What a turn left behind.
@@ -41,6 +54,17 @@ pub(super) struct Done {
     pub(super) deferred: Vec<Asked>,
     /// Whether anything was revoked.
     pub(super) revoked: bool,
+}
+
+/// Why a turn came to nothing, and the state must be rebuilt.
+#[derive(Debug, Error)]
+pub(super) enum Spoiled {
+    /// The log could not be written.
+    #[error(transparent)]
+    Log(LogError),
+    /// Our own entries and state disagree.
+    #[error("{0}")]
+    Fault(Internal),
 }
 
 /// See the file's top.
@@ -126,13 +150,13 @@ impl<'a> Turn<'a> {
     ///
     /// An error means that the state here is worthless: it holds what the log may not. Everybody who
     /// waited is told that nothing was signed, and a retry will find out which it was.
-    pub(super) fn commit(self, signer: &NoteSigner) -> Result<Done, LogError> {
+    pub(super) fn commit(self, signer: &NoteSigner) -> Result<Done, Spoiled> {
         let Turn { batch, waiting, deferred, revoked, fault, user_ca, now, .. } = self;
         if let Some(fault) = fault {
             // Our own state and entries disagree: commit nothing of this batch, rebuild.
             waiting.into_iter().for_each(|w| w.fail(&Refusal::Internal(fault.clone())));
             deferred.into_iter().for_each(|a| a.refuse(Refusal::Internal(fault.clone())));
-            return Err(LogError::Discarded);
+            return Err(Spoiled::Fault(fault));
         }
         if batch.is_empty() {
             return Ok(Done { deferred, revoked });
@@ -144,7 +168,7 @@ impl<'a> Turn<'a> {
             Err(error) => {
                 waiting.into_iter().for_each(|w| w.fail(&Refusal::LogUnavailable));
                 deferred.into_iter().for_each(|a| a.refuse(Refusal::LogUnavailable));
-                return Err(error);
+                return Err(Spoiled::Log(error));
             }
         };
         // Dying after it: the entries are there, unsigned; the retry is answered from them with the
@@ -312,7 +336,8 @@ impl<'a> Turn<'a> {
             }
             declared @ Event::EmergencyDeclared { emergency, .. } => {
                 let issued = declared.terms_now().is_some();
-                let certificate = if issued { Some(self.certificate_again(emergency, index + 1)?) } else { None };
+                let certificate =
+                    if issued { Some(self.certificate_again(emergency, index + 1)?) } else { None };
                 if !issued {
                     self.must_be_open(emergency)?;
                 }
@@ -353,7 +378,7 @@ impl<'a> Turn<'a> {
     }
 
     fn read_back(&self, index: u64) -> Result<(Entry, Hash), Refusal> {
-        let bytes = self.reader.entry(index).ok().flatten().ok_or(Internal::Entry(index))?;
+        let bytes = self.reader.entry_bytes(index).map_err(|_| Internal::Entry(index))?;
         let entry = Entry::decode(&bytes).map_err(|_| Internal::Entry(index))?;
         Ok((entry, fireaxe_protocol::log::tree::leaf_hash(&bytes)))
     }
@@ -439,7 +464,8 @@ impl<'a> Turn<'a> {
         let resolved = update.state == IncidentState::Resolved;
         let recorded = self.append(Event::IncidentUpdated(update))?;
         let trigger = self.bundle.policy.trigger_for(&incident);
-        let Some(grace_s) = trigger.filter(|t| t.closes_on_resolve()).map(|t| t.grace_s()) else {
+        let Some(grace_s) = trigger.filter(|t| t.close_on.as_deref() == Some(RESOLVED)).map(|t| t.grace_s)
+        else {
             return Ok(recorded);
         };
         if resolved {
@@ -474,11 +500,7 @@ impl<'a> Turn<'a> {
             system: facts.target.system.clone(),
             host: facts.target.host.clone(),
             hosts: hosts_of(&self.bundle, &facts.target),
-            owner: self
-                .bundle
-                .policy
-                .system(&facts.target.system)
-                .and_then(|s| s.owner.as_ref().map(ToString::to_string)),
+            owner: self.bundle.policy.system(&facts.target.system).map(|s| s.owner.value.to_string()),
             incident: facts.incident.map(|i| (i.id, i.age_s)),
             decision,
         })
@@ -538,7 +560,7 @@ fn hosts_of(bundle: &Bundle, target: &Target) -> Vec<String> {
         None => bundle
             .policy
             .system(&target.system)
-            .map(|system| system.hosts.iter().map(ToString::to_string).collect())
+            .map(|system| system.hosts.iter().map(|host| host.value.to_string()).collect())
             .unwrap_or_default(),
     }
 }
@@ -546,5 +568,5 @@ fn hosts_of(bundle: &Bundle, target: &Target) -> Vec<String> {
 /// When a bare claim must have been tied to an incident.
 fn link_by(bundle: &Bundle, decision: &Decision, now: u64) -> Option<u64> {
     let trigger = bundle.policy.trigger(decision.trigger.as_ref()?)?;
-    trigger.link_within_s().map(|s| now + u64::from(s))
+    trigger.link_within_s.map(|s| now + u64::from(s))
 }

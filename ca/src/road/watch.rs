@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use fireaxe_protocol::keys::Ed25519Key;
+use fireaxe_protocol::krl::Krl;
 use fireaxe_protocol::log::PinnedKeys;
 
 use super::Gate;
@@ -40,6 +42,18 @@ pub struct Health {
     pub log_ok: bool,
     /// The clock did not jump.
     pub clock_ok: bool,
+}
+
+impl RevocationView {
+    /// The list's bytes as sshd reads them, dated `at`.
+    pub fn list(&self, user_ca: Ed25519Key, at: u64) -> Vec<u8> {
+        let mut list = Krl::new(self.version, at, user_ca);
+        for serial in &self.serials {
+            // Serial 0 is `log.created`'s index: never issued, so never revoked.
+            let _ = list.revoke(user_ca, *serial);
+        }
+        list.write()
+    }
 }
 
 impl Published {

@@ -27,7 +27,9 @@ impl Incidents {
                 systems: update.systems.clone(),
                 age_s: now.saturating_sub(*at),
             },
-            None => IncidentFact { id: id.clone(), state: None, severity: None, systems: Vec::new(), age_s: 0 },
+            None => {
+                IncidentFact { id: id.clone(), state: None, severity: None, systems: Vec::new(), age_s: 0 }
+            }
         }
     }
 

@@ -81,7 +81,9 @@ impl State {
     /// The state after entry 0. `remember_from`: statements answered before that time need not be
     /// remembered, they are too old to be retried.
     pub fn begin(first: &Entry, remember_from: u64) -> Result<State, FoldError> {
-        let Event::LogCreated { origin, keys } = &first.event else { return Err(FoldError::Created(first.index)) };
+        let Event::LogCreated { origin, keys } = &first.event else {
+            return Err(FoldError::Created(first.index));
+        };
         if first.index != 0 {
             return Err(FoldError::Created(first.index));
         }
@@ -160,12 +162,14 @@ impl State {
                 }
             }
             Event::EmergencyDeclared { declared, .. } => {
-                let statement = Statement::read(&declared.statement).map_err(|_| FoldError::Statement(index))?;
+                let statement =
+                    Statement::read(&declared.statement).map_err(|_| FoldError::Statement(index))?;
                 let Statement::Declare(words) = &statement else { return Err(FoldError::Statement(index)) };
                 return self.apply_declared(index, at, event, leaf, words);
             }
             Event::DeclarationRefused { declared, key, counter, .. } => {
-                let statement = Statement::read(&declared.statement).map_err(|_| FoldError::Statement(index))?;
+                let statement =
+                    Statement::read(&declared.statement).map_err(|_| FoldError::Statement(index))?;
                 self.note_counter(key, *counter);
                 self.answered.remember(key, statement.header(), &declared.statement, index);
             }
@@ -176,7 +180,8 @@ impl State {
             }
             Event::EmergencyClosed { emergency, by, revoked } => {
                 if let Closer::Person { closed, key, .. } = by {
-                    let statement = Statement::read(&closed.statement).map_err(|_| FoldError::Statement(index))?;
+                    let statement =
+                        Statement::read(&closed.statement).map_err(|_| FoldError::Statement(index))?;
                     self.answered.remember(key, statement.header(), &closed.statement, index);
                 }
                 let live = self.emergencies.close(index, *emergency)?;

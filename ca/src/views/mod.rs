@@ -5,13 +5,14 @@
 //! that is missing, damaged or of another shape is made anew from the log.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use fireaxe_protocol::api;
+use fireaxe_protocol::certificate::Fields;
 use fireaxe_protocol::log::tree::leaf_hash;
 use fireaxe_protocol::log::{Closer, Entry, EntryError, Event};
-use fireaxe_protocol::certificate::Fields;
 use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::statement::Statement;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -24,7 +25,7 @@ const SHAPE: i64 = 1;
 /// How many a list shows.
 const LIST: u32 = 200;
 /// Entries taken in one transaction.
-const CHUNK: usize = 4096;
+const CHUNK: u64 = 4096;
 
 /// Why a list cannot be had.
 #[derive(Debug, Error)]
@@ -149,7 +150,9 @@ fn anew(path: &Path) -> Result<Connection, ViewError> {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         match fs::remove_file(&name) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(ViewError::File(name.into(), e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ViewError::File(name.into(), e));
+            }
             _ => {}
         }
     }
@@ -178,15 +181,26 @@ fn catch_up(database: &mut Connection, reader: &Reader) -> Result<(), ViewError>
             // Views of another log, or of one that was rolled back.
             return Err(ViewError::Row);
         }
-        let chunk = reader.entries(next, CHUNK)?;
-        if chunk.is_empty() {
+        if next == reader.size()? {
             return Ok(());
         }
         let transaction = database.transaction()?;
-        for bytes in chunk {
-            let entry = Entry::decode(&bytes).map_err(|e| ViewError::Entry(next, e))?;
-            take(&transaction, &entry, &bytes)?;
-            next += 1;
+        let mut fault = None;
+        reader.entries(next, CHUNK, |index, bytes| {
+            let taken = Entry::decode(bytes).map_err(|e| ViewError::Entry(index, e));
+            match taken.and_then(|entry| take(&transaction, &entry, bytes)) {
+                Ok(()) => {
+                    next = index + 1;
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    fault = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some(error) = fault {
+            return Err(error);
         }
         transaction.execute("UPDATE head SET next = ?1", [next.cast_signed()])?;
         transaction.commit()?;
@@ -222,8 +236,10 @@ fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
                 serials: Vec::new(),
             };
             let json = serde_json::to_string(&row).map_err(|_| ViewError::Row)?;
-            to.prepare_cached("INSERT INTO emergency (id, leaf, json, state, until) VALUES (?1, ?2, ?3, 'open', ?4)")?
-                .execute(params![emergency.0.cast_signed(), leaf.0, json, until.cast_signed()])?;
+            to.prepare_cached(
+                "INSERT INTO emergency (id, leaf, json, state, until) VALUES (?1, ?2, ?3, 'open', ?4)",
+            )?
+            .execute(params![emergency.0.cast_signed(), leaf.0, json, until.cast_signed()])?;
         }
         Event::CertificateIssued { of, .. } => issued(to, entry, of)?,
         Event::EmergencyClosing { emergency, until, .. } => {
@@ -279,7 +295,8 @@ fn issued(to: &Connection, entry: &Entry, of: &fireaxe_protocol::log::Hash) -> R
 }
 
 fn serials(from: &Connection, id: EmergencyId) -> Result<Vec<u64>, ViewError> {
-    let mut rows = from.prepare_cached("SELECT serial FROM certificate WHERE emergency = ?1 ORDER BY serial")?;
+    let mut rows =
+        from.prepare_cached("SELECT serial FROM certificate WHERE emergency = ?1 ORDER BY serial")?;
     let rows = rows.query_map([id.0.cast_signed()], |row| row.get::<_, i64>(0))?;
     rows.map(|serial| Ok(serial?.cast_unsigned())).collect()
 }

@@ -41,7 +41,8 @@ fn main() {
     let mut ca = world.ca(&bundle);
     ca.start();
     let pid = ca.pid().expect("a running CA");
-    let transport = Transport::new(&ca.url(), ca.pin().parse().expect("pin"), Timeouts::default()).expect("transport");
+    let transport =
+        Transport::new(&ca.url(), ca.pin().parse().expect("pin"), Timeouts::default()).expect("transport");
     let keys: Keys = transport.get("/v1/keys").expect("keys");
     let certificate = std::fs::read(ca.data().join("tls.crt")).expect("tls.crt");
     let target = load::Target::new(ca.port(), &certificate);
@@ -79,7 +80,18 @@ fn main() {
     figures.put("issue.total", used as f64);
 
     eprintln!("the client: whole processes, a software key");
-    ana.fireaxe(&["enrol", "--person", "ana", "--addr", &ca.url(), "--pin", &ca.pin(), "--key", ana.key_path()]).ok();
+    ana.fireaxe(&[
+        "enrol",
+        "--person",
+        "ana",
+        "--addr",
+        &ca.url(),
+        "--pin",
+        &ca.pin(),
+        "--key",
+        ana.key_path(),
+    ])
+    .ok();
     ana.fireaxe(&["open", HOST, "-s", "2", "-r", "bench"]).ok();
     figures.put("client.open_ms.p50", client::open_ms(&ana, HOST, 30));
     figures.put("client.match_ms.p50", client::match_ms(&ana, HOST, "ops", 60));
@@ -91,8 +103,10 @@ fn main() {
     for name in ["issue.c8.per_s", "issue.c64.per_s", "issue.fresh_tls.c8.per_s"] {
         figures.ratio(name, https);
     }
-    figures.put("ratio.issue.c64.per_s.to_verify_sign", figures.get("issue.c64.per_s").unwrap_or(0.0) / crypto);
-    figures.put("ratio.issue.c64.per_s.to_sqlite_rows64", figures.get("issue.c64.per_s").unwrap_or(0.0) / rows);
+    figures
+        .put("ratio.issue.c64.per_s.to_verify_sign", figures.get("issue.c64.per_s").unwrap_or(0.0) / crypto);
+    figures
+        .put("ratio.issue.c64.per_s.to_sqlite_rows64", figures.get("issue.c64.per_s").unwrap_or(0.0) / rows);
     figures.ratio("issue.c1.p50_ms", sync_ms);
     figures.ratio("issue.c1.p99_ms", sync_ms);
 
