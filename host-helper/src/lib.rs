@@ -1,1 +1,24 @@
-//! host-helper
+//! What a host runs: files for a stock sshd, and a revocation list that never locks anyone out.
+//!
+//! Nothing here is in the login path: sshd reads files, and these are written so that at any moment,
+//! also after a crash, they are whole.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`files`] | `fireaxe-host files`: CA keys, principals, the drop-in, in an order that never locks out |
+//! | [`drop_in`] | the drop-in's text, and what in sshd's configuration contradicts it |
+//! | [`krl`] | `fireaxe-host krl`: fetch, check, self-test, replace |
+//! | [`status`] | `fireaxe-host status`: what is in force, and how old |
+//! | [`config`] | `/etc/fireaxe/host.toml` |
+//! | [`atomic`] | one file replaced as a whole |
+//! | [`clock`] | the one clock |
+//! | [`error`] | what can go wrong, and which exit code says so |
+
+pub mod atomic;
+pub mod clock;
+pub mod config;
+pub mod drop_in;
+pub mod error;
+pub mod files;
+pub mod krl;
+pub mod status;

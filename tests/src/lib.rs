@@ -1,1 +1,39 @@
-//! tests
+//! The world in which everything is proved: real sshd, real ssh, the real binaries, nothing of the machine.
+//!
+//! A test says what it needs and what it expects; this library builds it and takes it down again:
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`world`] | a temporary directory and the programs; everything below is made through it |
+//! | [`host`] | a host: stock sshd on a loopback port, in its own mount and pid namespace |
+//! | [`ca`] | a `fireaxe-ca` that is started, killed and started again |
+//! | [`engineer`] | a person with a home, a key and a `fireaxe` |
+//! | [`keys`] | key pairs and certificates made by `ssh-keygen` or, where it refuses, by hand |
+//! | [`lists`] | a server of revocation lists, good and bad |
+//! | [`run`] | a command run to its end with a limit, and what it printed |
+//! | [`clock`] | the one clock, and waiting for a condition |
+//!
+//! It needs root (for the namespaces) and says so. Values clean up when dropped, a panic included.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a world that cannot be built ends the test, with a message"
+)]
+
+pub mod ca;
+pub mod clock;
+pub mod engineer;
+pub mod host;
+pub mod keys;
+pub mod lists;
+pub mod run;
+pub mod world;
+
+pub use ca::Ca;
+pub use engineer::Engineer;
+pub use host::Host;
+pub use run::{Ran, run};
+pub use world::World;

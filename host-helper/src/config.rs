@@ -1,0 +1,137 @@
+//! `/etc/fireaxe/host.toml`: where the CA is and how its revocation lists are known. Strict.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fireaxe_protocol::log::{KrlNote, NoteKey};
+use fireaxe_protocol::names::Origin;
+use fireaxe_transport::{Address, Pin};
+use serde::Deserialize;
+
+use crate::drop_in;
+use crate::error::HostError;
+
+/// Where the configuration is unless the command line says otherwise.
+pub const PATH: &str = "/etc/fireaxe/host.toml";
+
+/// What `fireaxe-host krl` must know. Whoever can change it can point the host at another CA's lists, but
+/// not make sshd trust that CA: that is `fireaxe_user_ca.pub`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `https://HOST:PORT`
+    pub addr: Address,
+    /// Which certificate the CA shows.
+    pub pin: Pin,
+    /// The key of the notes beside revocation lists, as a C2SP verifier key.
+    pub krl_key: NoteKey,
+    /// The log's name.
+    pub origin: Origin,
+    /// The keys that sshd trusts; each must be covered by the list.
+    pub user_ca: PathBuf,
+    /// Where sshd reads the list.
+    pub revoked_keys: PathBuf,
+    /// What this program remembers between runs.
+    pub state: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    addr: String,
+    pin: Pin,
+    krl_key: String,
+    origin: Origin,
+    #[serde(default = "user_ca")]
+    user_ca: PathBuf,
+    #[serde(default = "revoked_keys")]
+    revoked_keys: PathBuf,
+    #[serde(default = "state")]
+    state: PathBuf,
+}
+
+fn user_ca() -> PathBuf {
+    Path::new("/").join(drop_in::USER_CA)
+}
+
+fn revoked_keys() -> PathBuf {
+    Path::new("/").join(drop_in::REVOKED)
+}
+
+fn state() -> PathBuf {
+    PathBuf::from("/var/lib/fireaxe")
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    pub fn read(path: &Path) -> Result<Config, HostError> {
+        let text = fs::read_to_string(path).map_err(|error| HostError::Config {
+            path: path.into(),
+            why: format!("cannot be read: {error}"),
+        })?;
+        Config::parse(&text).map_err(|why| HostError::Config { path: path.into(), why })
+    }
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let written: Written =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let paths = [&written.user_ca, &written.revoked_keys, &written.state];
+        if let Some(path) = paths.into_iter().find(|path| !path.is_absolute()) {
+            return Err(format!("{} is not an absolute path", path.display()));
+        }
+        let krl_key: NoteKey = written.krl_key.parse().map_err(|_| {
+            "krl_key is not a verifier key: <origin>/krl+<8 hex digits>+<base64>, as the CA prints it"
+                .to_owned()
+        })?;
+        if krl_key.name() != KrlNote::key_name(&written.origin) {
+            return Err(format!("krl_key is not the key of {}", KrlNote::key_name(&written.origin)));
+        }
+        Ok(Config {
+            addr: written
+                .addr
+                .parse()
+                .map_err(|error: fireaxe_transport::TransportError| error.to_string())?,
+            pin: written.pin,
+            krl_key,
+            origin: written.origin,
+            user_ca: written.user_ca,
+            revoked_keys: written.revoked_keys,
+            state: written.state,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> String {
+        let origin: Origin = "ca.fireaxe.test/0123456789abcdef".parse().unwrap();
+        let secret = ed25519_dalek::SigningKey::from_bytes(&[2; 32]);
+        let signer = fireaxe_protocol::log::NoteSigner::new(&KrlNote::key_name(&origin), secret).unwrap();
+        format!(
+            "addr = \"https://127.0.0.1:8443\"\npin = \"sha256:{}\"\nkrl_key = \"{}\"\norigin = \"{origin}\"\n",
+            "ab".repeat(32),
+            signer.key(),
+        )
+    }
+
+    #[test]
+    fn four_lines_are_enough_and_the_rest_is_where_sshd_reads() {
+        let config = Config::parse(&good()).unwrap();
+        assert_eq!(config.revoked_keys, Path::new("/etc/ssh/fireaxe_revoked_keys"));
+        assert_eq!(config.user_ca, Path::new("/etc/ssh/fireaxe_user_ca.pub"));
+        assert_eq!(config.state, Path::new("/var/lib/fireaxe"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_an_error_with_its_line() {
+        let error = Config::parse(&(good() + "revoked_key = \"/x\"\n")).unwrap_err();
+        assert!(error.contains("line 5") && error.contains("revoked_key"), "{error}");
+        for (from, to) in
+            [("https:", "http:"), ("sha256:", ""), ("origin = \"ca", "origin = \"cb"), ("krl_key", "key")]
+        {
+            assert!(Config::parse(&good().replacen(from, to, 1)).is_err(), "{from}");
+        }
+        assert!(Config::parse(&(good() + "state = \"var\"\n")).unwrap_err().contains("absolute"));
+    }
+}

@@ -1,0 +1,120 @@
+//! What can go wrong on a host, and which exit code says so.
+
+use std::path::{Path, PathBuf};
+
+use fireaxe_protocol::names::NameError;
+use fireaxe_transport::TransportError;
+use thiserror::Error;
+
+use crate::drop_in::Conflict;
+use crate::krl::KrlError;
+
+/// Why a command did not do what it should. What was in force before is in force still.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HostError {
+    /// A file or folder cannot be written.
+    #[error("cannot write {}: {why}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}: {why}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// A name that could not stand in a path or a principal.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The file of CA keys holds something else.
+    #[error("{}, line {line}: {why}", path.display())]
+    UserCa {
+        /// Which.
+        path: PathBuf,
+        /// Its line, from 1; 0 when there is none.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// sshd's configuration stands against the drop-in.
+    #[error("sshd's configuration stands against the drop-in:{}", list(.0))]
+    Conflicts(Vec<Conflict>),
+    /// There is no revocation list yet: trusting the CA without one could not be taken back.
+    #[error(
+        "there is no usable revocation list at {} yet ({why}): the CA is not trusted without one",
+        path.display()
+    )]
+    NoList {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong with what is there.
+        why: KrlError,
+    },
+    /// sshd does not take the configuration with the drop-in; the drop-in was taken back.
+    #[error("sshd refuses the configuration with the drop-in, which was taken back: {0}")]
+    SshdRefuses(String),
+    /// The configuration file is not as it must be.
+    #[error("{}: {why}", path.display())]
+    Config {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        why: String,
+    },
+    /// No list came from the CA.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A list came that is not taken; the last good one stays.
+    #[error("the new revocation list is not taken, the last good one stays: {0}")]
+    Krl(#[from] KrlError),
+}
+
+impl HostError {
+    /// A write that failed.
+    pub fn write(path: &Path, error: &std::io::Error) -> HostError {
+        HostError::Write { path: path.into(), why: error.to_string() }
+    }
+
+    /// A read that failed.
+    pub fn read(path: &Path, error: &std::io::Error) -> HostError {
+        HostError::Read { path: path.into(), why: error.to_string() }
+    }
+
+    /// Exit code: 69 CA unavailable, 75 try again later, 78 bad configuration, 1 anything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            HostError::Transport(error) if error.is_unavailable() => 69,
+            HostError::NoList { .. } => 75,
+            HostError::Name(_)
+            | HostError::UserCa { .. }
+            | HostError::Conflicts(_)
+            | HostError::Config { .. }
+            | HostError::Transport(TransportError::WrongPin { .. } | TransportError::Address(_)) => 78,
+            _ => 1,
+        }
+    }
+
+    /// What to do next, when something helps.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            HostError::NoList { .. } => Some("run `fireaxe-host krl` first, then this again"),
+            HostError::Conflicts(_) => {
+                Some("move these settings out of the way of the tier accounts, or give --replace to go on")
+            }
+            HostError::Transport(TransportError::WrongPin { .. }) => {
+                Some("if the CA was moved on purpose, put the new pin into the configuration")
+            }
+            HostError::Transport(_) => Some("the list in force stays; the next run tries again"),
+            _ => None,
+        }
+    }
+}
+
+fn list(conflicts: &[Conflict]) -> String {
+    conflicts.iter().map(|c| format!("\n  {} line {}: {}", c.file, c.line, c.what)).collect()
+}

@@ -1,0 +1,179 @@
+//! A `fireaxe-ca` of the world: initialised from a bundle, served on a free loopback port, killed and
+//! started again at will.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::clock;
+use crate::run::{Ran, end, run};
+use crate::world::World;
+
+/// A CA. Its process ends when this is dropped.
+pub struct Ca {
+    data: PathBuf,
+    log: PathBuf,
+    program: PathBuf,
+    init: Ran,
+    port: u16,
+    serving: Option<Child>,
+    environment: Vec<(String, String)>,
+}
+
+impl Ca {
+    pub(crate) fn init(world: &World, bundle: &Path) -> Ca {
+        let program = world.programs().ours("fireaxe-ca");
+        let data = world.room("ca").join("data");
+        let mut command = Command::new(&program);
+        command.arg("init").arg("--data").arg(&data).arg("--bundle").arg(bundle);
+        let init = run(command.args(["--name", "ca.fireaxe.test", "--tls-name", "localhost"]));
+        init.ok();
+        Ca {
+            log: world.room("ca").join("serve.log"),
+            data,
+            program,
+            init,
+            port: 0,
+            serving: None,
+            environment: Vec::new(),
+        }
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What `init` printed.
+    pub fn init_output(&self) -> &Ran {
+        &self.init
+    }
+
+    /// Uses another build of the program, e.g. one with crash points, from the next start on.
+    pub fn use_program(&mut self, program: &Path) {
+        self.program = program.to_path_buf();
+    }
+
+    /// Sets an environment variable for the next starts.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(n, _)| n != name);
+        self.environment.push((name.into(), value.into()));
+    }
+
+    /// `https://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The port it serves on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The pin that `init` or `serve` printed: `sha256:` and 64 hex digits.
+    pub fn pin(&self) -> String {
+        let said = format!("{}\n{}\n{}", self.init.stdout, self.init.stderr, self.serve_log());
+        said.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '`'))
+            .find(|word| word.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64))
+            .unwrap_or_else(|| panic!("the CA has not printed its pin:\n{said}"))
+            .to_owned()
+    }
+
+    /// The user CA's public key, as a file for `TrustedUserCAKeys`.
+    pub fn user_ca(&self) -> PathBuf {
+        let path = self.data.join("user-ca.pub");
+        if !path.exists() {
+            // Every installation prints it; the file is ours.
+            let said = format!("{}\n{}", self.init.stdout, self.init.stderr);
+            let line = said.lines().find_map(|line| {
+                let at = line.find("ssh-ed25519 ")?;
+                let mut words = line.get(at..)?.split_whitespace();
+                Some(format!("{} {}\n", words.next()?, words.next()?))
+            });
+            fs::write(&path, line.expect("init prints the user CA's key")).expect("file");
+        }
+        path
+    }
+
+    /// Serves, and waits until it accepts connections.
+    pub fn start(&mut self) {
+        for _ in 0..10 {
+            if self.port == 0 {
+                let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+                self.port = free.local_addr().expect("address").port();
+            }
+            if self.launch() {
+                return;
+            }
+            self.port = 0;
+        }
+        panic!("the CA does not start:\n{}", self.serve_log());
+    }
+
+    fn launch(&mut self) -> bool {
+        let log = fs::File::options().create(true).append(true).open(&self.log).expect("log");
+        let mut command = Command::new(&self.program);
+        command.arg("serve").arg("--data").arg(&self.data);
+        command.arg("--listen").arg(format!("127.0.0.1:{}", self.port));
+        command.envs(self.environment.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
+        let mut child = command.spawn().expect("fireaxe-ca starts");
+        let up = clock::wait_for(clock::LIMIT, || {
+            if child.try_wait().ok().flatten().is_some() {
+                Some(false)
+            } else {
+                TcpStream::connect(("127.0.0.1", self.port)).ok().map(|_| true)
+            }
+        });
+        if up == Some(true) {
+            self.serving = Some(child);
+            true
+        } else {
+            end(&mut child);
+            false
+        }
+    }
+
+    /// What `serve` has printed.
+    pub fn serve_log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its process, while it serves.
+    pub fn pid(&self) -> Option<u32> {
+        self.serving.as_ref().map(Child::id)
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut serving) = self.serving.take() {
+            end(&mut serving);
+        }
+    }
+
+    /// Waits until it has ended by itself (a crash point).
+    pub fn wait_for_end(&mut self) {
+        if let Some(mut serving) = self.serving.take() {
+            let ended = clock::wait_for(clock::LIMIT, || serving.try_wait().ok().flatten());
+            if ended.is_none() {
+                end(&mut serving);
+                panic!("the CA goes on:\n{}", self.serve_log());
+            }
+        }
+    }
+
+    /// Runs one of its commands on its data: `--data` is added.
+    pub fn cmd(&self, args: &[&str]) -> Ran {
+        run(Command::new(&self.program).args(args).arg("--data").arg(&self.data))
+    }
+}
+
+impl Drop for Ca {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- fireaxe-ca\n{}", self.serve_log());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A person: a home of their own, a key of their own, and a `fireaxe` that sees nothing else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::clock;
+use crate::host::{Host, Login};
+use crate::keys::KeyPair;
+use crate::run::{Ran, end, run};
+use crate::world::World;
+
+/// An engineer of the world. Their agent ends when this is dropped.
+pub struct Engineer {
+    world: World,
+    name: String,
+    home: PathBuf,
+    key: KeyPair,
+    agent: Option<Child>,
+}
+
+impl Engineer {
+    pub(crate) fn new(world: &World, name: &str) -> Engineer {
+        let home = world.room(&format!("people-{name}"));
+        for dir in [".ssh", ".config", ".local", "run"] {
+            world.room(&format!("people-{name}/{dir}"));
+        }
+        let key = KeyPair::generate(&home.join(".ssh"), "id_ed25519");
+        Engineer { world: world.clone(), name: name.into(), home, key, agent: None }
+    }
+
+    /// Their name in the roster.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Their enrolled key.
+    pub fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
+    /// Their home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// A command in their environment.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env_clear();
+        command.env("PATH", format!("{}:{path}", self.world.programs().bin.display()));
+        command.env("HOME", &self.home).env("USER", &self.name).env("LANG", "C.UTF-8").env("NO_COLOR", "1");
+        command.env("XDG_CONFIG_HOME", self.home.join(".config"));
+        command.env("XDG_STATE_HOME", self.home.join(".local/state"));
+        command.env("XDG_DATA_HOME", self.home.join(".local/share"));
+        command.env("XDG_CACHE_HOME", self.home.join(".cache"));
+        command.env("XDG_RUNTIME_DIR", self.home.join("run"));
+        command.current_dir(&self.home);
+        command
+    }
+
+    /// Runs `fireaxe` as this person.
+    pub fn fireaxe(&self, args: &[&str]) -> Ran {
+        run(self.command(self.world.programs().ours("fireaxe")).args(args))
+    }
+
+    /// Starts `fireaxe agent` in the foreground and waits for its socket.
+    pub fn start_agent(&mut self) {
+        let mut command = self.command(self.world.programs().ours("fireaxe"));
+        let log = fs::File::create(self.home.join("agent.log")).expect("log");
+        command.arg("agent").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut agent = command.spawn().expect("agent starts");
+        let up = clock::wait_for(clock::LIMIT, || {
+            if agent.try_wait().ok().flatten().is_some() { Some(false) } else { self.socket().map(|_| true) }
+        });
+        if up != Some(true) {
+            end(&mut agent);
+            panic!("fireaxe agent does not start:\n{}", self.agent_log());
+        }
+        self.agent = Some(agent);
+    }
+
+    /// What the agent has said.
+    pub fn agent_log(&self) -> String {
+        fs::read_to_string(self.home.join("agent.log")).unwrap_or_default()
+    }
+
+    /// The agent's process.
+    pub fn agent_pid(&self) -> Option<u32> {
+        self.agent.as_ref().map(Child::id)
+    }
+
+    /// The agent's socket: the only one below their runtime directory that speaks ssh-agent.
+    pub fn socket(&self) -> Option<PathBuf> {
+        let mut found = Vec::new();
+        sockets(&self.home.join("run"), &mut found);
+        found.into_iter().next()
+    }
+
+    /// Logs in with what the agent holds.
+    pub fn login(&self) -> Login {
+        Login::Agent(self.socket().expect("an agent's socket"))
+    }
+
+    /// Makes their own `ssh HOST` reach these hosts; `fireaxe ssh-config` goes in front.
+    pub fn knows(&self, hosts: &[&Host]) {
+        let mut config = self.fireaxe(&["ssh-config"]).ok().to_owned();
+        config.push_str("\nMatch all\n");
+        for host in hosts {
+            config.push_str(&host.client_config());
+        }
+        fs::write(self.home.join(".ssh/config"), config).expect("ssh configuration");
+    }
+
+    /// Their own `ssh`, unwrapped: no key, no agent and no account named.
+    pub fn ssh(&self, args: &[&str]) -> Ran {
+        run(self.command("ssh").arg("-F").arg(self.home.join(".ssh/config")).args(args))
+    }
+}
+
+impl Drop for Engineer {
+    fn drop(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            end(&mut agent);
+        }
+        // `fireaxe open` may have started one by itself: it is the one whose socket is ours.
+        if let Ok(pid) = fs::read_to_string(self.home.join("run/fireaxe/agent.pid")) {
+            let _ = Command::new("kill").arg(pid.trim()).output();
+        }
+    }
+}
+
+fn sockets(dir: &Path, found: &mut Vec<PathBuf>) {
+    use std::os::unix::fs::FileTypeExt;
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_socket() => found.push(entry.path()),
+            Ok(kind) if kind.is_dir() => sockets(&entry.path(), found),
+            _ => {}
+        }
+    }
+}
