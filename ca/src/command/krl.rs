@@ -1,0 +1,31 @@
+//! `krl`: the current revocation list as the running CA would serve it, made offline from the log.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::{Data, Failed};
+use crate::clock::{Clock, SystemClock};
+use crate::data_dir::DataDir;
+use crate::log::Reader;
+use crate::road::RevocationView;
+
+/// Write the current revocation list to stdout.
+#[derive(Debug, Args)]
+pub(super) struct KrlCommand {
+    #[command(flatten)]
+    data: Data,
+}
+
+impl KrlCommand {
+    pub(super) fn run(self) -> Result<(), Failed> {
+        let reader = Reader::open(&DataDir::at(&self.data.dir).log()).map_err(Failed::error)?;
+        let now = SystemClock.now().wall_s;
+        let state = crate::road::fold(&reader, now).map_err(Failed::error)?;
+        let view =
+            RevocationView { version: state.revocations.version(), serials: state.revocations.listed(now) };
+        std::io::stdout().write_all(&view.list(state.keys().user_ca, now)).map_err(Failed::error)?;
+        eprintln!("version {}, {} serials", view.version, view.serials.len());
+        Ok(())
+    }
+}

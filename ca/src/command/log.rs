@@ -1,0 +1,74 @@
+//! `log verify`: reads the whole log and says whether it holds together.
+
+use std::io::IsTerminal;
+
+use clap::{Args, Subcommand};
+
+use super::{Data, Failed};
+use crate::data_dir::DataDir;
+use crate::log::Reader;
+use crate::verify::verify;
+
+/// Verify the log.
+#[derive(Debug, Subcommand)]
+pub(super) enum LogCommand {
+    /// Check tree, checkpoints, statements, decisions, certificates and state from the bytes
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    data: Data,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl LogCommand {
+    pub(super) fn run(self) -> Result<(), Failed> {
+        let LogCommand::Verify(command) = self;
+        let reader = Reader::open(&DataDir::at(&command.data.dir).log()).map_err(Failed::error)?;
+        let size = reader.size().map_err(Failed::error)?;
+        let shown = std::io::stderr().is_terminal();
+        let (tally, found) = verify(&reader, &mut |read| {
+            if shown && size > 10_000 {
+                eprint!("\r{read} of {size} entries");
+            }
+        })
+        .map_err(Failed::error)?;
+        if shown && size > 10_000 {
+            eprintln!();
+        }
+        if command.json {
+            let found: Vec<_> =
+                found.iter().map(|f| serde_json::json!({"entry": f.entry, "what": f.what})).collect();
+            let told = serde_json::json!({
+                "schema": "fireaxe.verified/v1",
+                "ok": found.is_empty(),
+                "entries": tally.entries,
+                "checkpoints": tally.checkpoints,
+                "statements": tally.statements,
+                "decisions": tally.decisions,
+                "certificates": tally.certificates,
+                "root": tally.root,
+                "found": found,
+            });
+            println!("{told}");
+        }
+        if !found.is_empty() {
+            let mut lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+            lines.push(format!("the log does not hold together: {} finding(s)", found.len()));
+            return Err(Failed { code: 1, lines, hint: None });
+        }
+        eprintln!(
+            "the log holds together: {} entries under {} signed heads, {} statements signed by people of \
+             their roster, {} decisions the same again, {} certificates as their terms say",
+            tally.entries, tally.checkpoints, tally.statements, tally.decisions, tally.certificates
+        );
+        if let Some(root) = tally.root {
+            eprintln!("root {root}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! `serve`: opens everything, refuses to start half-able, runs until told to stop.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Args;
+use fireaxe_protocol::log::{KrlNote, NoteSigner};
+use tokio::sync::watch;
+
+use super::{Data, Failed};
+use crate::clock::SystemClock;
+use crate::data_dir::DataDir;
+use crate::door::{self, Door, RevocationList, Sessions, Tls};
+use crate::keys::{self, Purpose};
+use crate::log::{Log, Reader};
+use crate::metrics::Metrics;
+use crate::randomness::SystemRandomness;
+use crate::road::{Conductor, Deps, Road};
+use crate::views::Views;
+
+/// Run the CA.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    data: Data,
+    /// Address to listen on
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443", env = "FIREAXE_LISTEN")]
+    listen: SocketAddr,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failed> {
+        start_logging();
+        let dir = DataDir::at(&self.data.dir);
+        if !dir.log().exists() {
+            return Err(Failed::error(format!("there is no CA in {}", dir.path().display()))
+                .hint(format!("fireaxe-ca init --data {} --bundle DIR", dir.path().display())));
+        }
+        let tls = Tls::load(&dir.tls_certificate(), &dir.tls_key()).map_err(Failed::error)?;
+        let load = |purpose| keys::load(&dir.keys(), purpose).map_err(Failed::error);
+        let (user_ca, log_key, krl_key) = (load(Purpose::UserCa)?, load(Purpose::Log)?, load(Purpose::Krl)?);
+
+        let log = Log::open(&dir.log()).map_err(Failed::error)?;
+        let origin = log.origin().clone();
+        let reader = || Reader::open(&dir.log()).map_err(Failed::error);
+        let krl_signer = NoteSigner::new(&KrlNote::key_name(&origin), krl_key).map_err(Failed::error)?;
+        let clock = Arc::new(SystemClock);
+        let deps = Deps {
+            log,
+            reader: reader()?,
+            user_ca,
+            checkpoints: NoteSigner::new(origin.as_str(), log_key).map_err(Failed::error)?,
+            clock: clock.clone(),
+            random: Box::new(SystemRandomness),
+        };
+        let (road, writer) = Conductor::start(deps).map_err(Failed::error)?;
+        let views = Views::open(&dir.views()).map_err(Failed::error)?;
+        let door = Arc::new(Door {
+            road: road.clone(),
+            reader: Mutex::new(reader()?),
+            views,
+            sessions: Sessions::default(),
+            revocation_list: RevocationList::new(krl_signer),
+            clock,
+            metrics: Metrics::default(),
+        });
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("door")
+            .build()
+            .map_err(Failed::error)?;
+        let served = runtime.block_on(self.serve(&dir, door, &tls, &road));
+        road.stop();
+        // The writer ends after what is under way: whoever waits gets an answer.
+        let _ = writer.join();
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        served
+    }
+
+    async fn serve(&self, dir: &DataDir, door: Arc<Door>, tls: &Tls, road: &Road) -> Result<(), Failed> {
+        let (stop, stopped) = watch::channel(false);
+        let operator = door::operator_routes(door.clone());
+        door::listen_operator(&dir.operator_socket(), operator, stopped.clone()).map_err(Failed::error)?;
+        let (address, _) =
+            door::listen_https(self.listen, tls, door::routes(door), stopped).await.map_err(Failed::error)?;
+        let health = road.published().health();
+        eprintln!("listening on https://{address}   pin sha256:{}", tls.pin);
+        eprintln!("  {} entries in the log, {} emergencies open", health.entries, health.open);
+        tracing::info!(event = "ca.started", %address, entries = health.entries, open = health.open);
+        wait_for_signal().await.map_err(Failed::error)?;
+        tracing::info!(event = "ca.stopping");
+        let _ = stop.send(true);
+        let _ = std::fs::remove_file(dir.operator_socket());
+        Ok(())
+    }
+}
+
+async fn wait_for_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// JSON lines on stderr; `FIREAXE_LOG` filters (e.g. `info`, `fireaxe_ca=debug`). Default: warnings.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FIREAXE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

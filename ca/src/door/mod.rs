@@ -1,0 +1,92 @@
+//! The door: HTTPS in, JSON out. Everything that comes from outside is parsed, bounded and judged here;
+//! everything that goes out is made here from what the road says. Decides nothing.
+//!
+//! | file | routes |
+//! |---|---|
+//! | `emergencies.rs` | declare, close, list, one |
+//! | `reading.rs` | who may read: sessions and read proofs |
+//! | `policy.rs` | explain, surface |
+//! | `hosts.rs` | keys, revocation list |
+//! | `tiles.rs` | checkpoint and tiles of the log |
+//! | `operator.rs` | the local socket: incidents, clock, health, metrics |
+//! | `problem.rs` | the one place where a refusal becomes an answer |
+//! | `listen.rs` | sockets and TLS |
+
+mod emergencies;
+mod hosts;
+mod listen;
+mod operator;
+mod policy;
+mod problem;
+mod reading;
+mod tiles;
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use fireaxe_protocol::limits;
+
+pub use listen::{ListenError, Tls, listen_https, listen_operator};
+pub use operator::{ClockConfirmation, RecordedAnswer};
+pub use problem::Answer;
+
+use crate::clock::Clock;
+use crate::log::Reader;
+use crate::metrics::Metrics;
+use crate::road::Road;
+use crate::views::Views;
+
+/// What every route may use.
+pub struct Door {
+    /// The way to the writer.
+    pub road: Road,
+    /// Committed entries and tiles.
+    pub reader: Mutex<Reader>,
+    /// Lists for people.
+    pub views: Views,
+    /// Session keys that may read.
+    pub sessions: reading::Sessions,
+    /// The revocation list as last made.
+    pub revocation_list: hosts::RevocationList,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+pub use hosts::RevocationList;
+pub use reading::Sessions;
+
+/// The routes that the outside sees.
+pub fn routes(door: Arc<Door>) -> Router {
+    Router::new()
+        .route("/v1/keys", get(hosts::keys))
+        .route("/v1/krl", get(hosts::krl))
+        .route("/v1/emergencies", get(emergencies::list).post(emergencies::declare))
+        .route("/v1/emergencies/{id}", get(emergencies::one))
+        .route("/v1/emergencies/{id}/closure", post(emergencies::close))
+        .route("/v1/certificates", get(emergencies::certificates))
+        .route("/v1/sessions", post(reading::login))
+        .route("/v1/policy", get(policy::surface))
+        .route("/v1/policy/explain", post(policy::explain))
+        .route("/log/checkpoint", get(tiles::checkpoint))
+        .route("/log/tile/{*path}", get(tiles::tile))
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(DefaultBodyLimit::max(limits::BODY))
+        .with_state(door)
+}
+
+/// The routes of the operator's local socket.
+pub fn operator_routes(door: Arc<Door>) -> Router {
+    Router::new()
+        .route("/operator/incidents", post(operator::incident))
+        .route("/operator/clock", post(operator::clock))
+        .route("/healthz", get(operator::healthz))
+        .route("/metrics", get(operator::metrics))
+        .fallback(problem::no_such_route)
+        .layer(DefaultBodyLimit::max(limits::BODY))
+        .with_state(door)
+}

@@ -1,0 +1,192 @@
+//! The one place where a refusal becomes an answer: RFC 9457 problem details with a stable code, all
+//! reasons and the next command. What the caller need not know is "internal".
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fireaxe_protocol::api::Problem;
+use fireaxe_protocol::policy::{Decision, Outcome};
+use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::statement::SignatureError;
+
+use crate::road::Refusal;
+
+/// What a route gives back.
+pub type Answer<T> = Result<T, Told>;
+
+/// A problem on its way out.
+#[derive(Debug)]
+pub struct Told(Box<Problem>);
+
+impl Told {
+    /// A problem with one reason, whose sentence is also its title.
+    pub(super) fn new(status: StatusCode, code: &str, sentence: impl Into<String>) -> Told {
+        let sentence = sentence.into();
+        Told(Box::new(Problem {
+            kind: format!("https://fireaxe.invalid/problems/{code}"),
+            title: sentence.clone(),
+            status: status.as_u16(),
+            code: code.to_owned(),
+            reasons: vec![Reason::new(code, sentence)],
+            next: None,
+            decision: None,
+            entry: None,
+            index: None,
+        }))
+    }
+
+    /// The same with the command to type next.
+    #[must_use]
+    pub(super) fn next(mut self, command: impl Into<String>) -> Told {
+        self.0.next = Some(command.into());
+        self
+    }
+
+    /// Its code, for counting.
+    pub(super) fn code(&self) -> &str {
+        &self.0.code
+    }
+}
+
+impl IntoResponse for Told {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(*self.0)).into_response();
+        let kind = header::HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+}
+
+impl From<Refusal> for Told {
+    fn from(refusal: Refusal) -> Told {
+        let said = refusal.to_string();
+        match refusal {
+            Refusal::Stranger => Told::new(
+                StatusCode::UNAUTHORIZED,
+                "key.unknown",
+                "no person of the roster has this key (never enrolled, or removed)",
+            )
+            .next("fireaxe enrol --person NAME, then have the lines it prints added to roster.toml"),
+            Refusal::Signature(error) => signature(&error),
+            Refusal::WrongKind { .. } => Told::new(StatusCode::BAD_REQUEST, "statement.kind", said),
+            Refusal::WrongLog { .. } => {
+                Told::new(StatusCode::BAD_REQUEST, "statement.other_log", said).next("fireaxe doctor")
+            }
+            Refusal::Stale { skew_s } => {
+                let (code, words) = if skew_s >= 0 {
+                    (
+                        "statement.stale",
+                        format!(
+                            "the statement was signed {skew_s} s ago by the CA's clock; at most 300 s are taken"
+                        ),
+                    )
+                } else {
+                    (
+                        "statement.future",
+                        format!(
+                            "the statement was signed {} s in the future by the CA's clock; at most 300 s are taken",
+                            skew_s.unsigned_abs()
+                        ),
+                    )
+                };
+                Told::new(StatusCode::BAD_REQUEST, code, words).next("fireaxe doctor   (compares the clocks)")
+            }
+            Refusal::NonceReused => Told::new(StatusCode::CONFLICT, "statement.nonce_reused", said),
+            Refusal::CounterBack { .. } => Told::new(StatusCode::FORBIDDEN, "key.counter_back", said).next(
+                "sign again; if it happens twice, the key may be cloned: use your spare and tell security",
+            ),
+            Refusal::KeyNotFresh => Told::new(StatusCode::BAD_REQUEST, "public_key.not_fresh", said),
+            Refusal::UnknownTarget { name, nearest } => {
+                let told = Told::new(
+                    StatusCode::NOT_FOUND,
+                    "target.unknown",
+                    if nearest.is_empty() {
+                        format!("there is no system or host {name}")
+                    } else {
+                        format!("there is no system or host {name}; near it: {}", nearest.join(", "))
+                    },
+                );
+                match nearest.first() {
+                    Some(first) => told.next(format!("fireaxe open {first} ...")),
+                    None => told.next("fireaxe explain --systems"),
+                }
+            }
+            Refusal::Denied { decision, leaf, index } => denied(*decision, leaf, index),
+            Refusal::UnknownEmergency(id) => {
+                Told::new(StatusCode::NOT_FOUND, "emergency.unknown", format!("there is no {id}"))
+                    .next("fireaxe ls")
+            }
+            Refusal::WrongDeclaration(_) => {
+                Told::new(StatusCode::CONFLICT, "emergency.other_declaration", said)
+            }
+            Refusal::Closed(_) => Told::new(StatusCode::CONFLICT, "emergency.closed", said)
+                .next("fireaxe open TARGET ...   (declares a new one)"),
+            Refusal::Closing { .. } => Told::new(StatusCode::CONFLICT, "emergency.closing", said)
+                .next("fireaxe open TARGET ...   (declares a new one)"),
+            Refusal::NotYours { .. } => Told::new(StatusCode::FORBIDDEN, "emergency.not_yours", said),
+            Refusal::UnknownReader => Told::new(StatusCode::UNAUTHORIZED, "reader.unknown", said),
+            Refusal::UnknownSystem(_) => Told::new(StatusCode::NOT_FOUND, "system.unknown", said),
+            Refusal::LogUnavailable => Told::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "log.unavailable",
+                "the CA cannot write its log, so nothing is signed; live certificates go on to their end",
+            )
+            .next("send the same statement again in a moment; the operator looks with: fireaxe-ca doctor"),
+            Refusal::ClockStopped => Told::new(StatusCode::SERVICE_UNAVAILABLE, "clock.stopped", said)
+                .next("the operator, once the clock is right: fireaxe-ca clock confirm --reason TEXT"),
+            Refusal::Busy => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.busy", said),
+            Refusal::Stopping => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.stopping", said),
+            Refusal::Internal(internal) => {
+                tracing::error!(event = "internal", fault = %internal);
+                Told::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "the CA made a mistake of its own; nothing was signed",
+                )
+            }
+        }
+    }
+}
+
+fn signature(error: &SignatureError) -> Told {
+    let code = match error {
+        SignatureError::Statement(_) => "statement.unreadable",
+        SignatureError::TooLong(_) | SignatureError::Unreadable => "signature.unreadable",
+        SignatureError::Namespace { .. } => "signature.namespace",
+        SignatureError::Algorithm(_) => "signature.algorithm",
+        SignatureError::Mismatch => "signature.mismatch",
+    };
+    Told::new(StatusCode::BAD_REQUEST, code, error.to_string())
+}
+
+fn denied(decision: Decision, leaf: fireaxe_protocol::log::Hash, index: u64) -> Told {
+    let mut told = Told::new(StatusCode::FORBIDDEN, "policy.denied", "the policy refuses this request");
+    if let Outcome::Refuse { reasons, smaller } = &decision.outcome {
+        told.0.reasons.clone_from(reasons);
+        told.0.next = smaller.as_ref().map(|smaller| {
+            let mut command = String::from("the same with");
+            if let Some(severity) = smaller.severity {
+                command.push_str(&format!(" --severity {severity}"));
+            }
+            if let Some(want) = &smaller.want {
+                command.push_str(&format!(" --want {want}"));
+            }
+            command
+        });
+    }
+    told.0.decision = Some(Box::new(decision));
+    told.0.entry = Some(leaf);
+    told.0.index = Some(index);
+    told
+}
+
+/// Nothing is served there.
+pub(super) async fn no_such_route() -> Told {
+    Told::new(StatusCode::NOT_FOUND, "route.unknown", "nothing is served at this path")
+}
+
+/// Something is, but not like this.
+pub(super) async fn no_such_method() -> Told {
+    Told::new(StatusCode::METHOD_NOT_ALLOWED, "method.unknown", "this path does not take that method")
+}

@@ -1,0 +1,119 @@
+//! Key files: made once by `init`, read by `serve`, never shown.
+//!
+//! Trusted: whoever reads `keys/user-ca` can sign certificates that a stock sshd accepts; whoever reads
+//! `keys/log` too can also sign a private fork of the log (docs/THREATS.md). Both are OpenSSH private
+//! key files, mode 0600, unencrypted: what guards them is the machine. Loaded keys are zeroized on drop.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::SigningKey;
+use fireaxe_protocol::keys::Ed25519Key;
+use ssh_key::private::{Ed25519Keypair, KeypairData};
+use thiserror::Error;
+
+use crate::randomness::{NoRandomness, Randomness};
+
+/// What a key is for. One file each; no key does two jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Signs user certificates.
+    UserCa,
+    /// Signs checkpoints.
+    Log,
+    /// Signs the notes beside revocation lists.
+    Krl,
+}
+
+impl Purpose {
+    /// All of them, in the order of `init`.
+    pub const ALL: [Purpose; 3] = [Purpose::UserCa, Purpose::Log, Purpose::Krl];
+
+    fn file(self) -> &'static str {
+        match self {
+            Purpose::UserCa => "user-ca",
+            Purpose::Log => "log",
+            Purpose::Krl => "krl",
+        }
+    }
+}
+
+/// Why a key file cannot be used.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// The file or its folder.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Others could read it.
+    #[error("{path} may be read by others (mode {mode:o}): chmod 600 it, and think about who has read it")]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not an unencrypted OpenSSH Ed25519 private key.
+    #[error("{path} is not an unencrypted OpenSSH Ed25519 private key")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+    },
+    /// No random bytes.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+}
+
+/// Makes the three keys under `folder`, which must not exist yet.
+pub fn create(folder: &Path, random: &mut dyn Randomness) -> Result<(), KeyError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| KeyError::File { path, source }
+    };
+    fs::DirBuilder::new().mode(0o700).create(folder).map_err(failed(folder))?;
+    for purpose in Purpose::ALL {
+        let path = folder.join(purpose.file());
+        let seed = zeroize::Zeroizing::new(random.bytes32()?);
+        let pair = Ed25519Keypair::from_seed(&seed);
+        let key = ssh_key::PrivateKey::new(KeypairData::Ed25519(pair), format!("fireaxe {}", purpose.file()))
+            .map_err(|_| KeyError::Unreadable { path: path.clone() })?;
+        let text = key
+            .to_openssh(ssh_key::LineEnding::LF)
+            .map_err(|_| KeyError::Unreadable { path: path.clone() })?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed(&path))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed(&path))?;
+    }
+    fs::File::open(folder).and_then(|d| d.sync_all()).map_err(failed(folder))
+}
+
+/// Reads one key.
+pub fn load(folder: &Path, purpose: Purpose) -> Result<SigningKey, KeyError> {
+    let path = folder.join(purpose.file());
+    let failed = |source| KeyError::File { path: path.clone(), source };
+    let mode = fs::metadata(&path).map_err(failed)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed { path, mode });
+    }
+    let text = zeroize::Zeroizing::new(fs::read(&path).map_err(failed)?);
+    let unreadable = || KeyError::Unreadable { path: path.clone() };
+    let key = ssh_key::PrivateKey::from_openssh(text.as_slice()).map_err(|_| unreadable())?;
+    let KeypairData::Ed25519(pair) = key.key_data() else { return Err(unreadable()) };
+    let seed = zeroize::Zeroizing::new(pair.private.to_bytes());
+    Ok(SigningKey::from_bytes(&seed))
+}
+
+/// The public half, as the protocol knows it.
+pub fn public(key: &SigningKey) -> Ed25519Key {
+    Ed25519Key(key.verifying_key().to_bytes())
+}

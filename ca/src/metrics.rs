@@ -1,0 +1,57 @@
+//! Counters for the operator's dashboard. Names are `fireaxe_<thing>_total` and gauges without suffix.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::road::Health;
+
+/// What came of a declaration: `opened` or a problem's code. A closed set, so that nobody can make
+/// label values.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: String,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    declarations: Family<Outcome, Counter>,
+    entries: Gauge,
+    open: Gauge,
+    can_issue: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut registry = Registry::with_prefix("fireaxe");
+        let declarations = Family::<Outcome, Counter>::default();
+        let (entries, open, can_issue) = (Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register("declarations", "Declarations by outcome", declarations.clone());
+        registry.register("log_entries", "Entries in the log", entries.clone());
+        registry.register("emergencies_open", "Emergencies open or closing", open.clone());
+        registry.register("can_issue", "1 when log and clock allow issuing", can_issue.clone());
+        Metrics { registry, declarations, entries, open, can_issue }
+    }
+}
+
+impl Metrics {
+    /// Counts a declaration by what came of it.
+    pub fn declared(&self, outcome: &str) {
+        self.declarations.get_or_create(&Outcome { outcome: outcome.to_owned() }).inc();
+    }
+
+    /// OpenMetrics text.
+    pub fn text(&self, health: &Health) -> Option<String> {
+        self.entries.set(i64::try_from(health.entries).unwrap_or(i64::MAX));
+        self.open.set(i64::try_from(health.open).unwrap_or(i64::MAX));
+        self.can_issue.set(i64::from(health.log_ok && health.clock_ok));
+        let mut text = String::new();
+        encode(&mut text, &self.registry).ok()?;
+        Some(text)
+    }
+}

@@ -1,0 +1,282 @@
+//! The writer thread: takes whatever waits, makes one batch of it, commits once, signs, answers.
+//!
+//! Group commit without a timer: while one batch is being written, the next gathers; so a lone request
+//! waits for nobody and a crowd shares the cost of one fsync.
+//!
+//! Any fault of the log throws batch and state away and rebuilds both from what is on disk
+//! (`recover`): the same code as at every start.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
+use fireaxe_protocol::log::NoteSigner;
+use thiserror::Error;
+
+use super::clockwork::JumpGuard;
+use super::turn::{Done, Turn};
+use super::watch::{Published, RevocationView};
+use super::{Asked, Gate, QUEUE, Refusal, Road};
+use crate::clock::Clock;
+use crate::log::{Log, LogError, Reader};
+use crate::randomness::Randomness;
+use crate::state::{FoldError, State};
+
+/// At most this many requests share a commit: past it the last one's wait grows faster than the cost
+/// of an fsync shrinks.
+const BATCH: usize = 256;
+
+/// How often, in seconds, what is too old is dropped and the clock is looked at without any request.
+const SWEEP_S: u64 = 30;
+
+/// What the writer works with.
+pub struct Deps {
+    /// The log, open for writing.
+    pub log: Log,
+    /// Reads back what is committed.
+    pub reader: Reader,
+    /// Signs certificates.
+    pub user_ca: SigningKey,
+    /// Signs checkpoints.
+    pub checkpoints: NoteSigner,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Nonces.
+    pub random: Box<dyn Randomness>,
+}
+
+/// Why the writer cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The log has no entry.
+    #[error("the log is empty: fireaxe-ca init makes one")]
+    Empty,
+    /// Its entries are not what this program writes.
+    #[error("the log cannot be folded: {0}; look with: fireaxe-ca log verify")]
+    Fold(#[from] FoldError),
+    /// No bundle was ever activated.
+    #[error("no bundle is active: fireaxe-ca init was interrupted; start again in an empty folder")]
+    NoBundle,
+    /// The key files are not those that entry 0 pins.
+    #[error("the key files are not those of this log (entry 0 pins {pinned}, the file holds {found})")]
+    OtherKeys {
+        /// What the log says.
+        pinned: String,
+        /// What the file says.
+        found: String,
+    },
+    /// The thread.
+    #[error("the writer thread cannot start: {0}")]
+    Thread(std::io::Error),
+}
+
+/// See the file's top.
+pub struct Conductor {
+    deps: Deps,
+    state: State,
+    guard: JumpGuard,
+    queue: Receiver<Asked>,
+    published: Arc<Published>,
+    deferred: Vec<Asked>,
+    broken: bool,
+    swept_at: u64,
+}
+
+impl Conductor {
+    /// Folds the log, starts the thread, gives the way to it.
+    pub fn start(deps: Deps) -> Result<(Road, JoinHandle<()>), StartError> {
+        let now = deps.clock.now();
+        let state = fold(&deps.reader, now.wall_s)?;
+        let ours = crate::keys::public(&deps.user_ca);
+        if state.keys().user_ca != ours {
+            let (pinned, found) = (state.keys().user_ca.to_string(), ours.to_string());
+            return Err(StartError::OtherKeys { pinned, found });
+        }
+        let bundle = state.bundle().ok_or(StartError::NoBundle)?.clone();
+        let gate = Gate { origin: state.origin().clone(), bundle };
+        let published = Arc::new(Published::new(gate, state.keys().clone()));
+        let (send, queue) = sync_channel(QUEUE);
+        let guard = JumpGuard::new(now, state.last_at());
+        let mut conductor = Conductor {
+            deps,
+            state,
+            guard,
+            queue,
+            published: published.clone(),
+            deferred: Vec::new(),
+            broken: false,
+            swept_at: 0,
+        };
+        conductor.publish(true, now.wall_s);
+        let thread = std::thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || conductor.run())
+            .map_err(StartError::Thread)?;
+        Ok((Road { queue: send, published }, thread))
+    }
+
+    fn run(&mut self) {
+        loop {
+            let mut asked = std::mem::take(&mut self.deferred);
+            if asked.is_empty() {
+                match self.queue.recv_timeout(self.patience()) {
+                    Ok(first) => asked.push(first),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+            while asked.len() < BATCH
+                && let Ok(next) = self.queue.try_recv()
+            {
+                asked.push(next);
+            }
+            let stop = asked.iter().any(|a| matches!(a, Asked::Stop));
+            self.batch(asked);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Until the clock changes something, at most [`SWEEP_S`].
+    fn patience(&self) -> Duration {
+        let now = self.deps.clock.now().wall_s;
+        let due = self.state.emergencies.next_due().map_or(u64::MAX, |(at, _)| at);
+        Duration::from_secs(due.saturating_sub(now).clamp(1, SWEEP_S))
+    }
+
+    fn batch(&mut self, asked: Vec<Asked>) {
+        if self.broken && !self.recover() {
+            return refuse_all(asked, &Refusal::LogUnavailable);
+        }
+        let moment = self.deps.clock.now();
+        let time = self.guard.time(moment, self.state.last_at());
+        let confirmed = asked.iter().any(|a| matches!(a, Asked::Clock(..)));
+        let now = match time {
+            Some(now) => now,
+            None if confirmed => {
+                self.guard.corrected(moment);
+                moment.wall_s.max(self.state.last_at())
+            }
+            None => {
+                tracing::error!(event = "clock.jumped", wall_s = moment.wall_s);
+                self.published.set_ok(true, false);
+                return refuse_all(asked, &Refusal::ClockStopped);
+            }
+        };
+        let Some(bundle) = self.state.bundle().cloned() else {
+            return refuse_all(asked, &Refusal::Internal(super::refusal::Internal::NoBundle));
+        };
+        let batch = match self.deps.log.batch() {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!(event = "log.failed", %error);
+                self.broken = true;
+                return refuse_all(asked, &Refusal::LogUnavailable);
+            }
+        };
+        let mut turn = Turn::new(
+            &mut self.state,
+            batch,
+            &self.deps.reader,
+            &self.deps.user_ca,
+            &mut *self.deps.random,
+            bundle,
+            now,
+        );
+        turn.clockwork();
+        for one in asked {
+            turn.take(one);
+        }
+        match turn.commit(&self.deps.checkpoints) {
+            Ok(Done { deferred, revoked }) => {
+                self.deferred = deferred;
+                self.publish(revoked, now);
+            }
+            Err(error) => {
+                tracing::error!(event = "log.failed", %error);
+                self.broken = true;
+                self.published.set_ok(false, !self.guard.is_stopped());
+                // At once, not at the next request: the first one after a passing fault should succeed.
+                self.recover();
+            }
+        }
+    }
+
+    /// Rebuilds log head and state from disk. Whether what failed was kept or not, the disk decides.
+    fn recover(&mut self) -> bool {
+        let now = self.deps.clock.now().wall_s;
+        let recovered = self.deps.log.recover().map_err(StartError::from);
+        match recovered.and_then(|_| fold(&self.deps.reader, now)) {
+            Ok(state) => {
+                tracing::warn!(event = "log.recovered", entries = state.entries());
+                self.state = state;
+                self.broken = false;
+                self.publish(true, now);
+                true
+            }
+            Err(error) => {
+                tracing::error!(event = "log.unavailable", %error);
+                false
+            }
+        }
+    }
+
+    fn publish(&mut self, revoked: bool, now: u64) {
+        let sweep = now >= self.swept_at.saturating_add(SWEEP_S);
+        if sweep {
+            self.swept_at = now;
+            self.state.answered.forget(now);
+            self.state.revocations.forget(now);
+        }
+        if revoked || sweep {
+            let version = self.state.revocations.version();
+            let serials = self.state.revocations.listed(now);
+            self.published.set_revocations(RevocationView { version, serials });
+        }
+        self.published.set_head(self.state.entries(), self.state.emergencies.count());
+        self.published.set_ok(!self.broken, !self.guard.is_stopped());
+    }
+}
+
+/// Reads the whole log into a state.
+///
+/// What it was given is proved against the newest checkpoint before the state is handed out.
+pub(crate) fn fold(reader: &Reader, now: u64) -> Result<State, StartError> {
+    let remember_from = now.saturating_sub(2 * STATEMENT_WINDOW_S);
+    let mut state: Result<Option<State>, FoldError> = Ok(None);
+    reader.replay(|index, entry, leaf| {
+        state = match std::mem::replace(&mut state, Ok(None)) {
+            Ok(None) => State::begin(&entry, remember_from).map(Some),
+            Ok(Some(mut before)) => before.apply(index, entry.at, &entry.event, leaf).map(|()| Some(before)),
+            Err(first) => Err(first),
+        };
+    })?;
+    state?.ok_or(StartError::Empty)
+}
+
+fn refuse_all(asked: Vec<Asked>, refusal: &Refusal) {
+    for one in asked {
+        one.refuse(refusal.clone());
+    }
+}
+
+impl Asked {
+    /// Tells whoever asked that it is not to be. They may have gone: then nobody needs to know.
+    pub(super) fn refuse(self, refusal: Refusal) {
+        match self {
+            Asked::Declare(_, reply) => drop(reply.send(Err(refusal))),
+            Asked::Close(_, _, reply) => drop(reply.send(Err(refusal))),
+            Asked::Incident(_, reply) | Asked::Clock(_, reply) => drop(reply.send(Err(refusal))),
+            Asked::Explain(_, _, reply) => drop(reply.send(Err(refusal))),
+            Asked::Reader(_, reply) => drop(reply.send(Err(refusal))),
+            Asked::Stop => {}
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The road of a request, numbered as in docs/ISSUANCE.md.
+//!
+//! | step | file | what it does |
+//! |---|---|---|
+//! | 2 | `caller.rs` | signed words -> a known person ([`Known`]) |
+//! | 3 | `facts.rs` | state -> the facts a decision may rest on |
+//! | 4 | `issue.rs` | terms -> exact body, linted ([`issue::Prepared`]); logged -> signed |
+//! | 10 | `close.rs`, `clockwork.rs` | a person's word, an incident's end or the clock -> closed |
+//!
+//! One conductor calls them in order (`turn.rs`; `conductor.rs` is the thread it runs on, with group
+//! commit and recovery); no stage calls another. That thread owns state and log, so a decision, its entry and its signature cannot be overtaken by a closing.
+//! The door and the operator's commands talk to it through [`Road`].
+
+mod caller;
+mod clockwork;
+mod close;
+mod conductor;
+mod crash;
+mod facts;
+mod issue;
+mod refusal;
+mod turn;
+mod watch;
+
+pub(crate) use caller::check_time;
+pub use caller::{Gate, Known};
+pub use close::ClosedNow;
+pub(crate) use conductor::fold;
+pub use conductor::{Conductor, Deps, StartError};
+pub use issue::Opening;
+pub use refusal::Refusal;
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use fireaxe_protocol::api::{ExplainRequest, Explained};
+use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
+use fireaxe_protocol::log::{Hash, IncidentUpdate};
+use fireaxe_protocol::names::{EmergencyId, PersonName, ReasonText};
+use tokio::sync::oneshot;
+
+/// How many requests may wait for the writer. At 100 us each the last one waits 0.4 s.
+pub const QUEUE: usize = 4096;
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What can be asked of the writer.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// Step 3 to 5.
+    Declare(Box<Known>, Reply<Box<Opening>>),
+    /// Step 10.
+    Close(EmergencyId, Box<Known>, Reply<ClosedNow>),
+    /// Evidence.
+    Incident(IncidentUpdate, Reply<Recorded>),
+    /// The operator's word that the clock is right.
+    Clock(ReasonText, Reply<Recorded>),
+    /// Step 3 without its entry.
+    Explain(PersonName, Box<ExplainRequest>, Reply<Box<Explained>>),
+    /// Whose emergency a fresh key belongs to.
+    Reader(Fingerprint, Reply<(PersonName, EmergencyId, Ed25519Key)>),
+    /// End after what is under way.
+    Stop,
+}
+
+/// An entry that now exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its index.
+    pub index: u64,
+    /// Its leaf hash.
+    pub leaf: Hash,
+    /// Its time, unix seconds.
+    pub at: u64,
+}
+
+/// The way to the writer. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Road {
+    queue: SyncSender<Asked>,
+    published: Arc<watch::Published>,
+}
+
+pub use watch::{Health, Published, RevocationView};
+
+impl Road {
+    /// What the writer last published for readers.
+    pub fn published(&self) -> &watch::Published {
+        &self.published
+    }
+
+    /// Declares an emergency in a known person's name.
+    pub async fn declare(&self, known: Known) -> Result<Box<Opening>, Refusal> {
+        self.ask(|reply| Asked::Declare(Box::new(known), reply)).await
+    }
+
+    /// Closes one.
+    pub async fn close(&self, id: EmergencyId, known: Known) -> Result<ClosedNow, Refusal> {
+        self.ask(|reply| Asked::Close(id, Box::new(known), reply)).await
+    }
+
+    /// Records what is known of an incident.
+    pub async fn incident(&self, update: IncidentUpdate) -> Result<Recorded, Refusal> {
+        self.ask(|reply| Asked::Incident(update, reply)).await
+    }
+
+    /// Records that the clock is right again.
+    pub async fn clock_corrected(&self, reason: ReasonText) -> Result<Recorded, Refusal> {
+        self.ask(|reply| Asked::Clock(reason, reply)).await
+    }
+
+    /// What would be decided for `person`. Nothing is recorded.
+    pub async fn explain(&self, person: PersonName, what: ExplainRequest) -> Result<Box<Explained>, Refusal> {
+        self.ask(|reply| Asked::Explain(person, Box::new(what), reply)).await
+    }
+
+    /// Whose live emergency `key` was certified for.
+    pub async fn reader(&self, key: Fingerprint) -> Result<(PersonName, EmergencyId, Ed25519Key), Refusal> {
+        self.ask(|reply| Asked::Reader(key, reply)).await
+    }
+
+    /// Ends the writer after what is under way.
+    pub fn stop(&self) {
+        let _ = self.queue.send(Asked::Stop);
+    }
+
+    async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> Asked) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        match self.queue.try_send(make(reply)) {
+            Ok(()) => answer.await.unwrap_or(Err(Refusal::Stopping)),
+            Err(TrySendError::Full(_)) => Err(Refusal::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(Refusal::Stopping),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What happened when a request is not granted. What the caller is told is made of it in one other
+//! place, `door/problem.rs`.
+
+use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::names::{EmergencyId, Origin, PersonName};
+use fireaxe_protocol::policy::Decision;
+use fireaxe_protocol::statement::{Kind, SignatureError};
+use thiserror::Error;
+
+/// Why there is no grant.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// No person of the roster has this key. Counted, not logged.
+    #[error("no person of the roster has this key")]
+    Stranger,
+    /// The envelope.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// A statement of another kind than this door takes.
+    #[error("this takes a statement of kind {expected:?}, not {found:?}")]
+    WrongKind {
+        /// What is taken.
+        expected: Kind,
+        /// What came.
+        found: Kind,
+    },
+    /// For another log.
+    #[error("the statement is for {found}, this is {ours}")]
+    WrongLog {
+        /// The statement's.
+        found: Origin,
+        /// Ours.
+        ours: Origin,
+    },
+    /// Too old or from the future.
+    #[error("the statement's time is {skew_s} s away from the CA's")]
+    Stale {
+        /// Positive: the statement is older than now.
+        skew_s: i64,
+    },
+    /// The nonce was used for other bytes.
+    #[error("this nonce was used for another statement")]
+    NonceReused,
+    /// A FIDO key's counter went back: a clone, or statements out of order.
+    #[error("the key's counter is {now}, an earlier statement had {before}")]
+    CounterBack {
+        /// Seen before.
+        before: u32,
+        /// Seen now.
+        now: u32,
+    },
+    /// The key to certify is not fresh.
+    #[error("the key to certify is enrolled or in use already")]
+    KeyNotFresh,
+    /// Neither a system nor a host of the policy.
+    #[error("there is no system or host {name}")]
+    UnknownTarget {
+        /// What was asked for.
+        name: String,
+        /// Names like it.
+        nearest: Vec<String>,
+    },
+    /// The policy refused; it is in the log.
+    #[error("the policy refuses")]
+    Denied {
+        /// With all reasons.
+        decision: Box<Decision>,
+        /// Leaf of the `declaration.refused` entry.
+        leaf: Hash,
+        /// Its index.
+        index: u64,
+    },
+    /// No such emergency.
+    #[error("there is no {0}")]
+    UnknownEmergency(EmergencyId),
+    /// The statement's `of` is not that emergency's declaration.
+    #[error("the statement refers to another declaration than {0}'s")]
+    WrongDeclaration(EmergencyId),
+    /// It is over.
+    #[error("{0} is closed")]
+    Closed(EmergencyId),
+    /// It is ending; nothing is issued any more.
+    #[error("{id} is closing")]
+    Closing {
+        /// Which.
+        id: EmergencyId,
+        /// When it ends, unix seconds.
+        until: u64,
+    },
+    /// Neither its owner nor somebody with the role.
+    #[error("{person} may not close {id}")]
+    NotYours {
+        /// Who asked.
+        person: PersonName,
+        /// Which.
+        id: EmergencyId,
+    },
+    /// No key of that fingerprint may read.
+    #[error("that key may not read")]
+    UnknownReader,
+    /// No such system in an incident.
+    #[error("the policy has no system {0}")]
+    UnknownSystem(String),
+    /// The log cannot be written. Nothing was signed.
+    #[error("the log cannot be written")]
+    LogUnavailable,
+    /// The clock jumped. Nothing is signed until an operator says that it is right.
+    #[error("the clock jumped; nothing is signed until an operator confirms it")]
+    ClockStopped,
+    /// Too many wait already.
+    #[error("too many requests are waiting")]
+    Busy,
+    /// The CA is going down.
+    #[error("the CA is stopping")]
+    Stopping,
+    /// A rule of our own was about to be broken; nothing was signed.
+    #[error("internal: {0}")]
+    Internal(Internal),
+}
+
+/// Our own faults, told apart for the log; the caller is told "internal".
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Internal {
+    /// The linter refused a body we made.
+    #[error("the linter refused a certificate body: {0}")]
+    Lint(String),
+    /// Our own entry does not fit our own state.
+    #[error("an entry does not fit the state: {0}")]
+    Fold(String),
+    /// An entry that should be there cannot be read back.
+    #[error("entry {0} cannot be read back")]
+    Entry(u64),
+    /// An entry is larger than the log takes.
+    #[error("an entry cannot be appended: {0}")]
+    Append(String),
+    /// No random bytes.
+    #[error("no random bytes")]
+    Randomness,
+    /// No bundle is active.
+    #[error("no bundle is active")]
+    NoBundle,
+}
+
+impl From<Internal> for Refusal {
+    fn from(internal: Internal) -> Refusal {
+        Refusal::Internal(internal)
+    }
+}

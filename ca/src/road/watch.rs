@@ -1,0 +1,110 @@
+//! What the writer publishes for readers after each commit: the gate, the revocations, the head.
+//! Readers never wait for the writer.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use fireaxe_protocol::keys::Ed25519Key;
+use fireaxe_protocol::krl::Krl;
+use fireaxe_protocol::log::PinnedKeys;
+
+use super::Gate;
+
+/// The latest of everything that readers share.
+#[derive(Debug)]
+pub struct Published {
+    gate: RwLock<Gate>,
+    keys: PinnedKeys,
+    revocations: RwLock<Arc<RevocationView>>,
+    entries: AtomicU64,
+    open: AtomicU64,
+    log_ok: AtomicBool,
+    clock_ok: AtomicBool,
+}
+
+/// The serials to list, as of one version.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RevocationView {
+    /// Index of the newest entry that revoked something.
+    pub version: u64,
+    /// Ascending.
+    pub serials: Vec<u64>,
+}
+
+/// Whether the CA can issue, and why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Entries in the log.
+    pub entries: u64,
+    /// Emergencies open or closing.
+    pub open: u64,
+    /// The log can be written.
+    pub log_ok: bool,
+    /// The clock did not jump.
+    pub clock_ok: bool,
+}
+
+impl RevocationView {
+    /// The list's bytes as sshd reads them, dated `at`.
+    pub fn list(&self, user_ca: Ed25519Key, at: u64) -> Vec<u8> {
+        let mut list = Krl::new(self.version, at, user_ca);
+        for serial in &self.serials {
+            // Serial 0 is `log.created`'s index: never issued, so never revoked.
+            let _ = list.revoke(user_ca, *serial);
+        }
+        list.write()
+    }
+}
+
+impl Published {
+    pub(super) fn new(gate: Gate, keys: PinnedKeys) -> Published {
+        Published {
+            gate: RwLock::new(gate),
+            keys,
+            revocations: RwLock::default(),
+            entries: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            log_ok: AtomicBool::new(true),
+            clock_ok: AtomicBool::new(true),
+        }
+    }
+
+    /// What is needed to know a caller now.
+    pub fn gate(&self) -> Gate {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The public keys of this installation.
+    pub fn keys(&self) -> &PinnedKeys {
+        &self.keys
+    }
+
+    /// The serials to list now.
+    pub fn revocations(&self) -> Arc<RevocationView> {
+        self.revocations.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the CA can issue.
+    pub fn health(&self) -> Health {
+        Health {
+            entries: self.entries.load(Ordering::Relaxed),
+            open: self.open.load(Ordering::Relaxed),
+            log_ok: self.log_ok.load(Ordering::Relaxed),
+            clock_ok: self.clock_ok.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn set_revocations(&self, view: RevocationView) {
+        *self.revocations.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    pub(super) fn set_head(&self, entries: u64, open: usize) {
+        self.entries.store(entries, Ordering::Relaxed);
+        self.open.store(open as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_ok(&self, log: bool, clock: bool) {
+        self.log_ok.store(log, Ordering::Relaxed);
+        self.clock_ok.store(clock, Ordering::Relaxed);
+    }
+}

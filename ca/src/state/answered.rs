@@ -1,0 +1,76 @@
+//! Statements answered in the last minutes: the same one again gets the same answer, the same nonce
+//! with other bytes is an error.
+//!
+//! Bounded by time: a statement older than the window is refused as stale before it is looked up here,
+//! so twice the window is kept.
+
+use std::collections::{HashMap, VecDeque};
+
+use fireaxe_protocol::keys::Fingerprint;
+use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
+use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::statement::{Header, Nonce};
+
+/// Where the answer to a statement stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// This very statement was answered by that entry.
+    Same {
+        /// Index of the entry.
+        entry: u64,
+    },
+    /// The nonce was used for other bytes.
+    Other,
+}
+
+/// What is remembered of one statement.
+#[derive(Debug, Clone, Copy)]
+struct Remembered {
+    statement: Hash,
+    entry: u64,
+}
+
+/// See the file's top.
+#[derive(Debug)]
+pub struct AnsweredStatements {
+    remember_from: u64,
+    by_nonce: HashMap<(Fingerprint, Nonce), Remembered>,
+    by_age: VecDeque<(u64, Fingerprint, Nonce)>,
+}
+
+impl AnsweredStatements {
+    pub(super) fn new(remember_from: u64) -> AnsweredStatements {
+        AnsweredStatements { remember_from, by_nonce: HashMap::new(), by_age: VecDeque::new() }
+    }
+
+    /// Looks a statement up by its signer, nonce and bytes.
+    pub fn find(&self, key: &Fingerprint, header: &Header, statement: &str) -> Option<Answered> {
+        let found = self.by_nonce.get(&(key.clone(), header.nonce))?;
+        Some(if found.statement == Hash::of(statement.as_bytes()) {
+            Answered::Same { entry: found.entry }
+        } else {
+            Answered::Other
+        })
+    }
+
+    pub(super) fn remember(&mut self, key: &Fingerprint, header: &Header, statement: &str, entry: u64) {
+        if header.at < self.remember_from {
+            return;
+        }
+        let remembered = Remembered { statement: Hash::of(statement.as_bytes()), entry };
+        self.by_nonce.insert((key.clone(), header.nonce), remembered);
+        self.by_age.push_back((header.at, key.clone(), header.nonce));
+    }
+
+    /// Drops what is too old to be retried at `now`.
+    pub fn forget(&mut self, now: u64) {
+        while let Some((at, ..)) = self.by_age.front() {
+            if at.saturating_add(2 * STATEMENT_WINDOW_S) >= now {
+                break;
+            }
+            if let Some((_, key, nonce)) = self.by_age.pop_front() {
+                self.by_nonce.remove(&(key, nonce));
+            }
+        }
+    }
+}
