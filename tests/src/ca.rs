@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::clock;
-use crate::run::{Ran, end, run};
+use crate::run::{Ran, bound, end, run};
 use crate::world::World;
 
 /// A CA. Its process ends when this is dropped.
@@ -112,7 +112,7 @@ impl Ca {
 
     fn launch(&mut self) -> bool {
         let log = fs::File::options().create(true).append(true).open(&self.log).expect("log");
-        let mut command = Command::new(&self.program);
+        let mut command = bound(&self.program);
         command.arg("serve").arg("--data").arg(&self.data);
         command.arg("--listen").arg(format!("127.0.0.1:{}", self.port));
         command.envs(self.environment.iter().map(|(n, v)| (n.as_str(), v.as_str())));

@@ -74,7 +74,9 @@ impl Engineer {
 
     /// Starts `fireaxe agent` in the foreground and waits for its socket.
     pub fn start_agent(&mut self) {
-        let mut command = self.command(self.world.programs().ours("fireaxe"));
+        let mut command = self.command("setpriv");
+        // It ends with the test, even one that is killed; see `run::bound`.
+        command.args(["--pdeathsig", "KILL", "--"]).arg(self.world.programs().ours("fireaxe"));
         let log = fs::File::create(self.home.join("agent.log")).expect("log");
         command.arg("agent").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut agent = command.spawn().expect("agent starts");

@@ -26,6 +26,9 @@ fn an_incident_opens_one_host_as_one_account_and_closing_shuts_it() {
         scene.db_3.ssh(&login, other, "true").exits(255);
     }
     scene.db_4.ssh(&login, "root", "true").exits(255);
+    for host in [&scene.db_3, &scene.db_4] {
+        host.logs("Certificate does not contain an authorized principal");
+    }
     let port = scene.db_3.port();
     scene.db_3.tunnel(&login, "root", port).fails().says("administratively prohibited");
     scene.db_3.reverse_tunnel(&login, "root").fails();
@@ -84,6 +87,7 @@ fn what_is_open_stays_open_while_the_ca_is_away_and_is_closed_when_it_is_back() 
     scene.ben.fireaxe(&["close", "EM-1"]).ok();
     scene.db_3.fireaxe(&["krl"]).ok();
     scene.db_3.ssh(&login, "root", "true").exits(255);
+    scene.db_3.logs("revoked by file /etc/ssh/fireaxe_revoked_keys");
     scene.ca.cmd(&["log", "verify"]).ok();
 }
 
