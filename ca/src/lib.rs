@@ -1,1 +1,3 @@
-//! ca
+//! The certificate authority: declares, decides, logs, signs.
+
+pub mod log;
