@@ -41,7 +41,7 @@ impl JumpGuard {
     pub(super) fn time(&mut self, now: Moment, last_at: u64) -> Option<u64> {
         let ticked_s = now.tick_ms.saturating_sub(self.last.tick_ms) / 1000;
         let expected = self.last.wall_s.saturating_add(ticked_s);
-        if now.wall_s.abs_diff(expected) > CLOCK_JUMP_S || now.wall_s.saturating_add(CLOCK_JUMP_S) < last_at {
+        if now.wall_s.abs_diff(expected) > CLOCK_JUMP_S {
             self.stopped = true;
         }
         self.last = now;
