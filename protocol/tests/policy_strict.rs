@@ -164,7 +164,7 @@ fn an_unused_part_is_refused() {
     let too_strong = (change(&strict().0, "power = 2\n\n[[rule]]", "power = 9\n\n[[rule]]").0, strict().1);
     policy_finding(too_strong, "[action.restart", "[action.restart", "action.unused", 0);
     policy_finding(strict(), "params = { shard =", "params = { more = \"x\", shard =", "param.unused", 0);
-    policy_finding(strict(), "payments@{shard}", "payments@{shart}", "param.undefined", 0);
+    policy_finding(strict(), "payments@{shard}", "payments@{shard}{shart}", "param.undefined", 0);
 }
 
 #[test]
