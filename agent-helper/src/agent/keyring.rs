@@ -1,0 +1,543 @@
+//! The keys, the certificates over them, and the rules for their use. No I/O; time and randomness are
+//! parameters.
+
+use ed25519_dalek::{Signer, SigningKey};
+use fireaxe_protocol::api::ReadProof;
+use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
+use fireaxe_protocol::limits;
+use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, Origin, PersonName};
+use ssh_key::Certificate;
+use ssh_key::certificate::CertType;
+use ssh_key::public::KeyData;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::binding::Binding;
+use super::userauth;
+use crate::control::{Held, Hold, ReadRequest, Reader, SessionState};
+use crate::hosts;
+
+/// Certificates shown to one connection: a stock sshd closes after six keys that do not fit.
+pub(crate) const OFFERED: usize = 3;
+/// A fresh key that got no certificate is dropped after this many seconds: an answer that was lost is
+/// asked for again within one minute.
+const FRESH_S: u64 = 600;
+/// Fresh keys without a certificate at once.
+const FRESH: usize = 16;
+
+/// Why the agent does not do something. Never says what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum Refused {
+    /// The connection is forwarded, or bound to another session or host.
+    #[error("this connection may not use keys: it is forwarded or bound to another session")]
+    NotHere,
+    /// Not a login.
+    #[error("only logins are signed")]
+    NotALogin,
+    /// No live certificate like that.
+    #[error("no live certificate of that key is held")]
+    NotHeld,
+    /// The login is for another account.
+    #[error("the certificate is for another account")]
+    OtherAccount,
+    /// The certificate to hold is not one this agent can use.
+    #[error("the certificate cannot be held: {0}")]
+    Certificate(&'static str),
+    /// Too many fresh keys.
+    #[error("too many fresh keys without a certificate: at most {FRESH}")]
+    TooMany,
+    /// There is no session, or it has ended.
+    #[error("there is no session for reading")]
+    NoSession,
+}
+
+struct Fresh {
+    key: Box<SigningKey>,
+    public: Ed25519Key,
+    drop_at: u64,
+}
+
+struct Entry {
+    key: Box<SigningKey>,
+    blob: Vec<u8>,
+    held: Held,
+}
+
+struct Session {
+    key: Box<SigningKey>,
+    state: SessionState,
+}
+
+/// Everything the agent has. Dropping a key wipes it (`ed25519-dalek`, feature `zeroize`).
+#[derive(Default)]
+pub(crate) struct Keyring {
+    fresh: Vec<Fresh>,
+    entries: Vec<Entry>,
+    session: Option<Session>,
+}
+
+impl Keyring {
+    /// A new key from 32 random bytes. Only its public half ever leaves.
+    pub(crate) fn fresh_key(&mut self, seed: Zeroizing<[u8; 32]>, now: u64) -> Result<Ed25519Key, Refused> {
+        self.sweep(now);
+        if self.fresh.len() >= FRESH {
+            return Err(Refused::TooMany);
+        }
+        let (key, public) = born(&seed);
+        self.fresh.push(Fresh { key, public, drop_at: now.saturating_add(FRESH_S) });
+        Ok(public)
+    }
+
+    /// Takes a certificate for one of the fresh keys. The client has compared it with its terms; here
+    /// only what the agent's own rules rest on is read again from the bytes.
+    pub(crate) fn hold(&mut self, hold: Hold, now: u64) -> Result<Held, Refused> {
+        self.sweep(now);
+        if hold.certificate.len() > limits::CERTIFICATE * 2 {
+            return Err(Refused::Certificate("it is too long"));
+        }
+        let certificate = Certificate::from_openssh(&hold.certificate)
+            .map_err(|_| Refused::Certificate("it is not an OpenSSH certificate"))?;
+        let KeyData::Ed25519(public) = certificate.public_key() else {
+            return Err(Refused::Certificate("its key is not Ed25519"));
+        };
+        let public = Ed25519Key(public.0);
+        if certificate.cert_type() != CertType::User {
+            return Err(Refused::Certificate("it is not a user certificate"));
+        }
+        if certificate.valid_before() <= now {
+            return Err(Refused::Certificate("it has ended"));
+        }
+        let prefix = format!("{}:", hold.terms.account);
+        let principals = certificate.valid_principals();
+        if principals.is_empty() || !principals.iter().all(|p| p.starts_with(&prefix)) {
+            return Err(Refused::Certificate("its principals are not those of the account"));
+        }
+        let blob = certificate.to_bytes().map_err(|_| Refused::Certificate("it cannot be written"))?;
+        let at = self.fresh.iter().position(|f| f.public == public);
+        let Some(fresh) = at.map(|at| self.fresh.swap_remove(at)) else {
+            return Err(Refused::Certificate("its key was not born in this agent, or waited too long"));
+        };
+        let held = Held {
+            emergency: hold.emergency,
+            declaration: hold.declaration,
+            origin: hold.origin,
+            system: hold.system,
+            host: hold.host,
+            hosts: hold.hosts,
+            tier: hold.terms.tier,
+            power: hold.terms.power,
+            account: hold.terms.account,
+            drill: hold.drill,
+            serial: certificate.serial(),
+            fingerprint: public.fingerprint(),
+            valid_before: certificate.valid_before(),
+        };
+        self.entries.push(Entry { key: fresh.key, blob, held: held.clone() });
+        Ok(held)
+    }
+
+    /// What is held and alive, the most powerful first, then the one that lasts longest.
+    pub(crate) fn list(&mut self, now: u64) -> Vec<Held> {
+        self.sweep(now);
+        let mut all: Vec<Held> = self.entries.iter().map(|e| e.held.clone()).collect();
+        all.sort_by_key(|h| (std::cmp::Reverse(h.power), std::cmp::Reverse(h.valid_before)));
+        all
+    }
+
+    /// Drops the certificates and keys of an emergency; how many there were.
+    pub(crate) fn drop_emergency(&mut self, emergency: EmergencyId) -> usize {
+        let before = self.entries.len();
+        self.entries.retain(|e| e.held.emergency != emergency);
+        before - self.entries.len()
+    }
+
+    /// The live certificate of highest power that reaches `host`. `ssh host` takes its account.
+    pub(crate) fn best_for(&mut self, host: &HostName, now: u64) -> Option<Held> {
+        self.list(now).into_iter().find(|held| held.hosts.iter().any(|p| hosts::matches(p, host)))
+    }
+
+    /// Whether `ssh host` should log in as `account` with what is held.
+    pub(crate) fn matches(&mut self, host: &HostName, account: &AccountName, now: u64) -> bool {
+        self.best_for(host, now).is_some_and(|held| held.account == *account)
+    }
+
+    /// What one connection is shown: nothing if forwarded; the certificates for the host that the far
+    /// end claims to be, if it claims one; else the most powerful. At most [`OFFERED`].
+    pub(crate) fn offer(&mut self, binding: &Binding, now: u64) -> Vec<(Vec<u8>, String)> {
+        self.sweep(now);
+        if *binding == Binding::Remote {
+            return Vec::new();
+        }
+        let claimed: Vec<HostName> = binding.host_names().iter().filter_map(|n| n.parse().ok()).collect();
+        let fits = |e: &Entry| claimed.iter().any(|h| e.held.hosts.iter().any(|p| hosts::matches(p, h)));
+        let mut entries: Vec<(bool, &Entry)> = self.entries.iter().map(|e| (fits(e), e)).collect();
+        if entries.iter().any(|(fits, _)| *fits) {
+            entries.retain(|(fits, _)| *fits);
+        }
+        entries
+            .sort_by_key(|(_, e)| (std::cmp::Reverse(e.held.power), std::cmp::Reverse(e.held.valid_before)));
+        entries.iter().take(OFFERED).map(|(_, e)| (e.blob.clone(), e.held.comment())).collect()
+    }
+
+    /// Signs a login with a held certificate's key, if every rule allows it.
+    pub(crate) fn sign(
+        &mut self,
+        binding: &Binding,
+        key: &[u8],
+        data: &[u8],
+        now: u64,
+    ) -> Result<[u8; 64], Refused> {
+        self.sweep(now);
+        if *binding == Binding::Remote {
+            return Err(Refused::NotHere);
+        }
+        let login = userauth::parse(data).map_err(|_| Refused::NotALogin)?;
+        if !binding.admits(login.session, login.host_key) {
+            return Err(Refused::NotHere);
+        }
+        let entry = self.entries.iter().find(|e| e.blob == key).ok_or(Refused::NotHeld)?;
+        if login.key != entry.blob {
+            return Err(Refused::NotHeld);
+        }
+        if login.user != entry.held.account.as_str() {
+            return Err(Refused::OtherAccount);
+        }
+        Ok(entry.key.sign(data).to_bytes())
+    }
+
+    /// The session key for reading: the one there is, or a new one from `seed` when there is none, it
+    /// has ended, it is another person's, or `renew` asks for one.
+    pub(crate) fn session(
+        &mut self,
+        person: &PersonName,
+        renew: bool,
+        seed: Zeroizing<[u8; 32]>,
+        now: u64,
+    ) -> SessionState {
+        self.sweep(now);
+        if let Some(session) = &self.session
+            && session.state.person == *person
+            && !renew
+        {
+            return session.state.clone();
+        }
+        let (key, public_key) = born(&seed);
+        let state = SessionState { public_key, person: person.clone(), until: None };
+        self.session = Some(Session { key, state: state.clone() });
+        state
+    }
+
+    /// The CA has taken the session key until then.
+    pub(crate) fn logged_in(&mut self, public_key: &Ed25519Key, until: u64) -> Result<(), Refused> {
+        match &mut self.session {
+            Some(session) if session.state.public_key == *public_key => {
+                session.state.until = Some(until);
+                Ok(())
+            }
+            _ => Err(Refused::NoSession),
+        }
+    }
+
+    /// The proof of a reader: the agent itself composes the bytes, so nothing else can be had signed.
+    pub(crate) fn read_proof(&mut self, ask: &ReadRequest, now: u64) -> Result<ReadProof, Refused> {
+        self.sweep(now);
+        let (key, public): (&SigningKey, Fingerprint) = match ask.reader {
+            Reader::Session => {
+                let session = self.session.as_ref().ok_or(Refused::NoSession)?;
+                session.state.until.ok_or(Refused::NoSession)?;
+                (&session.key, session.state.public_key.fingerprint())
+            }
+            Reader::Emergency(id) => {
+                let of = |e: &&Entry| e.held.emergency == id && e.held.origin == ask.origin;
+                let entry = self.entries.iter().find(of).ok_or(Refused::NotHeld)?;
+                (&entry.key, entry.held.fingerprint.clone())
+            }
+        };
+        let message = message(&ask.origin, &ask.method, &ask.path, now)?;
+        Ok(ReadProof { key: public, at: now, signature: key.sign(&message).to_bytes() })
+    }
+
+    /// Drops what has ended. When the next one ends, unix seconds.
+    pub(crate) fn sweep(&mut self, now: u64) -> Option<u64> {
+        self.fresh.retain(|f| f.drop_at > now);
+        self.entries.retain(|e| e.held.valid_before > now);
+        if self.session.as_ref().is_some_and(|s| s.state.until.is_some_and(|until| until <= now)) {
+            self.session = None;
+        }
+        let ends = self.fresh.iter().map(|f| f.drop_at);
+        let ends = ends.chain(self.entries.iter().map(|e| e.held.valid_before));
+        ends.chain(self.session.iter().filter_map(|s| s.state.until)).min()
+    }
+}
+
+fn born(seed: &Zeroizing<[u8; 32]>) -> (Box<SigningKey>, Ed25519Key) {
+    let key = Box::new(SigningKey::from_bytes(seed));
+    let public = Ed25519Key(key.verifying_key().to_bytes());
+    (key, public)
+}
+
+/// Method and path stand each on its own line of what is signed, so neither may hold another.
+fn message(origin: &Origin, method: &str, path: &str, at: u64) -> Result<Vec<u8>, Refused> {
+    let plain = |s: &str| s.bytes().all(|b| b.is_ascii_graphic());
+    if plain(method) && path.starts_with('/') && plain(path) {
+        Ok(ReadProof::message(origin, method, path, at))
+    } else {
+        Err(Refused::NotALogin)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::binding::SessionBind;
+    use super::super::binding::tests::{bind_bytes, host_key};
+    use super::super::userauth::tests::request;
+    use super::*;
+    use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+    use fireaxe_protocol::log::Hash;
+    use fireaxe_protocol::policy::{Presence, Record, Terms};
+    use proptest::prelude::*;
+
+    pub(crate) const NOW: u64 = 1_800_000_000;
+
+    pub(crate) fn terms(account: &str, power: u8) -> Terms {
+        Terms {
+            tier: "root".parse().unwrap(),
+            power,
+            account: account.parse().unwrap(),
+            principals: vec![format!("{account}:db-3.payments.prod").parse().unwrap()],
+            force_command: None,
+            extensions: Vec::new(),
+            source_address: Vec::new(),
+            lifetime_s: 600,
+            approvals: Vec::new(),
+            presence: Presence::None,
+            record: Record::None,
+            krl_max_age_s: None,
+            grace_s: 0,
+            action: None,
+        }
+    }
+
+    pub(crate) fn certificate(public: &Ed25519Key, principal: &str, serial: u64, ends: u64) -> String {
+        let ca = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[9; 32]));
+        let mut builder =
+            ssh_key::certificate::Builder::new(vec![1; 16], public.key_data(), NOW - 120, ends).unwrap();
+        builder.serial(serial).unwrap();
+        builder.cert_type(CertType::User).unwrap();
+        builder.key_id("fireaxe/EM-42/ana/7").unwrap();
+        builder.valid_principal(principal).unwrap();
+        builder.sign(&ca).unwrap().to_openssh().unwrap()
+    }
+
+    pub(crate) fn hold_of(ring: &mut Keyring, em: u64, account: &str, power: u8, host: &str) -> Held {
+        let seed = Zeroizing::new([em as u8; 32]);
+        let public = ring.fresh_key(seed, NOW).unwrap();
+        let principal = format!("{account}:{}", host.replace('*', "1"));
+        let certificate = certificate(&public, &principal, em, NOW + 600);
+        let hold = Hold {
+            certificate,
+            emergency: EmergencyId(em),
+            declaration: Hash([3; 32]),
+            origin: "fireaxe.prod/0123456789abcdef".parse().unwrap(),
+            system: "payments-db".parse().unwrap(),
+            host: None,
+            hosts: vec![host.to_owned()],
+            terms: terms(account, power),
+            drill: false,
+        };
+        ring.hold(hold, NOW).unwrap()
+    }
+
+    fn one() -> (Keyring, Held, Vec<u8>) {
+        let mut ring = Keyring::default();
+        let held = hold_of(&mut ring, 42, "root", 3, "db-3.payments.prod");
+        let blob = ring.entries[0].blob.clone();
+        (ring, held, blob)
+    }
+
+    fn bound(forwarding: bool, session: u8) -> Binding {
+        let (key, blob) = host_key(1);
+        let bytes = bind_bytes(&key, &blob, &[session; 32], forwarding);
+        let mut binding = Binding::default();
+        binding.take(SessionBind::parse(&bytes));
+        binding
+    }
+
+    #[test]
+    fn a_login_with_the_certificates_own_account_is_signed_by_its_key() {
+        let (mut ring, _, blob) = one();
+        let data = request(&[7; 32], "root", &blob, None);
+        for binding in [Binding::None, bound(false, 7)] {
+            let signature = ring.sign(&binding, &blob, &data, NOW).unwrap();
+            let public = ring.entries[0].key.verifying_key().to_bytes();
+            let public = VerifyingKey::from_bytes(&public).unwrap();
+            public.verify(&data, &Signature::from_bytes(&signature)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_forwarded_connection_is_shown_nothing_and_gets_no_signature() {
+        let (mut ring, _, blob) = one();
+        let mut binding = bound(true, 7);
+        let (key, host) = host_key(1);
+        binding.take(SessionBind::parse(&bind_bytes(&key, &host, &[8; 32], false)));
+        assert!(ring.offer(&binding, NOW).is_empty());
+        let data = request(&[8; 32], "root", &blob, None);
+        assert_eq!(ring.sign(&binding, &blob, &data, NOW), Err(Refused::NotHere));
+    }
+
+    #[test]
+    fn another_account_another_session_and_other_data_are_not_signed() {
+        let (mut ring, _, blob) = one();
+        let sign = |ring: &mut Keyring, b: &Binding, d: &[u8]| ring.sign(b, &blob, d, NOW).map(|_| ());
+        let none = Binding::None;
+        let other = request(&[7; 32], "ops", &blob, None);
+        assert_eq!(sign(&mut ring, &none, &other), Err(Refused::OtherAccount));
+        let elsewhere = request(&[8; 32], "root", &blob, None);
+        assert_eq!(sign(&mut ring, &bound(false, 7), &elsewhere), Err(Refused::NotHere));
+        let wrong_host = request(&[7; 32], "root", &blob, Some(b"another host key"));
+        assert_eq!(sign(&mut ring, &bound(false, 7), &wrong_host), Err(Refused::NotHere));
+        for data in [&b"SSHSIG\0\0\0\x01x"[..], b"", b"hello", &[0; 64]] {
+            assert_eq!(sign(&mut ring, &none, data), Err(Refused::NotALogin));
+        }
+        let inner = request(&[7; 32], "root", b"another certificate", None);
+        assert_eq!(sign(&mut ring, &none, &inner), Err(Refused::NotHeld));
+    }
+
+    #[test]
+    fn the_plain_key_is_neither_shown_nor_used() {
+        let (mut ring, _, blob) = one();
+        let public = Ed25519Key(ring.entries[0].key.verifying_key().to_bytes());
+        let plain = ssh_key::PublicKey::from(public.key_data()).to_bytes().unwrap();
+        assert!(ring.offer(&Binding::None, NOW).iter().all(|(b, _)| *b == blob));
+        let data = request(&[7; 32], "root", &plain, None);
+        assert_eq!(ring.sign(&Binding::None, &plain, &data, NOW), Err(Refused::NotHeld));
+    }
+
+    #[test]
+    fn a_certificate_lasts_to_its_end_and_not_one_second_longer() {
+        let (mut ring, held, blob) = one();
+        let data = request(&[7; 32], "root", &blob, None);
+        assert_eq!(ring.sweep(held.valid_before - 1), Some(held.valid_before));
+        assert!(ring.sign(&Binding::None, &blob, &data, held.valid_before - 1).is_ok());
+        assert_eq!(ring.sign(&Binding::None, &blob, &data, held.valid_before), Err(Refused::NotHeld));
+        assert!(ring.entries.is_empty(), "the key is still there after the end");
+        assert_eq!(ring.sweep(held.valid_before), None);
+    }
+
+    #[test]
+    fn a_fresh_key_without_a_certificate_is_dropped_and_their_number_is_bounded() {
+        let mut ring = Keyring::default();
+        for n in 0..FRESH {
+            ring.fresh_key(Zeroizing::new([n as u8 + 1; 32]), NOW).unwrap();
+        }
+        let more = ring.fresh_key(Zeroizing::new([99; 32]), NOW);
+        assert_eq!(more, Err(Refused::TooMany));
+        assert!(ring.fresh_key(Zeroizing::new([99; 32]), NOW + FRESH_S).is_ok());
+        assert_eq!(ring.fresh.len(), 1);
+    }
+
+    #[test]
+    fn only_a_live_user_certificate_for_a_fresh_key_and_the_account_is_held() {
+        let mut ring = Keyring::default();
+        let public = ring.fresh_key(Zeroizing::new([1; 32]), NOW).unwrap();
+        let stranger = Ed25519Key(SigningKey::from_bytes(&[2; 32]).verifying_key().to_bytes());
+        let hold = |certificate: String| Hold {
+            certificate,
+            emergency: EmergencyId(1),
+            declaration: Hash([3; 32]),
+            origin: "fireaxe.prod/0123456789abcdef".parse().unwrap(),
+            system: "payments-db".parse().unwrap(),
+            host: None,
+            hosts: vec!["db-3.payments.prod".into()],
+            terms: terms("root", 3),
+            drill: false,
+        };
+        for bad in [
+            "no certificate".to_owned(),
+            certificate(&stranger, "root:db-3.payments.prod", 7, NOW + 60),
+            certificate(&public, "root:db-3.payments.prod", 7, NOW),
+            certificate(&public, "rooty:db-3.payments.prod", 7, NOW + 60),
+            "x".repeat(limits::CERTIFICATE * 2 + 1),
+        ] {
+            assert!(matches!(ring.hold(hold(bad), NOW), Err(Refused::Certificate(_))));
+        }
+        let good = certificate(&public, "root:db-3.payments.prod", 7, NOW + 60);
+        assert_eq!(ring.hold(hold(good), NOW).unwrap().serial, 7);
+    }
+
+    #[test]
+    fn the_certificate_of_highest_power_decides_the_account_of_a_host() {
+        let mut ring = Keyring::default();
+        hold_of(&mut ring, 1, "look", 1, "db-*.payments.prod");
+        hold_of(&mut ring, 2, "root", 3, "db-3.payments.prod");
+        let host = |h: &str| h.parse::<HostName>().unwrap();
+        let account = |a: &str| a.parse::<AccountName>().unwrap();
+        assert!(ring.matches(&host("db-3.payments.prod"), &account("root"), NOW));
+        assert!(!ring.matches(&host("db-3.payments.prod"), &account("look"), NOW));
+        assert!(ring.matches(&host("db-4.payments.prod"), &account("look"), NOW));
+        assert!(!ring.matches(&host("db-4.payments.prod"), &account("root"), NOW));
+        assert!(!ring.matches(&host("web-1.shop.prod"), &account("root"), NOW));
+        assert_eq!(ring.drop_emergency(EmergencyId(2)), 1);
+        assert!(ring.matches(&host("db-3.payments.prod"), &account("look"), NOW));
+    }
+
+    #[test]
+    fn few_certificates_are_offered_the_most_fitting_first() {
+        let mut ring = Keyring::default();
+        for n in 1..=6 {
+            hold_of(&mut ring, n, "root", n as u8, &format!("db-{n}.payments.prod"));
+        }
+        let offered = ring.offer(&Binding::None, NOW);
+        assert_eq!(offered.len(), OFFERED);
+        assert!(offered[0].1.contains("EM-6"), "{}", offered[0].1);
+        let (key, _) = host_key(1);
+        let ca = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[9; 32]));
+        let subject = Ed25519Key(key.verifying_key().to_bytes()).key_data();
+        let mut builder = ssh_key::certificate::Builder::new(vec![1; 16], subject, 1, NOW * 2).unwrap();
+        builder.cert_type(CertType::Host).unwrap();
+        builder.valid_principal("db-2.payments.prod").unwrap();
+        let blob = builder.sign(&ca).unwrap().to_bytes().unwrap();
+        let mut binding = Binding::default();
+        assert!(binding.take(SessionBind::parse(&bind_bytes(&key, &blob, &[7; 32], false))));
+        let offered = ring.offer(&binding, NOW);
+        assert_eq!(offered.len(), 1);
+        assert!(offered[0].1.contains("EM-2"), "{}", offered[0].1);
+    }
+
+    #[test]
+    fn a_reader_is_proved_by_the_session_key_or_the_emergencys_own_and_only_for_reading() {
+        let (mut ring, held, _) = one();
+        let origin: Origin = "fireaxe.prod/0123456789abcdef".parse().unwrap();
+        let ask = |reader, path: &str| ReadRequest {
+            reader,
+            origin: origin.clone(),
+            method: "GET".into(),
+            path: path.into(),
+        };
+        assert_eq!(ring.read_proof(&ask(Reader::Session, "/v1/x"), NOW), Err(Refused::NoSession));
+        let ana: PersonName = "ana".parse().unwrap();
+        let state = ring.session(&ana, false, Zeroizing::new([5; 32]), NOW);
+        assert_eq!(ring.read_proof(&ask(Reader::Session, "/v1/x"), NOW), Err(Refused::NoSession));
+        ring.logged_in(&state.public_key, NOW + 100).unwrap();
+        let proof = ring.read_proof(&ask(Reader::Session, "/v1/x"), NOW).unwrap();
+        assert_eq!(proof.key, state.public_key.fingerprint());
+        let public = VerifyingKey::from_bytes(&state.public_key.0).unwrap();
+        let message = ReadProof::message(&origin, "GET", "/v1/x", NOW);
+        public.verify(&message, &Signature::from_bytes(&proof.signature)).unwrap();
+        let of = Reader::Emergency(held.emergency);
+        assert_eq!(ring.read_proof(&ask(of, "/v1/x"), NOW).unwrap().key, held.fingerprint);
+        assert!(ring.read_proof(&ask(Reader::Session, "/v1/x\n/v1/y"), NOW).is_err());
+        assert_eq!(ring.session(&ana, false, Zeroizing::new([6; 32]), NOW).public_key, state.public_key);
+        assert_ne!(ring.session(&ana, true, Zeroizing::new([6; 32]), NOW).public_key, state.public_key);
+        ring.logged_in(&state.public_key, NOW).unwrap_err();
+    }
+
+    proptest! {
+        #[test]
+        fn no_data_but_a_login_is_ever_signed(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let (mut ring, _, blob) = one();
+            prop_assert!(ring.sign(&Binding::None, &blob, &data, NOW).is_err());
+        }
+    }
+}

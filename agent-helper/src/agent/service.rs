@@ -1,0 +1,218 @@
+//! The agent's process: two sockets, one thread a connection, and a sweeper that drops each key at its
+//! end. Only processes of the same user are heard. What may be done is decided in `keyring`.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::binding::Binding;
+use super::frames::{self, Request as AgentRequest};
+use super::keyring::{Keyring, Refused};
+use crate::control::{Answer, LINE, Request};
+use crate::randomness;
+
+/// Connections at once, both sockets together.
+const CONNECTIONS: usize = 64;
+/// How long a peer may be silent: a login waits for its person, a verb does not.
+const SILENCE: Duration = Duration::from_secs(600);
+/// A thread needs little; the default of 2 MiB each would not fit into locked memory.
+const STACK: usize = 256 * 1024;
+/// The longest the sweeper sleeps: its sleep does not count the time a laptop is suspended.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// The agent as its threads share it.
+pub(crate) struct Service {
+    keyring: Mutex<Keyring>,
+    changed: Condvar,
+    connections: AtomicUsize,
+    clock: fn() -> u64,
+    notes: Vec<String>,
+    stop: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Service {
+    /// An empty agent. `notes` is what could not be locked down; `stop` removes the sockets and ends
+    /// the process.
+    pub(crate) fn new(
+        clock: fn() -> u64,
+        notes: Vec<String>,
+        stop: impl Fn() + Send + Sync + 'static,
+    ) -> Arc<Service> {
+        Arc::new(Service {
+            keyring: Mutex::default(),
+            changed: Condvar::new(),
+            connections: AtomicUsize::new(0),
+            clock,
+            notes,
+            stop: Box::new(stop),
+        })
+    }
+
+    /// Serves both sockets until the process ends.
+    pub(crate) fn run(self: &Arc<Service>, agent: UnixListener, control: UnixListener) -> io::Result<()> {
+        let me = self.clone();
+        spawn("sweeper", move || me.sweep())?;
+        let me = self.clone();
+        spawn("agent", move || me.accept(&agent, Service::serve_ssh))?;
+        self.accept(&control, Service::serve_control);
+        Ok(())
+    }
+
+    fn accept(
+        self: &Arc<Service>,
+        listener: &UnixListener,
+        serve: fn(&Service, UnixStream) -> io::Result<()>,
+    ) {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else {
+                // Out of descriptors, most likely: the others go on, this one is tried again shortly.
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            };
+            if !is_own(&stream) || self.connections.load(Ordering::Relaxed) >= CONNECTIONS {
+                continue;
+            }
+            self.connections.fetch_add(1, Ordering::Relaxed);
+            let me = self.clone();
+            let started = spawn("connection", move || {
+                // A peer that breaks off or breaks the protocol ends its own connection, nothing else.
+                let _ = serve(&me, stream);
+                me.connections.fetch_sub(1, Ordering::Relaxed);
+            });
+            if started.is_err() {
+                self.connections.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn keyring(&self) -> MutexGuard<'_, Keyring> {
+        self.keyring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops what has ended, at its end.
+    fn sweep(&self) {
+        let mut keyring = self.keyring();
+        loop {
+            let now = (self.clock)();
+            let next = keyring.sweep(now).map_or(SWEEP, |at| Duration::from_secs(at.saturating_sub(now)));
+            let next = next.clamp(Duration::from_millis(100), SWEEP);
+            (keyring, _) = self.changed.wait_timeout(keyring, next).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn serve_ssh(&self, mut stream: UnixStream) -> io::Result<()> {
+        limit(&stream)?;
+        let mut binding = Binding::default();
+        while let Some(frame) = frames::read(&mut stream)? {
+            let answer = match frames::parse(&frame) {
+                AgentRequest::Identities => {
+                    frames::identities(&self.keyring().offer(&binding, (self.clock)()))
+                }
+                AgentRequest::Sign { key, data } => {
+                    match self.keyring().sign(&binding, key, data, (self.clock)()) {
+                        Ok(signature) => frames::signature(&signature),
+                        Err(_) => frames::failure(),
+                    }
+                }
+                AgentRequest::Bind(bind) => {
+                    if binding.take(bind) {
+                        frames::success()
+                    } else {
+                        frames::failure()
+                    }
+                }
+                AgentRequest::Other => frames::failure(),
+            };
+            frames::write(&mut stream, &answer)?;
+        }
+        Ok(())
+    }
+
+    fn serve_control(&self, stream: UnixStream) -> io::Result<()> {
+        limit(&stream)?;
+        let mut out = stream.try_clone()?;
+        let mut lines = BufReader::new(stream);
+        loop {
+            let mut line = Vec::new();
+            let read = lines.by_ref().take(LINE).read_until(b'\n', &mut line)?;
+            if read == 0 || line.last() != Some(&b'\n') {
+                return Ok(());
+            }
+            let (answer, stop) = match serde_json::from_slice::<Request>(&line) {
+                Ok(Request::Stop) => (Answer::Done, true),
+                Ok(request) => (self.answer(request), false),
+                Err(e) => (Answer::Refused { why: format!("the request cannot be read: {e}") }, false),
+            };
+            let mut text = serde_json::to_vec(&answer)?;
+            text.push(b'\n');
+            out.write_all(&text)?;
+            if stop {
+                *self.keyring() = Keyring::default();
+                (self.stop)();
+                return Ok(());
+            }
+        }
+    }
+
+    fn answer(&self, request: Request) -> Answer {
+        self.try_answer(request).unwrap_or_else(|why| Answer::Refused { why })
+    }
+
+    fn try_answer(&self, request: Request) -> Result<Answer, String> {
+        let now = (self.clock)();
+        let say = |refused: Refused| refused.to_string();
+        let mut keyring = self.keyring();
+        let answer = match request {
+            Request::Ping => Answer::Pong {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                notes: self.notes.clone(),
+            },
+            Request::FreshKey => {
+                let seed = randomness::seed().map_err(|e| e.to_string())?;
+                Answer::Key { public_key: keyring.fresh_key(seed, now).map_err(say)? }
+            }
+            Request::Hold { hold } => Answer::Held { held: vec![keyring.hold(*hold, now).map_err(say)?] },
+            Request::List => Answer::Held { held: keyring.list(now) },
+            Request::Drop { emergency } => Answer::Dropped { count: keyring.drop_emergency(emergency) },
+            Request::Match { host, account } => Answer::Matched {
+                yes: keyring.matches(&host, &account, now),
+                reached: keyring.best_for(&host, now).is_some(),
+            },
+            Request::Session { person, renew } => {
+                let seed = randomness::seed().map_err(|e| e.to_string())?;
+                Answer::Session { session: keyring.session(&person, renew, seed, now) }
+            }
+            Request::LoggedIn { public_key, until } => {
+                keyring.logged_in(&public_key, until).map_err(say)?;
+                Answer::Done
+            }
+            Request::ReadProof { read } => {
+                let proof = keyring.read_proof(&read, now).map_err(say)?;
+                Answer::Proof { key: proof.key, at: proof.at, signature: STANDARD.encode(proof.signature) }
+            }
+            Request::Stop => Answer::Done,
+        };
+        self.changed.notify_all();
+        Ok(answer)
+    }
+}
+
+/// Whether the peer runs as the same user. Root is not: it needs no socket to take what it wants.
+fn is_own(stream: &UnixStream) -> bool {
+    rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid == rustix::process::getuid())
+}
+
+fn limit(stream: &UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(SILENCE))?;
+    stream.set_write_timeout(Some(Duration::from_secs(10)))
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(work).map(|_| ())
+}

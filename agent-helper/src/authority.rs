@@ -1,0 +1,295 @@
+//! The CA as this client knows it: its remembered keys, statements sent to it, reads with their proof.
+//!
+//! The keys are believed once, over the pinned connection, and remembered; a change is refused until a
+//! person has said that it is meant. Checking a certificate against them is left to [`Authority::check`].
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fireaxe_protocol::api::{Closed, Keys, LoggedIn, Opened, ReadProof};
+use fireaxe_protocol::certificate::{self, Expected};
+use fireaxe_protocol::keys::Ed25519Key;
+use fireaxe_protocol::limits;
+use fireaxe_protocol::log::{NoteKey, receipt};
+use fireaxe_protocol::names::{EmergencyId, Origin, PersonName};
+use fireaxe_protocol::policy::Terms;
+use fireaxe_protocol::statement::{Envelope, Header, Kind, Login, Nonce, Statement};
+use fireaxe_transport::{Ca, Pin, Timeouts, TransportError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{self, Deadline};
+use crate::config::Config;
+use crate::control::client::Control;
+use crate::control::{ReadRequest, Reader};
+use crate::failure::Failure;
+use crate::places::{self, Places};
+use crate::randomness;
+use crate::screen::Screen;
+use crate::signing::Signer;
+
+/// The CA's keys as first seen over the pinned connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Known {
+    schema: String,
+    /// The pin under which they were seen; another pin is another CA.
+    pin: Pin,
+    /// The log's name.
+    pub(crate) origin: Origin,
+    /// Signs user certificates.
+    pub(crate) user_ca: Ed25519Key,
+    /// Signs checkpoints; a C2SP verifier key.
+    pub(crate) log: String,
+}
+
+/// The CA, the person who uses it, and how they sign.
+#[derive(Debug)]
+pub(crate) struct Authority<'a> {
+    ca: Ca,
+    pin: Pin,
+    places: &'a Places,
+    config: &'a Config,
+    screen: Screen,
+    known: OnceCell<Known>,
+}
+
+impl<'a> Authority<'a> {
+    /// Prepares to talk; connects only when something is asked.
+    pub(crate) fn new(
+        places: &'a Places,
+        config: &'a Config,
+        screen: Screen,
+        timeouts: Timeouts,
+    ) -> Result<Authority<'a>, Failure> {
+        let pin = config.pin()?;
+        let ca = Ca::new(config.addr()?, pin, timeouts)?;
+        Ok(Authority { ca, pin, places, config, screen, known: OnceCell::new() })
+    }
+
+    /// Who this client is.
+    pub(crate) fn person(&self) -> Result<&PersonName, Failure> {
+        Ok(self.config.person()?)
+    }
+
+    /// The remembered keys, without asking anybody.
+    pub(crate) fn remembered(&self) -> Option<Known> {
+        let text = std::fs::read_to_string(self.places.known_ca()).ok()?;
+        let known: Known = serde_json::from_str(&text).ok()?;
+        (known.pin == self.pin && known.schema == SCHEMA).then_some(known)
+    }
+
+    /// The CA's keys: remembered, or asked for and remembered.
+    pub(crate) fn known(&self) -> Result<&Known, Failure> {
+        if let Some(known) = self.known.get() {
+            return Ok(known);
+        }
+        let known = match self.remembered() {
+            Some(known) => known,
+            None => {
+                let keys = self.keys()?;
+                let known = Known {
+                    schema: SCHEMA.to_owned(),
+                    pin: self.pin,
+                    origin: keys.origin,
+                    user_ca: keys.user_ca,
+                    log: keys.log,
+                };
+                known.log.parse::<NoteKey>().map_err(Failure::LogKey)?;
+                places::replace(&self.places.known_ca(), &serde_json::to_string(&known).unwrap_or_default())?;
+                known
+            }
+        };
+        Ok(self.known.get_or_init(|| known))
+    }
+
+    /// The CA's keys and time as it shows them now.
+    pub(crate) fn keys(&self) -> Result<Keys, Failure> {
+        Ok(self.ca.get("/v1/keys", None)?)
+    }
+
+    /// Whether the keys shown now are the remembered ones.
+    pub(crate) fn compare_keys(&self, keys: &Keys) -> Result<(), Failure> {
+        let known = self.known()?;
+        let differs = |what, remembered: &dyn ToString, found: &dyn ToString| {
+            let (remembered, found) = (remembered.to_string(), found.to_string());
+            if remembered == found { Ok(()) } else { Err(Failure::KeysChanged { what, remembered, found }) }
+        };
+        differs("log's name", &known.origin, &keys.origin)?;
+        differs("user CA key", &known.user_ca, &keys.user_ca)?;
+        differs("log key", &known.log, &keys.log)
+    }
+
+    /// The common fields of a new statement.
+    pub(crate) fn header(&self, kind: Kind) -> Result<Header, Failure> {
+        let to = self.known()?.origin.clone();
+        Ok(Header { kind, to, nonce: Nonce(randomness::nonce()?), at: clock::now() })
+    }
+
+    /// Signs with the person's key; says so first when somebody must touch it.
+    pub(crate) fn sign(&self, signer: &Signer, statement: &Statement) -> Result<Envelope, Failure> {
+        if signer.is_hardware() && !self.screen.is_json() {
+            let purpose = match statement.header().kind {
+                Kind::Declare => "declare",
+                Kind::Close => "close",
+                Kind::Login => "sign in for reading",
+            };
+            self.screen.say(&format!("  touch your key to {purpose} ..."));
+        }
+        Ok(signer.sign(statement)?)
+    }
+
+    /// The person's key.
+    pub(crate) fn signer(&self) -> Result<Signer, Failure> {
+        Ok(Signer::open(self.config.key()?)?)
+    }
+
+    /// Sends a declaration. One that got no answer is sent again, the same bytes, so that the same
+    /// answer comes back; within [`PATIENCE`] in all.
+    pub(crate) fn declare(&self, envelope: &Envelope) -> Result<Opened, Failure> {
+        self.send("/v1/emergencies", envelope)
+    }
+
+    /// Sends a closing, in the same way.
+    pub(crate) fn close(&self, emergency: EmergencyId, envelope: &Envelope) -> Result<Closed, Failure> {
+        self.send(&format!("/v1/emergencies/{emergency}/closure"), envelope)
+    }
+
+    fn send<T: DeserializeOwned>(&self, path: &str, envelope: &Envelope) -> Result<T, Failure> {
+        let deadline = Deadline::after(PATIENCE);
+        let mut lost = false;
+        for pause in PAUSES {
+            match self.ca.post(path, None, envelope) {
+                Err(error) if error.may_have_arrived() || (lost && error.is_unavailable()) => {
+                    lost = true;
+                    if deadline.left() <= pause {
+                        return Err(error.into());
+                    }
+                    if !self.screen.is_json() {
+                        self.screen.say(&format!("  {error}; sending the same statement again ..."));
+                    }
+                    std::thread::sleep(pause);
+                }
+                other => return Ok(other?),
+            }
+        }
+        Ok(self.ca.post(path, None, envelope)?)
+    }
+
+    /// Checks what came back: the certificate is exactly the terms (any surplus is refused), is signed
+    /// by the remembered CA key, and its receipt proves that its entry is in the remembered log and is
+    /// about this declaration and these terms.
+    pub(crate) fn check(
+        &self,
+        opened: &Opened,
+        terms: &Terms,
+        certificate: &str,
+        public_key: Ed25519Key,
+    ) -> Result<certificate::Accepted, Failure> {
+        let known = self.known()?;
+        let expected = Expected {
+            public_key,
+            terms,
+            ca_key: known.user_ca,
+            emergency: opened.emergency,
+            person: self.person()?,
+            now: clock::now(),
+        };
+        let accepted = certificate::compare(certificate, &expected).map_err(Failure::Differs)?;
+        let key: NoteKey = known.log.parse().map_err(Failure::LogKey)?;
+        let (body, proof) = (accepted.body.as_bytes(), accepted.receipt.as_bytes());
+        let proved =
+            receipt::check(body, accepted.serial, proof, &key, &known.origin).map_err(Failure::Receipt)?;
+        if proved.of != opened.declaration || proved.terms != terms.hash() {
+            return Err(Failure::OtherEntry);
+        }
+        Ok(accepted)
+    }
+
+    /// Reads with the key of an emergency, which reads that emergency; asks nobody to sign anything.
+    pub(crate) fn get_as_emergency<T: DeserializeOwned>(
+        &self,
+        control: &mut Control,
+        emergency: EmergencyId,
+        path: &str,
+    ) -> Result<T, Failure> {
+        let proof = self.proof(control, Reader::Emergency(emergency), "GET", path)?;
+        Ok(self.ca.get(path, Some(&proof))?)
+    }
+
+    /// Reads as the person: signs in when there is no session, and once more when the CA does not take
+    /// it any longer.
+    pub(crate) fn get<T: DeserializeOwned>(&self, control: &mut Control, path: &str) -> Result<T, Failure> {
+        self.as_person(control, "GET", path, |proof| self.ca.get(path, Some(proof)))
+    }
+
+    /// The same for a question with a body.
+    pub(crate) fn post<T: DeserializeOwned>(
+        &self,
+        control: &mut Control,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.as_person(control, "POST", path, |proof| self.ca.post(path, Some(proof), body))
+    }
+
+    fn as_person<T>(
+        &self,
+        control: &mut Control,
+        method: &str,
+        path: &str,
+        ask: impl Fn(&str) -> Result<T, TransportError>,
+    ) -> Result<T, Failure> {
+        let fresh = self.sign_in(control, false)?;
+        let proof = self.proof(control, Reader::Session, method, path)?;
+        match ask(&proof) {
+            Err(TransportError::Problem(problem)) if problem.status == 401 && !fresh => {
+                self.sign_in(control, true)?;
+                let proof = self.proof(control, Reader::Session, method, path)?;
+                Ok(ask(&proof)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Hands reading to a session key born in the agent, unless one is alive. Whether it had to.
+    fn sign_in(&self, control: &mut Control, renew: bool) -> Result<bool, Failure> {
+        let session = control.session(self.person()?, renew)?;
+        if session.until.is_some() {
+            return Ok(false);
+        }
+        let header = self.header(Kind::Login)?;
+        let for_s = u32::try_from(limits::LOGIN_MAX_S).unwrap_or(u32::MAX);
+        let statement = Statement::Login(Login { header, session_key: session.public_key, for_s });
+        let envelope = self.sign(&self.signer()?, &statement)?;
+        let answer: LoggedIn = self.send("/v1/sessions", &envelope)?;
+        control.logged_in(session.public_key, answer.until)?;
+        Ok(true)
+    }
+
+    fn proof(
+        &self,
+        control: &mut Control,
+        reader: Reader,
+        method: &str,
+        path: &str,
+    ) -> Result<String, Failure> {
+        let origin = self.known()?.origin.clone();
+        let read = ReadRequest { reader, origin, method: method.to_owned(), path: path.to_owned() };
+        Ok(authorization(&control.read_proof(read)?))
+    }
+}
+
+/// The `Authorization` header of a proof.
+fn authorization(proof: &ReadProof) -> String {
+    format!("Fireaxe {} {} {}", proof.key, proof.at, STANDARD.encode(proof.signature))
+}
+
+const SCHEMA: &str = "fireaxe.known_ca/v1";
+/// How long a statement without an answer is sent again, in all.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between one try and the next.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];

@@ -1,0 +1,200 @@
+//! What can be typed. Everything is parsed into valid values here; `command` never sees raw text.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use fireaxe_protocol::names::{
+    AccountName, EmergencyId, HostName, IncidentId, PersonName, ReasonText, Severity, TargetName, TierName,
+};
+use fireaxe_transport::{Address, Pin};
+
+use crate::words;
+
+/// Opens a declared emergency: a short certificate in memory, then plain ssh.
+#[derive(Debug, Parser)]
+#[command(name = "fireaxe", version, max_term_width = 100, after_help = AFTER, infer_subcommands = false)]
+pub(crate) struct Cli {
+    /// Answer with one JSON object on stdout.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const AFTER: &str = "\
+Exit codes: 0 ok, 1 error, 2 usage, 4 needs sign-in, 69 CA unavailable, 75 waits for approval,
+77 denied by policy, 78 bad configuration.
+Words go to stderr, data to stdout. Environment: FIREAXE_CONFIG, FIREAXE_ADDR, NO_COLOR.";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make or pick a key, print the roster lines to be reviewed, remember the CA.
+    Enrol(Enrol),
+    /// Declare an emergency and get its certificate into the agent.
+    #[command(
+        after_help = "Examples:\n  fireaxe open db-3.payments.prod --incident pd:PGR0VU2 -r \"primary refuses writes\"\n  fireaxe open payments-db -s 2 -r \"replicas lag\" --for 30m\n  fireaxe open payments-db -s 2 --dry-run"
+    )]
+    Open(Open),
+    /// Close an emergency: no further certificate, and what was given is revoked.
+    Close {
+        /// EM-42; without it, the only one held.
+        emergency: Option<EmergencyId>,
+    },
+    /// What is held and until when; and what the CA says, if it answers.
+    Status,
+    /// Emergencies, newest first.
+    Ls,
+    /// Whether ssh to a host would work, why not, and what to type.
+    Why {
+        /// The host's full name.
+        host: HostName,
+    },
+    /// What would be decided if it were declared now. Nothing is logged.
+    Explain(Explain),
+    /// Print the blocks for ~/.ssh/config that make plain `ssh HOST` work.
+    SshConfig(SshConfig),
+    /// Run the agent in the foreground, or end the one that runs.
+    Agent(Agent),
+    /// For ssh: exit 0 if what is held says that HOST is to be entered as ACCOUNT. No network.
+    Match {
+        /// The host as ssh names it.
+        host: String,
+        /// The account of one block.
+        account: AccountName,
+        /// Say what to type when nothing held reaches the host.
+        #[arg(long)]
+        hint: bool,
+    },
+    /// Check everything an emergency needs, before it happens.
+    Doctor,
+    /// Print completions for a shell.
+    Completion {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: Shell,
+    },
+}
+
+/// `enrol`
+#[derive(Debug, Args)]
+pub(crate) struct Enrol {
+    /// Your name in the roster.
+    #[arg(long)]
+    pub(crate) person: PersonName,
+    /// Where the CA listens: https://HOST:PORT.
+    #[arg(long, requires = "pin")]
+    pub(crate) addr: Option<Address>,
+    /// sha256:... of the CA's certificate, from its operator.
+    #[arg(long, requires = "addr")]
+    pub(crate) pin: Option<Pin>,
+    /// A private key's file, or the .pub of one in your ssh-agent. Made if it is not there.
+    #[arg(long)]
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// `open`
+#[derive(Debug, Args)]
+pub(crate) struct Open {
+    /// A system or a host.
+    pub(crate) target: TargetName,
+    /// How bad: 1 (worst) to 4.
+    #[arg(short, long, value_parser = severity)]
+    pub(crate) severity: Option<Severity>,
+    /// What is wrong, in your words.
+    #[arg(short, long)]
+    pub(crate) reason: Option<ReasonText>,
+    /// The incident it is for, e.g. pd:PGR0VU2.
+    #[arg(long)]
+    pub(crate) incident: Option<IncidentId>,
+    /// A smaller tier than the policy would give.
+    #[arg(long)]
+    pub(crate) want: Option<TierName>,
+    /// A shorter time, e.g. 30m.
+    #[arg(long = "for", value_parser = words::parse_span)]
+    pub(crate) for_s: Option<u32>,
+    /// Say what would be decided, and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// A marked rehearsal.
+    #[arg(long)]
+    pub(crate) drill: bool,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A system or a host.
+    pub(crate) target: TargetName,
+    /// How bad: 1 (worst) to 4.
+    #[arg(short, long, value_parser = severity)]
+    pub(crate) severity: Option<Severity>,
+    /// The incident it is for.
+    #[arg(long)]
+    pub(crate) incident: Option<IncidentId>,
+    /// A smaller tier.
+    #[arg(long)]
+    pub(crate) want: Option<TierName>,
+    /// A shorter time, e.g. 30m.
+    #[arg(long = "for", value_parser = words::parse_span)]
+    pub(crate) for_s: Option<u32>,
+}
+
+/// `ssh-config`
+#[derive(Debug, Args)]
+pub(crate) struct SshConfig {
+    /// Also for names that your own configuration makes into full ones (HostName, CanonicalizeHostname).
+    #[arg(long)]
+    pub(crate) aliases: bool,
+}
+
+/// `agent`
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    /// End the agent that runs; what it holds is wiped.
+    #[arg(long, conflicts_with = "detached")]
+    pub(crate) stop: bool,
+    /// As other verbs start it: its own session, no terminal.
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    let number: u8 = text.parse().map_err(|_| "1 (worst) to 4".to_owned())?;
+    Severity::try_from(number).map_err(|e| e.rule.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_not_valid_is_refused_at_the_door() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["fireaxe"], words].concat());
+        assert!(parse(&["open", "db-3.payments.prod", "-s", "1", "-r", "x", "--for", "30m"]).is_ok());
+        for wrong in [
+            &["open", "db-3.payments.prod", "-s", "5"][..],
+            &["open", "db-3.payments.prod", "-s", "0"],
+            &["open", "a,b", "-s", "1"],
+            &["open", "db*.prod", "-s", "1"],
+            &["open", "x", "-r", "  "],
+            &["open", "x", "-r", "a\u{1b}b"],
+            &["open", "x", "--incident", "nocolon"],
+            &["open", "x", "--for", "9h"],
+            &["close", "EM-0"],
+            &["why", "db"],
+            &["match", "db-3.payments.prod", "Root"],
+            &["enrol", "--person", "ana", "--addr", "https://127.0.0.1:1"],
+            &["sta"],
+        ] {
+            let error = parse(wrong).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong:?}");
+        }
+    }
+}

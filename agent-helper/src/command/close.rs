@@ -1,0 +1,129 @@
+//! `close`: the end. A signed statement; then what the agent holds of that emergency is dropped.
+
+use fireaxe_protocol::api::Emergency;
+use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::statement::{Close, Kind, Statement};
+use serde::Serialize;
+
+use super::Context;
+use crate::authority::Authority;
+use crate::control::Held;
+use crate::control::client::{Control, ControlError};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::words;
+
+pub(super) fn run(cx: &Context, emergency: Option<EmergencyId>) -> Result<Exit, Failure> {
+    let config = cx.config()?;
+    let authority = cx.authority(&config)?;
+    let held = match Control::connect(&cx.places) {
+        Ok(mut control) => control.list()?,
+        Err(ControlError::NotRunning) => Vec::new(),
+        Err(e) => return Err(e.into()),
+    };
+    let emergency = match emergency {
+        Some(emergency) => emergency,
+        None => the_only_one(&held)?,
+    };
+    let of = declaration(cx, &authority, &held, emergency)?;
+    let header = authority.header(Kind::Close)?;
+    let statement = Statement::Close(Close { header, of, emergency });
+    let envelope = authority.sign(&authority.signer()?, &statement)?;
+    let closed = authority.close(emergency, &envelope);
+    if let Err(failure) = closed {
+        // Closed already, by the clock or by somebody else: what is held here is dead, too.
+        if failure.code().starts_with("emergency.closed") {
+            drop_held(cx, emergency);
+        }
+        return Err(failure);
+    }
+    // If the process dies here the certificate stays in the agent to its end; every host that has the
+    // newest revocation list refuses it.
+    drop_held(cx, emergency);
+    let closed = closed?;
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        schema: &'static str,
+        emergency: EmergencyId,
+        revoked: &'a [u64],
+        krl_version: u64,
+        open_for_s: u64,
+    }
+    cx.screen.json(&Answer {
+        schema: "fireaxe.close/v1",
+        emergency,
+        revoked: &closed.revoked,
+        krl_version: closed.krl_version,
+        open_for_s: closed.open_for_s,
+    });
+    if !cx.screen.is_json() {
+        let revoked = match closed.revoked.as_slice() {
+            [] => "nothing was alive".to_owned(),
+            serials => format!(
+                "revoked: serial {} (revocation list {})",
+                serials.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                closed.krl_version
+            ),
+        };
+        cx.screen
+            .headline(&format!("{emergency}  closed after {}; {revoked}", words::span(closed.open_for_s)));
+        cx.screen
+            .say("  the certificate is gone from the agent; hosts refuse it as soon as they have that list");
+    }
+    Ok(Exit::Ok)
+}
+
+fn the_only_one(held: &[Held]) -> Result<EmergencyId, Failure> {
+    let mut ids: Vec<EmergencyId> = held.iter().map(|h| h.emergency).collect();
+    ids.sort();
+    ids.dedup();
+    match ids.as_slice() {
+        [] => Err(Failure::NothingHeld),
+        [one] => Ok(*one),
+        _ => Err(Failure::WhichOne(ids)),
+    }
+}
+
+/// The leaf of its declaration: known here if it is held, else asked for.
+fn declaration(
+    cx: &Context,
+    authority: &Authority<'_>,
+    held: &[Held],
+    emergency: EmergencyId,
+) -> Result<Hash, Failure> {
+    let origin = &authority.known()?.origin;
+    if let Some(held) = held.iter().find(|h| h.emergency == emergency && h.origin == *origin) {
+        return Ok(held.declaration);
+    }
+    let mut control = Control::connect_or_start(&cx.places)?;
+    let found: Emergency = authority.get(&mut control, &format!("/v1/emergencies/{emergency}"))?;
+    if found.emergency != emergency {
+        return Err(Failure::Answer("it is about another emergency"));
+    }
+    Ok(found.declaration)
+}
+
+fn drop_held(cx: &Context, emergency: EmergencyId) {
+    // No agent, nothing held: nothing to drop.
+    if let Ok(mut control) = Control::connect(&cx.places) {
+        let _ = control.drop_emergency(emergency);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::keyring::Keyring;
+    use crate::agent::keyring::tests::hold_of;
+
+    #[test]
+    fn without_a_number_only_the_only_one_is_closed() {
+        let mut ring = Keyring::default();
+        assert_eq!(the_only_one(&[]), Err(Failure::NothingHeld));
+        let one = hold_of(&mut ring, 42, "root", 3, "db-3.payments.prod");
+        assert_eq!(the_only_one(&[one.clone(), one.clone()]), Ok(EmergencyId(42)));
+        let two = hold_of(&mut ring, 7, "root", 3, "db-3.payments.prod");
+        assert_eq!(the_only_one(&[one, two]), Err(Failure::WhichOne(vec![EmergencyId(7), EmergencyId(42)])));
+    }
+}

@@ -1,0 +1,83 @@
+//! `explain`: what would be decided now, and how the policy gets there. Declares nothing.
+
+use fireaxe_protocol::api::{ExplainRequest, Explained};
+use fireaxe_protocol::policy::Outcome;
+use serde::Serialize;
+
+use super::{Context, open};
+use crate::cli::Explain;
+use crate::control::client::Control;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::screen::{self, Screen};
+use crate::words::{self, Subject, Typed};
+
+pub(super) fn run(cx: &Context, what: Explain) -> Result<Exit, Failure> {
+    let config = cx.config()?;
+    let authority = cx.authority(&config)?;
+    let mut control = Control::connect_or_start(&cx.places)?;
+    let Explain { target, severity, incident, want, for_s } = what;
+    let typed = Typed {
+        target: target.to_string(),
+        severity,
+        incident: incident.clone(),
+        reason: Some("...".to_owned()),
+        want: want.clone(),
+        for_s,
+        drill: false,
+    };
+    let request = ExplainRequest { target, severity, incident, want, for_s };
+    let explained: Explained = authority.post(&mut control, "/v1/policy/explain", &request)?;
+    Ok(show(cx.screen, &typed, &explained))
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    explained: &'a serde_json::Value,
+    next: String,
+}
+
+/// Prints the decision. The exit code is the one that `open` would end with.
+pub(super) fn show(screen: Screen, typed: &Typed, explained: &Explained) -> Exit {
+    let decision = &explained.decision;
+    let next = open::next_of_refusal(typed, decision, None).unwrap_or_else(|| typed.command());
+    if screen.is_json() {
+        let mut value = serde_json::to_value(explained).unwrap_or_default();
+        if let Some(object) = value.as_object_mut() {
+            object.remove("schema");
+        }
+        screen.json(&Answer { schema: "fireaxe.explain/v1", explained: &value, next });
+        return exit_of(&decision.outcome);
+    }
+    let subject = Subject {
+        head: "would be: ".to_owned(),
+        what: explained.system.as_str(),
+        one_host: explained.host.is_some(),
+        incident: explained.incident.as_ref(),
+        decision,
+    };
+    screen.headline(&words::headline(&subject));
+    if let Some(terms) = decision.terms_now() {
+        screen.say(&format!("  {}", words::terms(terms, &explained.hosts, explained.owner.as_deref())));
+    }
+    if let Outcome::Refuse { reasons, .. } = &decision.outcome {
+        for reason in reasons {
+            screen.say(&format!("  refused: {}", screen::reason(reason)));
+        }
+    }
+    for step in &decision.because {
+        screen.say(&format!("  because: {}", screen::reason(step)));
+    }
+    screen.say(&format!("  next: {next}"));
+    exit_of(&decision.outcome)
+}
+
+fn exit_of(outcome: &Outcome) -> Exit {
+    match outcome {
+        Outcome::Permit(_) | Outcome::NeedsApproval { meanwhile: Some(_), .. } => Exit::Ok,
+        Outcome::NeedsApproval { meanwhile: None, .. } => Exit::Pending,
+        Outcome::Refuse { .. } => Exit::Denied,
+    }
+}

@@ -1,0 +1,74 @@
+//! The verbs, one file each. What they share: the screen, the places, the configuration read when it is
+//! first needed.
+
+mod agent;
+mod close;
+mod completion;
+mod doctor;
+mod enrol;
+mod explain;
+mod ls;
+mod match_host;
+mod open;
+mod ssh_config;
+mod status;
+mod why;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fireaxe_transport::Timeouts;
+
+use crate::authority::Authority;
+use crate::cli::Verb;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::places::Places;
+use crate::screen::Screen;
+
+/// What every verb has at hand.
+struct Context {
+    screen: Screen,
+    places: Places,
+}
+
+impl Context {
+    fn config(&self) -> Result<Config, Failure> {
+        let address = std::env::var("FIREAXE_ADDR").ok();
+        Ok(Config::load(&self.places.config, address.as_deref())?)
+    }
+
+    fn authority<'a>(&'a self, config: &'a Config) -> Result<Authority<'a>, Failure> {
+        Authority::new(&self.places, config, self.screen, Timeouts::default())
+    }
+
+    /// For verbs that also have something to say without the CA.
+    fn hasty_authority<'a>(&'a self, config: &'a Config) -> Result<Authority<'a>, Failure> {
+        let timeouts = Timeouts { connect: Duration::from_secs(1), whole: Duration::from_secs(2) };
+        Authority::new(&self.places, config, self.screen, timeouts)
+    }
+}
+
+/// Runs one verb.
+pub(crate) fn run(verb: Verb, screen: Screen) -> Result<Exit, Failure> {
+    if let Verb::Completion { shell } = verb {
+        return Ok(completion::run(shell));
+    }
+    let places = Places::find(|name| std::env::var_os(name).map(PathBuf::from))?;
+    let cx = Context { screen, places };
+    match verb {
+        Verb::Match { host, account, hint } => match_host::run(&cx, &host, account, hint),
+        Verb::Open(open) => open::run(&cx, open),
+        Verb::Close { emergency } => close::run(&cx, emergency),
+        Verb::Status => status::run(&cx),
+        Verb::Ls => ls::run(&cx),
+        Verb::Why { host } => why::run(&cx, &host),
+        Verb::Explain(explain) => explain::run(&cx, explain),
+        Verb::SshConfig(what) => ssh_config::run(&cx, &what),
+        Verb::Agent(agent) => agent::run(&cx, &agent),
+        Verb::Enrol(enrol) => enrol::run(&cx, enrol),
+        Verb::Doctor => doctor::run(&cx),
+        Verb::Completion { shell } => Ok(completion::run(shell)),
+    }
+}

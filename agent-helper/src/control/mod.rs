@@ -1,0 +1,227 @@
+//! The control socket: how the verbs talk to the agent. One JSON object a line, one answer each.
+//!
+//! Only processes of the same user are heard (`SO_PEERCRED`). Whoever can speak here can use what is
+//! held, as they could by running `ssh`; they cannot take a key out.
+
+pub(crate) mod client;
+
+use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
+use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, Origin, PersonName, SystemName, TierName};
+use fireaxe_protocol::policy::Terms;
+use serde::{Deserialize, Serialize};
+
+/// The longest line either way: a certificate of 16 KiB and terms, twice over.
+pub(crate) const LINE: u64 = 128 * 1024;
+
+/// What a verb asks of the agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Are you there, and of which version?
+    Ping,
+    /// A new key; the answer is its public half.
+    FreshKey,
+    /// Hold this certificate over one of the fresh keys.
+    Hold {
+        /// What is known of it.
+        hold: Box<Hold>,
+    },
+    /// What is held?
+    List,
+    /// Drop an emergency's certificates and keys.
+    Drop {
+        /// Which.
+        emergency: EmergencyId,
+    },
+    /// Should `ssh host` log in as `account`?
+    Match {
+        /// The host as ssh resolved it.
+        host: HostName,
+        /// The account of one block of the ssh configuration.
+        account: AccountName,
+    },
+    /// The session key for reading, made if there is none or `renew` says so.
+    Session {
+        /// Whose.
+        person: PersonName,
+        /// The CA does not take the old one any more.
+        renew: bool,
+    },
+    /// The CA has taken the session key.
+    LoggedIn {
+        /// Which.
+        public_key: Ed25519Key,
+        /// Until when, unix seconds.
+        until: u64,
+    },
+    /// A proof for one read.
+    ReadProof {
+        /// Of what, by whom.
+        read: ReadRequest,
+    },
+    /// Drop everything and end.
+    Stop,
+}
+
+/// What the agent answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Answer {
+    /// To [`Request::Ping`].
+    Pong {
+        /// The agent's version.
+        version: String,
+        /// The agent's process.
+        pid: u32,
+        /// What could not be locked down, in words; empty is all well.
+        notes: Vec<String>,
+    },
+    /// To [`Request::FreshKey`].
+    Key {
+        /// The public half.
+        public_key: Ed25519Key,
+    },
+    /// To [`Request::Hold`] and [`Request::List`].
+    Held {
+        /// Most powerful first.
+        held: Vec<Held>,
+    },
+    /// To [`Request::Drop`].
+    Dropped {
+        /// How many certificates.
+        count: usize,
+    },
+    /// To [`Request::Match`].
+    Matched {
+        /// Whether the live certificate of highest power for that host is for that account.
+        yes: bool,
+        /// Whether anything held reaches that host.
+        reached: bool,
+    },
+    /// To [`Request::Session`].
+    Session {
+        /// The session.
+        session: SessionState,
+    },
+    /// To [`Request::ReadProof`].
+    Proof {
+        /// Which key.
+        key: Fingerprint,
+        /// The agent's time, unix seconds.
+        at: u64,
+        /// Base64.
+        signature: String,
+    },
+    /// Done.
+    Done,
+    /// Not done.
+    Refused {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A certificate to hold, and what the CA said about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hold {
+    /// One line of OpenSSH text.
+    pub(crate) certificate: String,
+    /// Its emergency.
+    pub(crate) emergency: EmergencyId,
+    /// Leaf of the `emergency.declared` entry.
+    pub(crate) declaration: Hash,
+    /// Whose log.
+    pub(crate) origin: Origin,
+    /// The system.
+    pub(crate) system: SystemName,
+    /// The one host, if it is one.
+    pub(crate) host: Option<HostName>,
+    /// The hosts it reaches: names, or patterns.
+    pub(crate) hosts: Vec<String>,
+    /// The terms the certificate was compared with.
+    pub(crate) terms: Terms,
+    /// A marked rehearsal.
+    pub(crate) drill: bool,
+}
+
+/// A certificate that is held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Held {
+    /// Its emergency.
+    pub(crate) emergency: EmergencyId,
+    /// Leaf of the `emergency.declared` entry.
+    pub(crate) declaration: Hash,
+    /// Whose log.
+    pub(crate) origin: Origin,
+    /// The system.
+    pub(crate) system: SystemName,
+    /// The one host, if it is one.
+    pub(crate) host: Option<HostName>,
+    /// The hosts it reaches: names, or patterns.
+    pub(crate) hosts: Vec<String>,
+    /// Its tier.
+    pub(crate) tier: TierName,
+    /// What the tier can do.
+    pub(crate) power: u8,
+    /// Login account.
+    pub(crate) account: AccountName,
+    /// A marked rehearsal.
+    pub(crate) drill: bool,
+    /// Index of its entry.
+    pub(crate) serial: u64,
+    /// Of its key.
+    pub(crate) fingerprint: Fingerprint,
+    /// When it ends, unix seconds.
+    pub(crate) valid_before: u64,
+}
+
+impl Held {
+    /// What `ssh-add -l` shows.
+    pub(crate) fn comment(&self) -> String {
+        format!("{} {} on {} (serial {})", self.emergency, self.account, self.reach(), self.serial)
+    }
+
+    /// The host, or the system.
+    pub(crate) fn reach(&self) -> &str {
+        self.host.as_ref().map_or(self.system.as_str(), |host| host.as_str())
+    }
+}
+
+/// The session key for reading.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SessionState {
+    /// The public half.
+    pub(crate) public_key: Ed25519Key,
+    /// Whose it is.
+    pub(crate) person: PersonName,
+    /// Until when the CA takes it; `None`: it has not been told yet.
+    pub(crate) until: Option<u64>,
+}
+
+/// A read that needs a proof. The agent puts in the time and composes the bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReadRequest {
+    /// By which key.
+    pub(crate) reader: Reader,
+    /// Of which log.
+    pub(crate) origin: Origin,
+    /// `GET` or `POST`.
+    pub(crate) method: String,
+    /// Path with query.
+    pub(crate) path: String,
+}
+
+/// Which key proves a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reader {
+    /// The session's.
+    Session,
+    /// The fresh key of an emergency, which reads that emergency.
+    Emergency(EmergencyId),
+}

@@ -1,0 +1,283 @@
+//! What a verb ends with when it does not succeed: what happened, the exit code, and what to type next.
+
+use fireaxe_protocol::certificate::Difference;
+use fireaxe_protocol::log::{NoteError, ReceiptError};
+use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::policy::Outcome;
+use fireaxe_protocol::reason::Reason;
+use fireaxe_transport::TransportError;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::config::ConfigError;
+use crate::control::client::ControlError;
+use crate::exit::{self, Exit};
+use crate::places::PlaceError;
+use crate::randomness::NoRandomness;
+use crate::screen::{self, Screen};
+use crate::signing::SigningError;
+
+/// Everything that can go wrong in a verb.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub(crate) enum Failure {
+    /// See [`ConfigError`].
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// See [`PlaceError`].
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// See [`SigningError`].
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+    /// See [`ControlError`].
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// See [`TransportError`].
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// See [`NoRandomness`].
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// The keys the CA shows are not those it showed first.
+    #[error("the CA's {what} is not the one remembered: {remembered} before, {found} now")]
+    KeysChanged {
+        /// `log's name`, `user CA key`, `log key`.
+        what: &'static str,
+        /// As first seen.
+        remembered: String,
+        /// As shown now.
+        found: String,
+    },
+    /// The CA's log key is not one.
+    #[error("the CA's log key cannot be read: {0}")]
+    LogKey(NoteError),
+    /// The certificate is not what was agreed.
+    #[error("the certificate is not what was agreed and was thrown away")]
+    Differs(Vec<Difference>),
+    /// The certificate is not proved to be in the log.
+    #[error("the certificate was thrown away: {0}")]
+    Receipt(ReceiptError),
+    /// The receipt's entry is about something else.
+    #[error("the certificate was thrown away: its entry in the log is of another declaration or other terms")]
+    OtherEntry,
+    /// The CA's answer contradicts itself.
+    #[error("the CA's answer does not hold together: {0}")]
+    Answer(&'static str),
+    /// An incident or a reason is needed and there is nobody to ask.
+    #[error("a reason is needed")]
+    NoReason,
+    /// What was typed is not valid.
+    #[error("{0}")]
+    NotValid(fireaxe_protocol::names::NameError),
+    /// Nothing to close.
+    #[error("nothing is held that could be closed")]
+    NothingHeld,
+    /// Which one?
+    #[error("several emergencies are held: {}", list(.0))]
+    WhichOne(Vec<EmergencyId>),
+    /// The key's place in `enrol`.
+    #[error("{0} exists, but its public half {0}.pub does not")]
+    HalfAKey(String),
+    /// A path that ssh's configuration cannot carry safely.
+    #[error("{0} cannot be written into an ssh configuration: letters, digits and / . _ - + only")]
+    UnsafePath(String),
+    /// A second agent.
+    #[error("an agent is running already")]
+    AgentRuns,
+    /// The agent's sockets.
+    #[error("the agent cannot listen at {path}: {why}")]
+    Listen {
+        /// Where.
+        path: String,
+        /// What the system said.
+        why: String,
+    },
+    /// `doctor` found something that does not work.
+    #[error("{0} of the checks failed")]
+    Unwell(usize),
+}
+
+impl Failure {
+    /// Its exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Failure::Config(_) | Failure::Place(_) => Exit::Config,
+            Failure::Transport(TransportError::Problem(problem)) => exit::of_problem(problem),
+            Failure::Transport(TransportError::Address(_)) => Exit::Config,
+            Failure::Transport(e) if e.is_unavailable() => Exit::Unavailable,
+            Failure::NoReason | Failure::NotValid(_) | Failure::WhichOne(_) => Exit::Usage,
+            _ => Exit::Error,
+        }
+    }
+
+    /// A stable code, for programs.
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Failure::Config(ConfigError::Missing(_)) => "config.missing",
+            Failure::Config(ConfigError::Incomplete { .. }) => "config.incomplete",
+            Failure::Config(_) | Failure::Place(_) => "config.invalid",
+            Failure::Signing(SigningError::NotHeld(_)) => "key.not_held",
+            Failure::Signing(_) => "key.failed",
+            Failure::Control(ControlError::NotRunning) => "agent.not_running",
+            Failure::Control(_) => "agent.failed",
+            Failure::AgentRuns => "agent.running",
+            Failure::Listen { .. } => "agent.listen",
+            Failure::Transport(TransportError::Problem(problem)) => &problem.code,
+            Failure::Transport(TransportError::WrongPin { .. }) => "ca.wrong_pin",
+            Failure::Transport(e) if e.is_unavailable() => "ca.unavailable",
+            Failure::Transport(_) => "ca.unreadable",
+            Failure::KeysChanged { .. } | Failure::LogKey(_) => "ca.keys_changed",
+            Failure::Differs(_) | Failure::Receipt(_) | Failure::OtherEntry => "certificate.refused",
+            Failure::Answer(_) => "ca.contradiction",
+            Failure::Randomness(_) => "system.randomness",
+            Failure::NothingHeld => "emergency.not_held",
+            Failure::Unwell(_) => "doctor.failed",
+            Failure::HalfAKey(_) => "key.half",
+            Failure::UnsafePath(_) => "path.unsafe",
+            Failure::NoReason | Failure::NotValid(_) | Failure::WhichOne(_) => "usage",
+        }
+    }
+
+    /// All reasons behind it, one line each.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        match self {
+            Failure::Transport(e) => e.problem().map(all_reasons).unwrap_or_default(),
+            Failure::Differs(differences) => differences
+                .iter()
+                .map(|d| format!("{}: agreed {}, found {}", d.field, d.expected, d.found))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What to type next, if something helps.
+    pub(crate) fn next(&self) -> Option<String> {
+        let text = match self {
+            Failure::Config(ConfigError::Missing(_) | ConfigError::Incomplete { .. }) => {
+                "fireaxe enrol --person NAME --addr https://HOST:PORT --pin sha256:..."
+            }
+            Failure::Signing(SigningError::NotHeld(path) | SigningError::Passphrase(path)) => {
+                return Some(format!("ssh-add {}", path.strip_suffix(".pub").unwrap_or(path)));
+            }
+            Failure::Signing(SigningError::NoPublicHalf(path)) | Failure::HalfAKey(path) => {
+                return Some(format!("ssh-keygen -y -f {path} > {path}.pub"));
+            }
+            Failure::Signing(SigningError::NoKey(_)) => "fireaxe enrol --person NAME --key PATH",
+            Failure::Signing(SigningError::NoKeygen(_)) => "install OpenSSH's client tools (openssh-client)",
+            Failure::Control(
+                ControlError::NotRunning | ControlError::NotStarted(_) | ControlError::CannotStart(_),
+            ) => "fireaxe agent   (in the foreground: it says why)",
+            Failure::Control(ControlError::Unexpected) => "fireaxe agent --stop   and try again",
+            Failure::AgentRuns => "fireaxe status",
+            Failure::Transport(TransportError::Problem(problem)) => return problem.next.clone(),
+            Failure::Transport(TransportError::WrongPin { .. }) => {
+                "ask the CA's operator for its pin by another way; then fireaxe enrol --person NAME --addr ... --pin ..."
+            }
+            Failure::Transport(e) if e.is_unavailable() => "fireaxe status   (what is held goes on working)",
+            Failure::KeysChanged { .. } => {
+                "ask the CA's operator; if the change is meant, delete ca.json (fireaxe doctor shows where) and try again"
+            }
+            Failure::Differs(_) | Failure::Receipt(_) | Failure::OtherEntry => {
+                "tell the CA's operator: this must not happen"
+            }
+            Failure::NoReason => "add -r \"what is wrong\"",
+            Failure::NothingHeld => "fireaxe ls   |   fireaxe close EM-...",
+            Failure::WhichOne(held) => return held.first().map(|em| format!("fireaxe close {em}")),
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// Prints it: an error line, the reasons, then the next command; or one JSON object.
+    pub(crate) fn print(&self, screen: &Screen) {
+        if screen.is_json() {
+            #[derive(Serialize)]
+            struct Error<'a> {
+                schema: &'static str,
+                code: &'a str,
+                message: String,
+                #[serde(skip_serializing_if = "Option::is_none")]
+                reasons: Option<&'a [Reason]>,
+                #[serde(skip_serializing_if = "Vec::is_empty")]
+                details: Vec<String>,
+                next: Option<String>,
+                exit: u8,
+            }
+            let problem = match self {
+                Failure::Transport(e) => e.problem(),
+                _ => None,
+            };
+            screen.json(&Error {
+                schema: "fireaxe.error/v1",
+                code: self.code(),
+                message: self.to_string(),
+                reasons: problem.map(|p| p.reasons.as_slice()),
+                details: if problem.is_none() { self.reasons() } else { Vec::new() },
+                next: self.next(),
+                exit: self.exit() as u8,
+            });
+            return;
+        }
+        screen.say(&format!("fireaxe: {self}"));
+        for reason in self.reasons() {
+            screen.say(&format!("  {reason}"));
+        }
+        if let Some(next) = self.next() {
+            screen.say(&format!("  next: {next}"));
+        }
+    }
+}
+
+/// The problem's reasons, and the decision's where they are not the same.
+fn all_reasons(problem: &fireaxe_protocol::api::Problem) -> Vec<String> {
+    let mut all: Vec<&Reason> = problem.reasons.iter().collect();
+    if let Some(decision) = &problem.decision
+        && let Outcome::Refuse { reasons, .. } = &decision.outcome
+    {
+        all.extend(reasons.iter().filter(|r| !problem.reasons.contains(r)));
+    }
+    all.into_iter().map(screen::reason).collect()
+}
+
+fn list(ids: &[EmergencyId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_failure_has_its_exit_code() {
+        let addr = || "https://127.0.0.1:1".to_owned();
+        for (failure, exit) in [
+            (Failure::Config(ConfigError::Missing("x".into())), 78),
+            (Failure::Place(PlaceError::NoHome), 78),
+            (Failure::Transport(TransportError::NotRunning { addr: addr() }), 69),
+            (
+                Failure::Transport(TransportError::Garbage { addr: addr(), status: 200, why: String::new() }),
+                1,
+            ),
+            (Failure::Signing(SigningError::NotHeld("x".into())), 1),
+            (Failure::Control(ControlError::NotRunning), 1),
+            (Failure::NoReason, 2),
+            (Failure::WhichOne(vec![EmergencyId(1), EmergencyId(2)]), 2),
+        ] {
+            assert_eq!(failure.exit() as u8, exit, "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_failure_a_person_can_mend_names_the_next_command() {
+        for failure in [
+            Failure::Config(ConfigError::Missing("x".into())),
+            Failure::Signing(SigningError::NotHeld("/k.pub".into())),
+            Failure::Control(ControlError::NotRunning),
+            Failure::Transport(TransportError::NotRunning { addr: String::new() }),
+            Failure::NoReason,
+            Failure::NothingHeld,
+        ] {
+            assert!(failure.next().is_some(), "{failure}");
+        }
+    }
+}
