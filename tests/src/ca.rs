@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::clock;
-use crate::run::{Ran, end, run};
+use crate::run::{Ran, bound, end, run};
 use crate::world::World;
 
 /// A CA. Its process ends when this is dropped.
@@ -27,7 +27,7 @@ impl Ca {
         let data = world.room("ca").join("data");
         let mut command = Command::new(&program);
         command.arg("init").arg("--data").arg(&data).arg("--bundle").arg(bundle);
-        let init = run(command.args(["--name", "ca.fireaxe.test", "--tls-name", "localhost"]));
+        let init = run(command.args(["--name", "fireaxe.test", "--json"]));
         init.ok();
         Ca {
             log: world.room("ca").join("serve.log"),
@@ -71,29 +71,28 @@ impl Ca {
         self.port
     }
 
-    /// The pin that `init` or `serve` printed: `sha256:` and 64 hex digits.
-    pub fn pin(&self) -> String {
-        let said = format!("{}\n{}\n{}", self.init.stdout, self.init.stderr, self.serve_log());
-        said.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '`'))
-            .find(|word| word.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64))
-            .unwrap_or_else(|| panic!("the CA has not printed its pin:\n{said}"))
-            .to_owned()
+    /// A value of what `init --json` printed: `pin`, `origin`, `user_ca`, `krl_key`, `log_key`, `bundle`.
+    pub fn told(&self, name: &str) -> String {
+        let told: serde_json::Value = serde_json::from_str(&self.init.stdout)
+            .unwrap_or_else(|error| panic!("init prints no JSON: {error}\n{}", self.init));
+        let value = told.get(name).and_then(serde_json::Value::as_str);
+        value.unwrap_or_else(|| panic!("init does not tell {name}:\n{}", self.init)).to_owned()
     }
 
-    /// The user CA's public key, as a file for `TrustedUserCAKeys`.
-    pub fn user_ca(&self) -> PathBuf {
-        let path = self.data.join("user-ca.pub");
-        if !path.exists() {
-            // Every installation prints it; the file is ours.
-            let said = format!("{}\n{}", self.init.stdout, self.init.stderr);
-            let line = said.lines().find_map(|line| {
-                let at = line.find("ssh-ed25519 ")?;
-                let mut words = line.get(at..)?.split_whitespace();
-                Some(format!("{} {}\n", words.next()?, words.next()?))
-            });
-            fs::write(&path, line.expect("init prints the user CA's key")).expect("file");
-        }
-        path
+    /// The pin of its TLS certificate: `sha256:` and 64 hex digits.
+    pub fn pin(&self) -> String {
+        self.told("pin")
+    }
+
+    /// What a host's `/etc/fireaxe/host.toml` says to use this CA.
+    pub fn host_config(&self) -> String {
+        format!(
+            "addr = \"{}\"\npin = \"{}\"\nkrl_key = \"{}\"\norigin = \"{}\"\n",
+            self.url(),
+            self.pin(),
+            self.told("krl_key"),
+            self.told("origin")
+        )
     }
 
     /// Serves, and waits until it accepts connections.
@@ -113,7 +112,7 @@ impl Ca {
 
     fn launch(&mut self) -> bool {
         let log = fs::File::options().create(true).append(true).open(&self.log).expect("log");
-        let mut command = Command::new(&self.program);
+        let mut command = bound(&self.program);
         command.arg("serve").arg("--data").arg(&self.data);
         command.arg("--listen").arg(format!("127.0.0.1:{}", self.port));
         command.envs(self.environment.iter().map(|(n, v)| (n.as_str(), v.as_str())));

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::ca::Ca;
 use crate::clock;
 use crate::host::{Host, Login};
 use crate::keys::KeyPair;
@@ -65,9 +66,17 @@ impl Engineer {
         run(self.command(self.world.programs().ours("fireaxe")).args(args))
     }
 
+    /// `fireaxe open`, which must succeed: what it says as JSON.
+    pub fn open(&self, args: &[&str]) -> serde_json::Value {
+        let ran = self.fireaxe(&[&["open", "--json"], args].concat());
+        serde_json::from_str(ran.ok()).unwrap_or_else(|error| panic!("no JSON: {error}\n{ran}"))
+    }
+
     /// Starts `fireaxe agent` in the foreground and waits for its socket.
     pub fn start_agent(&mut self) {
-        let mut command = self.command(self.world.programs().ours("fireaxe"));
+        let mut command = self.command("setpriv");
+        // It ends with the test, even one that is killed; see `run::bound`.
+        command.args(["--pdeathsig", "KILL", "--"]).arg(self.world.programs().ours("fireaxe"));
         let log = fs::File::create(self.home.join("agent.log")).expect("log");
         command.arg("agent").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut agent = command.spawn().expect("agent starts");
@@ -91,11 +100,27 @@ impl Engineer {
         self.agent.as_ref().map(Child::id)
     }
 
-    /// The agent's socket: the only one below their runtime directory that speaks ssh-agent.
+    /// The agent's socket for ssh, once it is there.
     pub fn socket(&self) -> Option<PathBuf> {
-        let mut found = Vec::new();
-        sockets(&self.home.join("run"), &mut found);
-        found.into_iter().next()
+        Some(self.home.join("run/fireaxe/agent.sock")).filter(|socket| socket.exists())
+    }
+
+    /// `fireaxe enrol` with their key, at this CA.
+    pub fn enrol(&self, ca: &Ca) -> Ran {
+        let key = self.key.path().display().to_string();
+        let ran = self.fireaxe(&[
+            "enrol",
+            "--person",
+            &self.name,
+            "--addr",
+            &ca.url(),
+            "--pin",
+            &ca.pin(),
+            "--key",
+            &key,
+        ]);
+        ran.ok();
+        ran
     }
 
     /// Logs in with what the agent holds.
@@ -124,20 +149,10 @@ impl Drop for Engineer {
         if let Some(mut agent) = self.agent.take() {
             end(&mut agent);
         }
-        // `fireaxe open` may have started one by itself: it is the one whose socket is ours.
-        if let Ok(pid) = fs::read_to_string(self.home.join("run/fireaxe/agent.pid")) {
-            let _ = Command::new("kill").arg(pid.trim()).output();
-        }
-    }
-}
-
-fn sockets(dir: &Path, found: &mut Vec<PathBuf>) {
-    use std::os::unix::fs::FileTypeExt;
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_socket() => found.push(entry.path()),
-            Ok(kind) if kind.is_dir() => sockets(&entry.path(), found),
-            _ => {}
+        // One that `fireaxe open` started by itself is in a session of its own.
+        if self.socket().is_some() {
+            let fireaxe = self.world.programs().bin.join("fireaxe");
+            let _ = self.command(fireaxe).args(["agent", "--stop"]).output();
         }
     }
 }

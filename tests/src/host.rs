@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::ca::Ca;
 use crate::clock;
 use crate::keys::KeyPair;
 use crate::run::{Ran, end, run};
@@ -98,6 +99,11 @@ impl Host {
         command
     }
 
+    /// A line to be typed to get a root shell on the host, past sshd.
+    pub fn enter_line(&self) -> String {
+        format!("nsenter --target {} --mount --pid --wd=/ -- /bin/bash", self.pid)
+    }
+
     /// Runs a command on the host as root.
     pub fn run(&self, program: &str, args: &[&str]) -> Ran {
         run(self.command(program).args(args))
@@ -120,6 +126,17 @@ impl Host {
         if self.sshd.is_some() {
             self.restart();
         }
+    }
+
+    /// Makes this host one of this CA's, as an operator would: configuration, CA key, first revocation
+    /// list, then sshd's files for these accounts.
+    pub fn join_ca(&mut self, ca: &Ca, accounts: &[&str]) {
+        self.put("/etc/fireaxe/host.toml", ca.host_config());
+        let key = self.world.room("ca").join("user_ca.pub");
+        fs::write(&key, ca.told("user_ca") + "\n").expect("CA key");
+        self.put("/etc/ssh/fireaxe_user_ca.pub", fs::read(&key).expect("CA key"));
+        self.fireaxe(&["krl"]).ok();
+        self.join(&key, accounts);
     }
 
     /// Starts sshd and waits until it listens.
@@ -259,6 +276,12 @@ impl Host {
     /// Tries to reach `port` of the host's loopback through it (`-W`).
     pub fn tunnel(&self, login: &Login, account: &str, port: u16) -> Ran {
         run(&mut self.ssh_command(login, account, &["-W", &format!("127.0.0.1:{port}")]))
+    }
+
+    /// Asks the host to listen for the client (`-R`); an ssh that cannot ends with an error.
+    pub fn reverse_tunnel(&self, login: &Login, account: &str) -> Ran {
+        let back = format!("0:127.0.0.1:{}", self.port);
+        run(self.ssh_command(login, account, &["-o", "ExitOnForwardFailure=yes", "-R", &back]).arg("true"))
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`engineer`] | a person with a home, a key and a `fireaxe` |
 //! | [`keys`] | key pairs and certificates made by `ssh-keygen` or, where it refuses, by hand |
 //! | [`lists`] | a server of revocation lists, good and bad |
+//! | [`scene`] | what most tests begin with: the default policy, two hosts, two people |
 //! | [`run`] | a command run to its end with a limit, and what it printed |
 //! | [`clock`] | the one clock, and waiting for a condition |
 //!
@@ -32,6 +33,7 @@ pub mod host;
 pub mod keys;
 pub mod lists;
 pub mod run;
+pub mod scene;
 pub mod world;
 
 pub use ca::Ca;

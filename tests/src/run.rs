@@ -1,5 +1,6 @@
 //! A command run to its end, with a limit, and what came of it.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -72,6 +73,14 @@ pub fn run(command: &mut Command) -> Ran {
         panic!("did not end in {:?}: {shown}", clock::LIMIT);
     };
     Ran { command: shown, code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// A command whose process the kernel ends when the thread that started it does: also when a test is
+/// killed and can clean up no more.
+pub fn bound(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// Kills a child and reaps it.

@@ -113,7 +113,7 @@ impl Default for World {
 impl Programs {
     /// `FIREAXE_BIN_DIR`, or where cargo puts binaries beside this test.
     pub fn find() -> Programs {
-        let bin = std::env::var_os("FIREAXE_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
+        let bin = given("FIREAXE_BIN_DIR").unwrap_or_else(|| {
             let exe = std::env::current_exe().expect("own path");
             let dir = exe.parent().expect("a directory");
             if dir.ends_with("deps") || dir.ends_with("examples") {
@@ -122,7 +122,7 @@ impl Programs {
                 dir.to_path_buf()
             }
         });
-        let openssh = std::env::var_os("FIREAXE_OPENSSH_DIR").map(PathBuf::from).unwrap_or_else(|| {
+        let openssh = given("FIREAXE_OPENSSH_DIR").unwrap_or_else(|| {
             let beside = bin.parent().map(|target| target.join("openssh"));
             beside
                 .filter(|dir| dir.exists())
@@ -146,4 +146,8 @@ impl Programs {
         );
         path
     }
+}
+
+fn given(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

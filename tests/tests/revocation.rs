@@ -190,3 +190,27 @@ fn without_canary(list: &[u8]) -> Vec<u8> {
     assert!(out.len() < list.len() && out.len() > 44);
     out
 }
+
+#[test]
+fn a_new_ca_has_a_list_that_hosts_take_and_its_log_verifies() {
+    let world = World::new();
+    let ana = world.engineer("ana");
+    let roles = "\n[role]\npolicy_admin = { group = \"security\", quorum = 1 }\n";
+    let people: [(&fireaxe_tests::Engineer, &[&str]); 1] =
+        [(&ana, &["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"])];
+    let bundle = world.bundle(&fireaxe_tests::scene::default_policy(), &people, roles);
+    let mut ca = world.ca(&bundle);
+    ca.start();
+    let mut host = world.host("db-3.payments.prod", "payments-db");
+    host.join_ca(&ca, &["look", "ops", "root"]);
+    host.fireaxe(&["krl"]).says("is the newest");
+    host.fireaxe(&["status"]).says("confirmed by the CA");
+    ca.cmd(&["incident", "put", "pd:PGR0VU2", "--severity", "1", "--system", "payments-db"]).ok();
+    host.fireaxe(&["krl"]).ok();
+    ca.kill();
+    host.fireaxe(&["krl"]).exits(69).says("the list in force stays");
+    ca.start();
+    host.fireaxe(&["krl"]).ok();
+    ca.kill();
+    ca.cmd(&["log", "verify"]).ok();
+}
