@@ -67,7 +67,7 @@ impl Crashing {
     }
 
     fn post<T: serde::de::DeserializeOwned>(&self, path: &str, envelope: &Envelope) -> Result<T, String> {
-        transport(&self.ca).post(path, envelope, None).map_err(|e| e.to_string())
+        transport(&self.ca).post(path, None, envelope).map_err(|e| e.to_string())
     }
 
     /// All entries, decoded.
