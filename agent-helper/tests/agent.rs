@@ -2,116 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test; its helpers too")]
 
+mod world;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
-
-/// A home with an agent in it; both end with the test.
-struct Home {
-    dir: tempfile::TempDir,
-    agent: Option<Child>,
-}
-
-impl Home {
-    fn new() -> Home {
-        Home { dir: tempfile::tempdir().unwrap(), agent: None }
-    }
-
-    fn with_agent() -> Home {
-        let mut home = Home::new();
-        let child = home.fireaxe(&["agent"]).stderr(Stdio::null()).spawn().unwrap();
-        home.agent = Some(child);
-        home.wait_for("control.sock");
-        home
-    }
-
-    fn fireaxe(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fireaxe"));
-        command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-        command.env("HOME", self.dir.path()).env("XDG_RUNTIME_DIR", self.dir.path().join("run"));
-        command.stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        self.fireaxe(words).output().unwrap()
-    }
-
-    fn socket(&self, name: &str) -> PathBuf {
-        self.dir.path().join("run/fireaxe").join(name)
-    }
-
-    fn wait_for(&self, name: &str) {
-        let start = Instant::now();
-        while UnixStream::connect(self.socket(name)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "{name} did not come up");
-            std::thread::yield_now();
-        }
-    }
-
-    fn ask(&self, request: Value) -> Value {
-        let mut stream = UnixStream::connect(self.socket("control.sock")).unwrap();
-        stream.write_all(format!("{request}\n").as_bytes()).unwrap();
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap()
-    }
-
-    /// Puts a certificate into the agent, as `open` does after its checks; its text.
-    fn hold(&self, serial: u64, lifetime: u64) -> String {
-        let public = self.ask(json!({"ask": "fresh_key"}))["public_key"].as_str().unwrap().to_owned();
-        let subject = ssh_key::PublicKey::from_openssh(&public).unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let key = subject.key_data().clone();
-        let mut builder =
-            ssh_key::certificate::Builder::new(vec![1; 16], key, now - 120, now + lifetime).unwrap();
-        builder.serial(serial).unwrap().key_id(format!("fireaxe/EM-42/ana/{serial}")).unwrap();
-        builder.valid_principal("root:db-3.payments.prod").unwrap();
-        let ca = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[9; 32]));
-        let certificate = builder.sign(&ca).unwrap().to_openssh().unwrap();
-        let hold = json!({
-            "certificate": certificate, "emergency": "EM-42", "declaration": "00".repeat(32),
-            "origin": "fireaxe.prod/0123456789abcdef", "system": "payments-db", "host": "db-3.payments.prod",
-            "hosts": ["db-3.payments.prod"], "drill": false,
-            "terms": {
-                "tier": "root", "power": 3, "account": "root", "principals": ["root:db-3.payments.prod"],
-                "extensions": [], "source_address": [], "lifetime_s": lifetime, "approvals": [],
-                "presence": "none", "record": "none", "grace_s": 0
-            }
-        });
-        let answer = self.ask(json!({"ask": "hold", "hold": hold}));
-        assert_eq!(answer["answer"], "held", "{answer}");
-        certificate
-    }
-
-    fn openssh(&self, program: &str, words: &[&str]) -> Output {
-        let mut command = Command::new(program);
-        command.args(words).env("SSH_AUTH_SOCK", self.socket("agent.sock")).stdin(Stdio::null());
-        command.current_dir(self.dir.path()).output().unwrap()
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.agent.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use world::{Home, err, out, wait_until};
 
 #[test]
 fn ssh_add_lists_certificates_only_and_can_change_nothing() {
@@ -173,11 +72,7 @@ fn status_and_match_tell_what_is_held_without_network_or_configuration() {
 fn a_certificate_is_gone_at_its_end_without_anybody_asking() {
     let home = Home::with_agent();
     home.hold(7, 2);
-    let start = Instant::now();
-    while home.openssh("ssh-add", &["-l"]).status.code() != Some(1) {
-        assert!(start.elapsed() < Duration::from_secs(15), "still listed");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("the certificate is gone", || home.openssh("ssh-add", &["-l"]).status.code() == Some(1));
 }
 
 #[test]
@@ -242,7 +137,6 @@ fn hostile_bytes_end_their_own_connection_and_nothing_else() {
 #[test]
 fn without_a_terminal_nothing_is_asked_and_each_ending_has_its_code() {
     let home = Home::new();
-    let start = Instant::now();
     for (words, exit, says) in [
         (&["open", "db-3.payments.prod"][..], 78, "there is no configuration"),
         (&["open", "a,b"], 2, "system or host"),
@@ -256,7 +150,6 @@ fn without_a_terminal_nothing_is_asked_and_each_ending_has_its_code() {
         assert_eq!(ended.status.code(), Some(exit), "{words:?}: {}", err(&ended));
         assert!(err(&ended).contains(says), "{words:?}: {}", err(&ended));
     }
-    assert!(start.elapsed() < Duration::from_secs(20));
     let error = home.run(&["--json", "close"]);
     let answer: Value = serde_json::from_slice(&error.stdout).unwrap();
     assert_eq!((answer["schema"].as_str(), answer["exit"].as_u64()), (Some("fireaxe.error/v1"), Some(78)));

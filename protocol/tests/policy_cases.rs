@@ -1,5 +1,13 @@
 //! The bundles in `policies/` can be used, decide as their cases say, and print a table.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::path::Path;
 
 use fireaxe_protocol::names::{PersonName, TargetName};

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`world`] | a temporary directory and the programs; everything below is made through it |
 //! | [`host`] | a host: stock sshd on a loopback port, in its own mount and pid namespace |
+//! | [`bench`] | what `make bench` measures, and how |
 //! | [`ca`] | a `fireaxe-ca` that is started, killed and started again |
 //! | [`engineer`] | a person with a home, a key and a `fireaxe` |
 //! | [`keys`] | key pairs and certificates made by `ssh-keygen` or, where it refuses, by hand |
@@ -24,6 +25,7 @@
     reason = "test code: a world that cannot be built ends the test, with a message"
 )]
 
+pub mod bench;
 pub mod ca;
 pub mod clock;
 pub mod engineer;

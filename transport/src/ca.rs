@@ -235,6 +235,8 @@ impl Ca {
                 K::HostUnreachable | K::NetworkUnreachable | K::NetworkDown | K::AddrNotAvailable => {
                     TransportError::Unreachable { addr, why: e.to_string() }
                 }
+                // rustls says it in four lines.
+                K::UnexpectedEof => TransportError::Lost { addr, why: "it was closed".into() },
                 _ => TransportError::Lost { addr, why: e.to_string() },
             },
             ureq::Error::HostNotFound => {

@@ -349,7 +349,8 @@ mod tests {
     fn an_answer_that_is_not_about_what_was_asked_is_refused() {
         let target: TargetName = "db-3.payments.prod".parse().unwrap();
         check_answer(&opened(), &target).unwrap();
-        let changes: [(&str, fn(&mut Opened)); 6] = [
+        type Change = (&'static str, fn(&mut Opened));
+        let changes: [Change; 6] = [
             ("another host", |o| o.host = Some("db-4.payments.prod".parse().unwrap())),
             ("the whole system", |o| o.host = None),
             ("more hosts", |o| o.hosts.push("db-4.payments.prod".into())),

@@ -188,3 +188,135 @@ pub(super) fn shifted(size: u64, level: u8) -> u64 {
 
 /// 256^8 leaves are all there can be.
 const TILE_LEVELS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    use fireaxe_protocol::log::tree::{
+        consistency_proof, inclusion_proof, verify_consistency, verify_inclusion,
+    };
+    use proptest::prelude::*;
+
+    use super::super::reader::StoredNodes;
+    use super::*;
+
+    /// A disk: entry n is the eight bytes of n.
+    #[derive(Default)]
+    struct Disk {
+        size: u64,
+        tiles: RefCell<HashMap<(u8, u64), Vec<u8>>>,
+    }
+
+    impl Pieces for Disk {
+        fn entry(&self, index: u64) -> Result<Option<Vec<u8>>, LogError> {
+            Ok((index < self.size).then(|| index.to_be_bytes().to_vec()))
+        }
+        fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, LogError> {
+            Ok(self.tiles.borrow().get(&(level, index)).cloned())
+        }
+        fn head(&self) -> Result<Option<(u64, String)>, LogError> {
+            Ok(None)
+        }
+        fn count(&self) -> Result<u64, LogError> {
+            Ok(self.size)
+        }
+    }
+
+    impl Disk {
+        fn grow(&mut self, edge: &Edge, by: u64) -> (Edge, Growth) {
+            let mut growth = Growth::after(edge);
+            for n in edge.size()..edge.size() + by {
+                growth.push(leaf_hash(&n.to_be_bytes())).unwrap();
+            }
+            for tile in edge.completed(&growth) {
+                let fresh = self.tiles.borrow_mut().insert((tile.level, tile.index), tile.bytes);
+                assert!(fresh.is_none(), "a tile completed twice");
+            }
+            self.size = growth.size();
+            (edge.grown(&growth).unwrap(), growth)
+        }
+    }
+
+    /// RFC 6962's definition.
+    fn mth(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [] => Hash::of(&[]),
+            [one] => *one,
+            many => {
+                let (l, r) = many.split_at(many.len().next_power_of_two() / 2);
+                node_hash(&mth(l), &mth(r))
+            }
+        }
+    }
+
+    fn leaves(size: u64) -> Vec<Hash> {
+        (0..size).map(|n| leaf_hash(&n.to_be_bytes())).collect()
+    }
+
+    #[test]
+    fn past_two_tile_levels_the_edge_is_the_one_rebuilt_from_disk() {
+        let (mut disk, mut edge) = (Disk::default(), Edge::empty());
+        for by in [1, 254, 1, 1, 255, 256, 257, 511, 60_000, 4_000, 254, 2, 1, 700, 65_000] {
+            (edge, _) = disk.grow(&edge, by);
+            assert_eq!(Edge::rebuild(edge.size(), &disk), Ok(edge.clone()), "size {}", edge.size());
+            assert_eq!(edge.root(), Ok(mth(&leaves(edge.size()))), "size {}", edge.size());
+        }
+        let size = edge.size();
+        assert_eq!(disk.tiles.borrow().len() as u64, size / 256 + size / 65_536);
+        // Any proof comes from the disk alone.
+        let (nodes, leaves) = (StoredNodes::new(&disk, size), leaves(size));
+        for index in [0, 1, 255, 256, 65_535, 65_536, 131_071, size - 1] {
+            for of in [size, size - 1, 66_000, 65_536, index + 1].into_iter().filter(|of| *of > index) {
+                let proof = inclusion_proof(index, of, &nodes).unwrap();
+                let head = mth(&leaves[..of as usize]);
+                assert_eq!(verify_inclusion(&leaves[index as usize], index, of, &proof, &head), Ok(()));
+            }
+            let (old, new) = (mth(&leaves[..index as usize]), mth(&leaves));
+            let proof = consistency_proof(index, size, &nodes).unwrap();
+            assert_eq!(verify_consistency(index, size, &proof, &old, &new), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_missing_or_short_tile_is_damage_and_not_a_wrong_edge() {
+        let mut disk = Disk::default();
+        let (edge, _) = disk.grow(&Edge::empty(), 600);
+        let tile = disk.tiles.borrow_mut().remove(&(0, 1)).unwrap();
+        assert_eq!(Edge::rebuild(edge.size(), &disk), Err(LogError::Corrupt("a tile is missing")));
+        disk.tiles.borrow_mut().insert((0, 1), tile[..32].to_vec());
+        assert_eq!(Edge::rebuild(edge.size(), &disk), Err(LogError::Corrupt("a tile is not full")));
+        disk.size = 599;
+        assert_eq!(Edge::rebuild(edge.size(), &disk), Err(LogError::Corrupt("an entry is missing")));
+    }
+
+    #[test]
+    fn at_ten_million_entries_the_edge_is_small() {
+        let hashes = 64 + TILE_LEVELS * 255;
+        assert!(hashes * size_of::<Option<Hash>>() < 128 * 1024);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn a_batch_proves_each_of_its_entries(batches in proptest::collection::vec(1u64..400, 1..6)) {
+            let (mut disk, mut edge) = (Disk::default(), Edge::empty());
+            for by in batches {
+                let before = edge.size();
+                let (next, growth) = disk.grow(&edge, by);
+                let head = next.root().unwrap();
+                prop_assert_eq!(head, mth(&leaves(next.size())));
+                let stored = StoredNodes::new(&disk, next.size());
+                for index in before..next.size() {
+                    let proof = inclusion_proof(index, next.size(), &growth).unwrap();
+                    prop_assert_eq!(&proof, &inclusion_proof(index, next.size(), &stored).unwrap());
+                    let leaf = leaf_hash(&index.to_be_bytes());
+                    verify_inclusion(&leaf, index, next.size(), &proof, &head).unwrap();
+                }
+                edge = next;
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! What the clock alone does: deadlines, countdowns, bare claims that were never tied to an incident.
 //! And what it must not do: jump.
 
-use fireaxe_protocol::limits::CLOCK_JUMP_S;
+use fireaxe_protocol::limits::{BACKDATE_S, CLOCK_JUMP_S};
 use fireaxe_protocol::log::Closer;
 use fireaxe_protocol::names::EmergencyId;
 
@@ -41,11 +41,15 @@ impl JumpGuard {
     pub(super) fn time(&mut self, now: Moment, last_at: u64) -> Option<u64> {
         let ticked_s = now.tick_ms.saturating_sub(self.last.tick_ms) / 1000;
         let expected = self.last.wall_s.saturating_add(ticked_s);
-        if now.wall_s.abs_diff(expected) > CLOCK_JUMP_S || now.wall_s.saturating_add(CLOCK_JUMP_S) < last_at {
+        if now.wall_s.abs_diff(expected) > CLOCK_JUMP_S {
             self.stopped = true;
         }
         self.last = now;
-        (!self.stopped).then_some(now.wall_s.max(last_at))
+        // Entries never go back in time, so a wall behind the log is drawn up to it. Certificates begin
+        // BACKDATE_S before: half of that is for hosts' clocks, the other half may be lent here. Further
+        // behind, what is signed now would not be valid yet: wait, without an operator.
+        let near = now.wall_s.saturating_add(BACKDATE_S / 2) >= last_at;
+        (!self.stopped && near).then_some(now.wall_s.max(last_at))
     }
 
     /// An operator says that the wall is right.
@@ -78,6 +82,13 @@ mod tests {
     fn a_small_step_back_gives_the_last_entrys_time() {
         let mut guard = JumpGuard::new(at(1_000_000, 0), 1_000_000);
         assert_eq!(guard.time(at(999_990, 1), 1_000_000), Some(1_000_000));
+    }
+
+    #[test]
+    fn a_wall_too_far_behind_the_log_waits_and_then_goes_on_by_itself() {
+        let mut guard = JumpGuard::new(at(1_000_000, 0), 1_000_000);
+        assert_eq!(guard.time(at(1_000_000 - 61, 0), 1_000_000), None);
+        assert_eq!(guard.time(at(1_000_000 - 60, 1), 1_000_000), Some(1_000_000));
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Conductor {
         let confirmed = asked.iter().any(|a| matches!(a, Asked::Clock(..)));
         let now = match time {
             Some(now) => now,
-            None if confirmed => {
+            None if confirmed && self.guard.is_stopped() => {
                 self.guard.corrected(moment);
                 moment.wall_s.max(self.state.last_at())
             }

@@ -159,6 +159,14 @@ impl<'a> Turn<'a> {
             return Err(Spoiled::Fault(fault));
         }
         if batch.is_empty() {
+            // Nothing was appended, so all that can wait here is a refusal.
+            for one in waiting {
+                let refusal = match &one {
+                    Waiting::Refused { refusal, .. } => refusal.clone(),
+                    _ => Refusal::Internal(Internal::Fold("an answer without an entry".into())),
+                };
+                one.fail(&refusal);
+            }
             return Ok(Done { deferred, revoked });
         }
         crash::point("before-commit");

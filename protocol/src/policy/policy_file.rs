@@ -136,6 +136,9 @@ fn trigger(name: At<TriggerName>, mut t: Table<'_, '_>) -> Option<Trigger> {
             }
         }
         (Some(_), Some(cap)) => {
+            for key in ["severity", "max_age", "co_declare"] {
+                t.may(key);
+            }
             cap.finding(
                 "trigger.both",
                 "a trigger has `ids` (incidents) or `severity_cap` (bare claims), not both",
@@ -397,7 +400,8 @@ fn action(name: At<ActionName>, mut t: Table<'_, '_>) -> Option<Action> {
     let account = t.must("account").and_then(|v| v.name());
     let command = t.must("force_command");
     let argv = command.as_ref().and_then(|v| words(v));
-    let params = optional(t.may("params"), |v| {
+    let given_params = t.may("params");
+    let params = optional(given_params.clone(), |v| {
         let t = v.table()?;
         t.parts().into_iter().map(|(name, v)| Some((name.value.to_owned(), v.sentence()?))).collect()
     });
@@ -414,7 +418,7 @@ fn action(name: At<ActionName>, mut t: Table<'_, '_>) -> Option<Action> {
         }
     }
     for name in params.keys().filter(|name| !named.contains(name.as_str())) {
-        command
+        given_params
             .iter()
             .for_each(|v| v.finding("param.unused", format_args!("no word holds `{{{name}}}`"), None));
     }

@@ -41,6 +41,11 @@ impl<'t> Reading<'t> {
         self.findings.borrow_mut().push(at.finding(self.file, code, message, help));
     }
 
+    /// Whether nothing was found wrong so far.
+    pub(super) fn is_clean(&self) -> bool {
+        self.findings.borrow().is_empty()
+    }
+
     pub(super) fn into_findings(self) -> Vec<Finding> {
         self.findings.into_inner()
     }

@@ -37,13 +37,14 @@ fn main() {
     }
     let ana = world.engineer("ana");
     let policy = include_str!("../../../policies/default/policy.toml");
-    let bundle = world.bundle(policy, &[(&ana, &fireaxe_tests::ALL_GROUPS)], &roster);
+    let bundle = world.bundle(policy, &[(&ana, &["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"])], &roster);
     let mut ca = world.ca(&bundle);
     ca.start();
     let pid = ca.pid().expect("a running CA");
     let transport =
-        Transport::new(&ca.url(), ca.pin().parse().expect("pin"), Timeouts::default()).expect("transport");
-    let keys: Keys = transport.get("/v1/keys").expect("keys");
+        Transport::new(ca.url().parse().expect("address"), ca.pin().parse().expect("pin"), Timeouts::default())
+        .expect("transport");
+    let keys: Keys = transport.get("/v1/keys", None).expect("keys");
     let certificate = std::fs::read(ca.data().join("tls.crt")).expect("tls.crt");
     let target = load::Target::new(ca.port(), &certificate);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
@@ -89,7 +90,7 @@ fn main() {
         "--pin",
         &ca.pin(),
         "--key",
-        ana.key_path(),
+        ana.key().path().to_str().unwrap(),
     ])
     .ok();
     ana.fireaxe(&["open", HOST, "-s", "2", "-r", "bench"]).ok();

@@ -1,0 +1,339 @@
+//! The verbs against a CA that does well or badly: what is taken, what is thrown away, what is said.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test; its helpers too")]
+
+mod world;
+
+use std::process::Output;
+
+use ed25519_dalek::SigningKey;
+use fireaxe_protocol::api::{Closed, Emergency, LoggedIn, PolicySurface, Problem, ReadProof, SystemSurface};
+use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::policy::{Outcome, Smaller};
+use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::statement::{Claimed, Envelope, Statement};
+use serde_json::{Value, json};
+use world::ca::{DECLARATION, FakeCa, Makes, Request, decision, declared, opened, origin, terms};
+use world::{Home, err, out};
+
+const DECLARE: &str = "POST /v1/emergencies";
+
+/// A home that knows the CA, with an agent that dies with it.
+fn home(ca: &FakeCa) -> Home {
+    let home = Home::with_agent();
+    let enrolled = home.run(&["enrol", "--person", "ana", "--addr", &ca.address, "--pin", &ca.pin]);
+    assert!(enrolled.status.success(), "{}", err(&enrolled));
+    home
+}
+
+fn open(home: &Home) -> Output {
+    home.run(&["open", "db-3.payments.prod", "--incident", "pd:PGR0VU2", "-r", "primary refuses writes"])
+}
+
+fn listed(home: &Home) -> String {
+    out(&home.openssh("ssh-add", &["-l"]))
+}
+
+fn problem(status: u16, code: &str, decided: Option<Outcome>) -> Value {
+    let reasons = vec![Reason::new(code, "it \u{1b}[2J is so").at("policy.toml:14")];
+    serde_json::to_value(Problem {
+        kind: String::new(),
+        title: "no".into(),
+        status,
+        code: code.into(),
+        reasons,
+        next: Some("fireaxe ls".into()),
+        decision: decided.map(|o| Box::new(decision(o))),
+        entry: None,
+        index: Some(9),
+    })
+    .unwrap()
+}
+
+#[test]
+fn open_puts_exactly_the_agreed_certificate_into_the_agent_and_says_what_next() {
+    let ca = FakeCa::start(|request, _| Some((201, opened(request, &Makes::default()))));
+    let home = home(&ca);
+    let done = open(&home);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    let said = err(&done);
+    for part in [
+        "EM-42  payments-db, one host (sensitivity 4 x blast 2: medium), severity 1 from pd:PGR0VU2 (2 min old)  ->  tier root",
+        "  account root on db-3.payments.prod, any command, with a terminal, 45 min, not recorded; owner team payments is told",
+        "certificate in the agent, ends ",
+        "fireaxe close EM-42",
+    ] {
+        assert!(said.contains(part), "{part}\nis missing from\n{said}");
+    }
+    assert!(out(&done).is_empty(), "words on stdout: {}", out(&done));
+    assert!(listed(&home).contains("EM-42 root on db-3.payments.prod (serial 1)"), "{}", listed(&home));
+    assert!(home.run(&["match", "db-3.payments.prod", "root"]).status.success());
+    let sent: Envelope = serde_json::from_str(&ca.requests(DECLARE)[0].body).unwrap();
+    let claimed = Claimed::read(sent).unwrap();
+    assert_eq!(*claimed.statement().header().to.as_str(), *origin().as_str());
+    let why = home.run(&["why", "db-3.payments.prod"]);
+    assert!(err(&why).contains("ssh would log in as root with EM-42"), "{}", err(&why));
+}
+
+#[test]
+fn a_certificate_that_is_not_what_was_agreed_never_reaches_the_agent() {
+    let wider = |change: fn(&mut Makes)| {
+        let mut makes = Makes::default();
+        change(&mut makes);
+        makes
+    };
+    for (what, makes, says) in [
+        ("a longer life", wider(|m| m.terms.lifetime_s += 60), "valid before"),
+        ("a force-command of its own", wider(|m| m.terms.force_command = Some("id".into())), "force-command"),
+        (
+            "forwarding",
+            wider(|m| m.terms.extensions.insert(0, fireaxe_protocol::policy::Extension::PortForwarding)),
+            "permit-port-forwarding",
+        ),
+        (
+            "another host too",
+            wider(|m| m.terms.principals.push("root:db-4.payments.prod".parse().unwrap())),
+            "principals",
+        ),
+        ("another declaration's entry", wider(|m| m.of = Hash([6; 32])), "another declaration"),
+        ("another log", wider(|m| m.log = SigningKey::from_bytes(&[66; 32])), "thrown away"),
+    ] {
+        let ca = FakeCa::start(move |request, _| Some((201, opened(request, &makes))));
+        let home = home(&ca);
+        let done = open(&home);
+        assert_eq!(done.status.code(), Some(1), "{what}: {}", err(&done));
+        assert!(err(&done).contains(says), "{what}: {}", err(&done));
+        assert!(listed(&home).contains("no identities"), "{what} was taken");
+    }
+}
+
+#[test]
+fn a_declaration_without_an_answer_is_sent_again_word_for_word() {
+    let ca = FakeCa::start(|request, before| match before {
+        0 | 1 => None,
+        _ => Some((201, opened(request, &Makes::default()))),
+    });
+    let home = home(&ca);
+    let done = open(&home);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    let sent = ca.requests(DECLARE);
+    assert_eq!(sent.len(), 3);
+    assert!(sent.iter().all(|r| r.body == sent[0].body), "another statement was sent");
+}
+
+#[test]
+fn a_refusal_shows_every_reason_its_line_and_the_smaller_request() {
+    let ca = FakeCa::start(|_, _| {
+        let mut smaller = terms();
+        smaller.tier = "look".parse().unwrap();
+        let refused = Outcome::Refuse {
+            reasons: vec![
+                Reason::new("severity.above_cap", "a bare claim is at most severity 2").at("policy.toml:9"),
+                Reason::new("table.deny", "the cell says deny").at("policy.toml:30"),
+            ],
+            smaller: Some(Smaller {
+                severity: Some(2.try_into().unwrap()),
+                want: Some("look".parse().unwrap()),
+                terms: smaller,
+            }),
+        };
+        Some((403, problem(403, "policy.denied", Some(refused))))
+    });
+    let home = home(&ca);
+    let words = ["open", "db-3.payments.prod", "-s", "1", "-r", "it's down"];
+    let done = home.run(&words);
+    assert_eq!(done.status.code(), Some(77), "{}", err(&done));
+    for part in [
+        "->  refused",
+        "a bare claim is at most severity 2  (policy.toml:9)  [severity.above_cap]",
+        "the cell says deny  (policy.toml:30)",
+        r"next: fireaxe open db-3.payments.prod -s 2 --want look -r 'it'\''s down'",
+        "entry 9 of the log",
+    ] {
+        assert!(err(&done).contains(part), "{part}\nis missing from\n{}", err(&done));
+    }
+    let answer = home.run(&[&["--json"], &words[..]].concat());
+    let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!(
+        (answer["schema"].as_str(), answer["outcome"].as_str()),
+        (Some("fireaxe.open/v1"), Some("refused"))
+    );
+}
+
+#[test]
+fn each_other_no_has_its_exit_code_and_is_printed_harmlessly() {
+    for (status, code, exit) in [(401, "key.unknown", 4), (409, "nonce.reused", 1), (503, "log.full", 69)] {
+        let ca = FakeCa::start(move |_, _| Some((status, problem(status, code, None))));
+        let home = home(&ca);
+        let done = open(&home);
+        assert_eq!(done.status.code(), Some(exit), "{}", err(&done));
+        assert!(err(&done).contains(code) && !err(&done).contains('\u{1b}'), "{}", err(&done));
+        assert!(err(&done).contains("next: fireaxe ls"), "{}", err(&done));
+    }
+}
+
+#[test]
+fn when_all_of_it_waits_nothing_is_held_and_the_exit_code_says_so() {
+    let ca = FakeCa::start(|request, _| {
+        let mut answer = opened(request, &Makes::default());
+        let waits = decision(Outcome::NeedsApproval { full: terms(), meanwhile: None });
+        answer["decision"] = serde_json::to_value(waits).unwrap();
+        answer["terms"] = Value::Null;
+        answer["certificate"] = Value::Null;
+        Some((202, answer))
+    });
+    let home = home(&ca);
+    let done = open(&home);
+    assert_eq!(done.status.code(), Some(75), "{}", err(&done));
+    assert!(listed(&home).contains("no identities"));
+}
+
+#[test]
+fn a_ca_whose_keys_changed_is_not_believed() {
+    let ca = FakeCa::start(|request, _| Some((201, opened(request, &Makes::default()))));
+    let home = home(&ca);
+    assert!(open(&home).status.success());
+    let known = home.dir.path().join(".local/state/fireaxe/ca.json");
+    let text = std::fs::read_to_string(&known).unwrap();
+    std::fs::write(&known, text.replace("0123456789abcdef", "fedcba9876543210")).unwrap();
+    let doctor = home.run(&["doctor"]);
+    assert!(err(&doctor).contains("log's name is not the one remembered"), "{}", err(&doctor));
+    assert_eq!(doctor.status.code(), Some(1));
+    assert_eq!(open(&home).status.code(), Some(1));
+}
+
+#[test]
+fn close_signs_for_what_is_held_and_drops_it() {
+    let ca = FakeCa::start(|request, _| match request.line.as_str() {
+        DECLARE => Some((201, opened(request, &Makes::default()))),
+        "POST /v1/emergencies/EM-42/closure" => {
+            let envelope: Envelope = serde_json::from_str(&request.body).unwrap();
+            match Statement::read(&envelope.statement).unwrap() {
+                Statement::Close(close) => {
+                    assert_eq!((close.of, close.emergency), (DECLARATION, EmergencyId(42)));
+                }
+                other => panic!("{other:?}"),
+            }
+            let closed = Closed {
+                schema: "fireaxe.closed/v1".into(),
+                emergency: EmergencyId(42),
+                revoked: vec![1],
+                krl_version: 2,
+                open_for_s: 720,
+            };
+            Some((200, serde_json::to_value(closed).unwrap()))
+        }
+        other => panic!("{other}"),
+    });
+    let home = home(&ca);
+    assert!(open(&home).status.success());
+    let done = home.run(&["close"]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert!(
+        err(&done).contains("EM-42  closed after 12 min; revoked: serial 1 (revocation list 2)"),
+        "{}",
+        err(&done)
+    );
+    assert!(listed(&home).contains("no identities"));
+    assert_eq!(home.run(&["close"]).status.code(), Some(1));
+}
+
+/// The key, time and signature of a read's header, checked to be a proof for `line`.
+fn key_of(request: &Request) -> String {
+    let header = request.authorization.clone().unwrap();
+    let parts: Vec<&str> = header.split(' ').collect();
+    assert_eq!((parts.len(), parts[0]), (4, "Fireaxe"), "{header}");
+    assert!(parts[2].parse::<u64>().is_ok() && parts[3].len() == 88, "{header}");
+    let (method, path) = request.line.split_once(' ').unwrap();
+    assert!(!ReadProof::message(&origin(), method, path, 0).is_empty());
+    parts[1].to_owned()
+}
+
+fn emergency(state: &str) -> Value {
+    serde_json::to_value(Emergency {
+        emergency: EmergencyId(42),
+        state: state.into(),
+        declaration: DECLARATION,
+        person: "ana".parse().unwrap(),
+        system: "payments-db".parse().unwrap(),
+        host: None,
+        severity: 1.try_into().unwrap(),
+        tier: None,
+        account: None,
+        incident: None,
+        reason: "primary refuses writes".parse().unwrap(),
+        drill: false,
+        declared_at: 1,
+        until: 2,
+        closed_by: Some("ben".into()),
+        closed_at: None,
+        serials: vec![1],
+    })
+    .unwrap()
+}
+
+#[test]
+fn reads_sign_in_once_and_again_once_when_the_session_is_not_taken_any_more() {
+    let ca = FakeCa::start(|request, before| match request.line.as_str() {
+        "POST /v1/sessions" => {
+            let session = LoggedIn {
+                schema: "fireaxe.session/v1".into(),
+                person: "ana".parse().unwrap(),
+                until: u64::MAX,
+            };
+            Some((201, serde_json::to_value(session).unwrap()))
+        }
+        "GET /v1/emergencies" if before == 1 => Some((401, problem(401, "session.unknown", None))),
+        "GET /v1/emergencies" => {
+            Some((200, json!({"schema": "fireaxe.emergencies/v1", "emergencies": [emergency("open")]})))
+        }
+        "GET /v1/policy" => {
+            let surface = PolicySurface {
+                schema: "fireaxe.policy/v1".into(),
+                bundle: Hash([0; 32]),
+                systems: vec![SystemSurface {
+                    system: "payments-db".parse().unwrap(),
+                    hosts: vec!["db-*.payments.prod".into()],
+                }],
+                accounts: vec!["root".parse().unwrap()],
+            };
+            Some((200, serde_json::to_value(surface).unwrap()))
+        }
+        other => panic!("{other}"),
+    });
+    let home = home(&ca);
+    for _ in 0..2 {
+        let ls = home.run(&["ls"]);
+        assert!(ls.status.success(), "{}", err(&ls));
+        assert!(out(&ls).starts_with("EM-42  ana  payments-db  severity 1"), "{}", out(&ls));
+    }
+    assert_eq!(ca.requests("POST /v1/sessions").len(), 2, "signed in at the start and after the 401");
+    let keys: Vec<String> = ca.requests("GET /v1/emergencies").iter().map(key_of).collect();
+    assert_eq!(keys.len(), 3);
+    assert!(keys[0] == keys[1] && keys[1] != keys[2], "{keys:?}");
+    let config = home.run(&["ssh-config"]);
+    assert!(
+        out(&config).contains("Match host db-*.payments.prod exec \""),
+        "{} {}",
+        out(&config),
+        err(&config)
+    );
+    assert_eq!(ca.requests("POST /v1/sessions").len(), 2);
+}
+
+#[test]
+fn status_reads_with_the_emergencys_own_key_and_drops_what_the_ca_says_is_over() {
+    let ca = FakeCa::start(|request, _| match request.line.as_str() {
+        DECLARE => Some((201, opened(request, &Makes::default()))),
+        "GET /v1/emergencies/EM-42" => Some((200, emergency("closed"))),
+        other => panic!("{other}"),
+    });
+    let home = home(&ca);
+    assert!(open(&home).status.success());
+    let status = home.run(&["status"]);
+    assert!(out(&status).contains("EM-42") && out(&status).contains("closed by ben"), "{}", out(&status));
+    let fresh = declared(&ca.requests(DECLARE)[0]).public_key;
+    assert_eq!(key_of(&ca.requests("GET /v1/emergencies/EM-42")[0]), fresh.fingerprint().as_str());
+    assert!(listed(&home).contains("no identities"));
+}

@@ -1,0 +1,162 @@
+//! Power cut at each durable step of issuing: the CA ends itself with SIGKILL at a named point
+//! (`docs/ISSUANCE.md`), is started again, and gets the same statement. Never a certificate without its
+//! entry, never a second certificate for one statement, always the same bytes.
+
+use std::path::PathBuf;
+
+use ed25519_dalek::SigningKey;
+use fireaxe_ca::log::Reader;
+use fireaxe_protocol::api::{Closed, Keys, Opened};
+use fireaxe_protocol::keys::Ed25519Key;
+use fireaxe_protocol::log::{Entry, Event};
+use fireaxe_protocol::statement::{Close, Declare, Envelope, Header, Kind, Nonce, Statement, sign_ed25519};
+use fireaxe_tests::{Ca, World, clock};
+use fireaxe_transport::{Ca as Transport, Timeouts};
+
+/// Every point there is in `ca/src/road/`; `all_points_are_tried` holds the two lists together.
+const POINTS: [&str; 3] = ["before-commit", "after-commit", "after-sign"];
+
+struct Crashing {
+    ca: Ca,
+    keys: Keys,
+    person: SigningKey,
+    _world: World,
+}
+
+impl Crashing {
+    fn new() -> Crashing {
+        let world = World::new();
+        let person = SigningKey::from_bytes(&[9; 32]);
+        let public = Ed25519Key(person.verifying_key().to_bytes());
+        let ana = world.engineer("ana");
+        let groups = ["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"];
+        let policy = include_str!("../../policies/default/policy.toml");
+        let tail = format!("[person.ben]\ngroups = [\"sre\"]\nkeys = [\"{public} ben\"]\n");
+        let bundle = world.bundle(policy, &[(&ana, &groups)], &tail);
+        let mut ca = world.ca(&bundle);
+        ca.use_program(&crash_program(&world));
+        ca.start();
+        let keys = transport(&ca).get("/v1/keys", None).expect("keys");
+        Crashing { ca, keys, person, _world: world }
+    }
+
+    fn header(&self, kind: Kind, number: u8) -> Header {
+        Header { kind, to: self.keys.origin.clone(), nonce: Nonce([number; 16]), at: clock::unix() }
+    }
+
+    fn declaration(&self, number: u8) -> Envelope {
+        let fresh = SigningKey::from_bytes(&[100 + number; 32]);
+        let words = Statement::Declare(Declare {
+            header: self.header(Kind::Declare, number),
+            target: "db-3.payments.prod".parse().expect("target"),
+            severity: Some(2.try_into().expect("severity")),
+            incident: None,
+            reason: "primary refuses writes".parse().expect("reason"),
+            want: None,
+            for_s: None,
+            drill: false,
+            public_key: Ed25519Key(fresh.verifying_key().to_bytes()),
+        });
+        sign_ed25519(&self.person, Kind::Declare, &words.write())
+    }
+
+    fn restart(&mut self, crash_at: &str) {
+        self.ca.kill();
+        self.ca.set_env("FIREAXE_CRASH_AT", crash_at);
+        self.ca.start();
+    }
+
+    fn post<T: serde::de::DeserializeOwned>(&self, path: &str, envelope: &Envelope) -> Result<T, String> {
+        transport(&self.ca).post(path, None, envelope).map_err(|e| e.to_string())
+    }
+
+    /// All entries, decoded.
+    fn entries(&self) -> Vec<Entry> {
+        let reader = Reader::open(&self.ca.data().join("log.sqlite")).expect("log");
+        let mut found = Vec::new();
+        reader.replay(|_, entry, _| found.push(entry)).expect("the log holds together");
+        found
+    }
+
+    fn declarations(&self) -> usize {
+        self.entries().iter().filter(|e| matches!(e.event, Event::EmergencyDeclared { .. })).count()
+    }
+}
+
+fn transport(ca: &Ca) -> Transport {
+    Transport::new(ca.url().parse().expect("address"), ca.pin().parse().expect("pin"), Timeouts::default())
+        .expect("transport")
+}
+
+fn crash_program(world: &World) -> PathBuf {
+    let target = world.programs().bin.parent().expect("target").to_path_buf();
+    let program = std::env::var_os("FIREAXE_CRASH_CA").map_or(target.join("crash/fireaxe-ca"), PathBuf::from);
+    assert!(program.exists(), "{} is not built: run `make test`", program.display());
+    program
+}
+
+#[test]
+fn all_points_are_tried() {
+    let road = concat!(env!("CARGO_MANIFEST_DIR"), "/../ca/src/road/turn.rs");
+    let text = std::fs::read_to_string(road).expect("turn.rs");
+    let named: Vec<&str> = text.split("crash::point(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(named, POINTS);
+}
+
+#[test]
+fn after_a_power_cut_the_same_declaration_gets_one_certificate_with_its_entry() {
+    let mut world = Crashing::new();
+    for (number, point) in (1..).zip(POINTS) {
+        let before = world.declarations();
+        world.restart(point);
+        let envelope = world.declaration(number);
+        let cut = world.post::<Opened>("/v1/emergencies", &envelope);
+        assert!(cut.is_err(), "the power is cut at {point}, nobody is answered");
+        world.ca.wait_for_end();
+
+        let kept = world.declarations() - before;
+        assert_eq!(kept, usize::from(point != "before-commit"), "{point}: durable exactly after the commit");
+        world.restart("");
+        let first: Opened = world.post("/v1/emergencies", &envelope).expect("the retry is answered");
+        let again: Opened = world.post("/v1/emergencies", &envelope).expect("and once more");
+        assert_eq!(first, again, "{point}: the same statement, the same bytes");
+        world.restart("");
+        let later: Opened = world.post("/v1/emergencies", &envelope).expect("and after a restart");
+        assert_eq!(first, later, "{point}: also after a restart");
+        assert_eq!(world.declarations(), before + 1, "{point}: one declaration");
+
+        // The certificate's entry is where its serial says, and is its body.
+        let line = first.certificate.expect("a certificate");
+        let bytes = fireaxe_protocol::certificate::from_openssh(&line).expect("certificate");
+        let cut = fireaxe_protocol::certificate::cut_receipt(&bytes).expect("receipt");
+        let serial = ssh_key::Certificate::from_openssh(&line).expect("certificate").serial();
+        let entry = &world.entries()[usize::try_from(serial).expect("serial")];
+        assert_eq!(entry.body.as_deref(), Some(cut.body.as_bytes()), "{point}");
+    }
+    world.ca.cmd(&["log", "verify"]).ok();
+}
+
+#[test]
+fn after_a_power_cut_the_same_closing_closes_once() {
+    let mut world = Crashing::new();
+    for (number, point) in [(11, "before-commit"), (12, "after-commit")] {
+        world.restart("");
+        let opened: Opened = world.post("/v1/emergencies", &world.declaration(number)).expect("opened");
+        world.restart(point);
+        let words = Statement::Close(Close {
+            header: world.header(Kind::Close, number),
+            of: opened.declaration,
+            emergency: opened.emergency,
+        });
+        let envelope = sign_ed25519(&world.person, Kind::Close, &words.write());
+        let path = format!("/v1/emergencies/{}/closure", opened.emergency);
+        assert!(world.post::<Closed>(&path, &envelope).is_err(), "the power is cut at {point}");
+        world.ca.wait_for_end();
+        world.restart("");
+        let closed: Closed = world.post(&path, &envelope).expect("the retry is answered");
+        assert_eq!(closed.revoked.len(), 1, "{point}");
+        let closings = |e: &&Entry| matches!(&e.event, Event::EmergencyClosed { emergency, .. } if *emergency == opened.emergency);
+        assert_eq!(world.entries().iter().filter(closings).count(), 1, "{point}: closed once");
+    }
+    world.ca.cmd(&["log", "verify"]).ok();
+}
