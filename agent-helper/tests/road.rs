@@ -219,8 +219,7 @@ fn close_signs_for_what_is_held_and_drops_it() {
                 schema: "fireaxe.closed/v1".into(),
                 emergency: EmergencyId(42),
                 revoked: vec![1],
-                krl_version: 2,
-                open_for_s: 720,
+                entry: 2,
             };
             Some((200, serde_json::to_value(closed).unwrap()))
         }

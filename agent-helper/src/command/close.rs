@@ -47,27 +47,24 @@ pub(super) fn run(cx: &Context, emergency: Option<EmergencyId>) -> Result<Exit, 
         schema: &'static str,
         emergency: EmergencyId,
         revoked: &'a [u64],
-        krl_version: u64,
-        open_for_s: u64,
+        entry: u64,
     }
     cx.screen.json(&Answer {
         schema: "fireaxe.close/v1",
         emergency,
         revoked: &closed.revoked,
-        krl_version: closed.krl_version,
-        open_for_s: closed.open_for_s,
+        entry: closed.entry,
     });
     if !cx.screen.is_json() {
         let revoked = match closed.revoked.as_slice() {
             [] => "nothing was alive".to_owned(),
             serials => format!(
-                "revoked: serial {} (revocation list {})",
+                "revoked: serial {} (revocation list {} or newer)",
                 serials.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-                closed.krl_version
+                closed.entry
             ),
         };
-        cx.screen
-            .headline(&format!("{emergency}  closed after {}; {revoked}", words::span(closed.open_for_s)));
+        cx.screen.headline(&format!("{emergency}  closed; {revoked}"));
         cx.screen
             .say("  the certificate is gone from the agent; hosts refuse it as soon as they have that list");
     }
