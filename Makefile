@@ -47,7 +47,8 @@ build: crash-build
 
 bench: root openssh
 	$(CARGO) build --release --locked --workspace --bins
-	CARGO_TARGET_$(TRIPLE)_RUNNER=$(AS_ROOT) $(CARGO) bench --locked -p fireaxe-tests
+	$(CARGO) bench --locked --workspace --benches
+	FIREAXE_BIN_DIR=$(TARGET)/release $(AS_ROOT) $(TARGET)/release/bench
 
 fmt:
 	$(CARGO) fmt --all

@@ -61,6 +61,8 @@ needs=
 command -v ssh >/dev/null && command -v ssh-keygen >/dev/null && command -v ssh-agent >/dev/null || needs="$needs openssh-client"
 command -v unshare >/dev/null && command -v nsenter >/dev/null || needs="$needs util-linux"
 command -v mount >/dev/null || needs="$needs mount"
+# The default policy's look tier runs these on the hosts.
+command -v uptime >/dev/null && command -v ps >/dev/null || needs="$needs procps"
 # shellcheck disable=SC2086  # a list of package names
 [ -z "$needs" ] || install $needs
 

@@ -99,7 +99,8 @@ fn crash_program(world: &World) -> PathBuf {
 fn all_points_are_tried() {
     let road = concat!(env!("CARGO_MANIFEST_DIR"), "/../ca/src/road/turn.rs");
     let text = std::fs::read_to_string(road).expect("turn.rs");
-    let named: Vec<&str> = text.split("crash::point(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let named: Vec<&str> =
+        text.split("crash::point(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert_eq!(named, POINTS);
 }
 
