@@ -207,6 +207,23 @@ fn a_certificate_that_is_not_what_was_agreed_never_reaches_the_agent() {
 }
 
 #[test]
+fn an_answer_that_is_not_about_what_was_asked_gives_nothing() {
+    let ca = FakeCa::start(|request, _| Some((201, opened(request, &Makes::default()))));
+    let home = home(&ca);
+    for words in [
+        &["open", "db-4.payments.prod", "-r", "x"][..],
+        &["open", "payments-db", "-r", "x"],
+        &["open", "db-3.payments.prod", "-r", "x", "--for", "10m"],
+        &["open", "db-3.payments.prod", "-r", "x", "--want", "look"],
+    ] {
+        let done = home.run(words);
+        assert_eq!(done.status.code(), Some(1), "{words:?}: {}", err(&done));
+        assert!(err(&done).contains("does not hold together"), "{words:?}: {}", err(&done));
+    }
+    assert!(listed(&home).contains("no identities"));
+}
+
+#[test]
 fn a_declaration_without_an_answer_is_sent_again_word_for_word() {
     let ca = FakeCa::start(|request, before| match before {
         0 | 1 => None,
