@@ -345,3 +345,83 @@ impl fmt::Display for Severity {
         write!(f, "{}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a certificate, a path, a terminal or a log line could misread.
+    fn hostile() -> Vec<String> {
+        let mut texts: Vec<String> = [
+            ",", "*", "?", "!", "[", "\"", "'", "\\", " ", "\n", "\r", "\0", "\u{1b}", "\u{7f}", "ä",
+            "\u{202e}", "%", "$", "~", "/", "#",
+        ]
+        .iter()
+        .flat_map(|c| [format!("a{c}b"), format!("{c}a"), format!("a{c}"), format!("a{c}.b")])
+        .collect();
+        texts.extend([String::new(), "A".into(), "-a".into(), "a".repeat(64 * 1024)]);
+        texts
+    }
+
+    #[test]
+    fn names_refuse_everything_that_could_be_misread() {
+        for text in hostile() {
+            assert!(text.parse::<PersonName>().is_err(), "{text:?}");
+            assert!(text.parse::<AccountName>().is_err(), "{text:?}");
+            assert!(text.parse::<HostName>().is_err(), "{text:?}");
+            assert!(text.parse::<TargetName>().is_err(), "{text:?}");
+            assert!(format!("root:{text}").parse::<Principal>().is_err(), "{text:?}");
+            assert!(format!("{text}:payments-db").parse::<Principal>().is_err(), "{text:?}");
+            assert!(format!("ca.example/{text}").parse::<Origin>().is_err(), "{text:?}");
+            assert!(text.parse::<IncidentId>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_shows_hostile_text_escaped_and_cut() {
+        for text in hostile() {
+            let message = text.parse::<PersonName>().unwrap_err().to_string();
+            assert!(message.chars().all(|c| c == '…' || c == ' ' || c.is_ascii_graphic()), "{message:?}");
+            assert!(message.len() < 900, "{}", message.len());
+        }
+    }
+
+    #[test]
+    fn lengths_are_taken_at_the_limit_and_not_one_past_it() {
+        let of = |n: usize| "a".repeat(n);
+        assert!(of(limits::NAME).parse::<PersonName>().is_ok());
+        assert!(of(limits::NAME + 1).parse::<PersonName>().is_err());
+        assert!(of(limits::ACCOUNT).parse::<AccountName>().is_ok());
+        assert!(of(limits::ACCOUNT + 1).parse::<AccountName>().is_err());
+        assert!(format!("pd:{}", of(limits::INCIDENT)).parse::<IncidentId>().is_ok());
+        assert!(format!("pd:{}", of(limits::INCIDENT + 1)).parse::<IncidentId>().is_err());
+        assert!(of(limits::REASON).parse::<ReasonText>().is_ok());
+        assert!(of(limits::REASON + 1).parse::<ReasonText>().is_err());
+        let host = |last: usize| [of(63), of(63), of(63), of(last)].join(".");
+        assert_eq!(host(61).len(), limits::HOST);
+        assert!(host(61).parse::<HostName>().is_ok());
+        assert!(host(62).parse::<HostName>().is_err());
+        assert!(format!("{}.b", of(64)).parse::<HostName>().is_err());
+    }
+
+    #[test]
+    fn a_reason_is_one_visible_line() {
+        assert!("primary refuses writes — Störung".parse::<ReasonText>().is_ok());
+        for text in ["", "  ", "a\nb", "a\u{1b}[2J", "a\u{202e}b", "a\u{200b}b", "a\u{85}b"] {
+            assert!(text.parse::<ReasonText>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_emergency_may_be_typed_short_but_is_written_one_way() {
+        assert_eq!("EM-42".parse(), Ok(EmergencyId(42)));
+        assert_eq!("42".parse(), Ok(EmergencyId(42)));
+        for text in
+            ["", "EM-", "EM-0", "0", "EM-042", "EM--1", "EM-+1", "em-1", "EM-EM-1", "18446744073709551616"]
+        {
+            assert!(text.parse::<EmergencyId>().is_err(), "{text:?}");
+        }
+        assert!(serde_json::from_str::<EmergencyId>("\"42\"").is_err());
+        assert_eq!(serde_json::from_str::<EmergencyId>("\"EM-42\"").unwrap(), EmergencyId(42));
+    }
+}

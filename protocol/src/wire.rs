@@ -80,3 +80,38 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_is_read_back() {
+        let mut out = Vec::new();
+        put_string(&mut out, b"abc");
+        put_u32(&mut out, 7);
+        put_u64(&mut out, u64::MAX);
+        out.push(9);
+        let mut reader = Reader::new(&out);
+        assert_eq!(reader.string(), Ok(&b"abc"[..]));
+        assert_eq!(reader.u32(), Ok(7));
+        assert_eq!(reader.u64(), Ok(u64::MAX));
+        assert!(!reader.is_done());
+        assert_eq!(reader.byte(), Ok(9));
+        assert!(reader.is_done());
+    }
+
+    #[test]
+    fn never_reads_past_the_end() {
+        let mut out = Vec::new();
+        put_string(&mut out, b"abc");
+        for cut in 0..out.len() {
+            assert_eq!(Reader::new(&out[..cut]).string(), Err(Short));
+        }
+        assert_eq!(Reader::new(&[0xff; 7]).string(), Err(Short));
+        assert_eq!(Reader::new(&[0; 7]).u64(), Err(Short));
+        assert_eq!(Reader::new(&[0; 3]).u32(), Err(Short));
+        assert_eq!(Reader::new(&[]).byte(), Err(Short));
+        assert_eq!(Reader::new(&[1]).take(usize::MAX), Err(Short));
+    }
+}

@@ -46,7 +46,8 @@ pub enum KrlError {
     /// A value that its section does not allow: serial 0, a range backwards, a hash of another length.
     #[error("the revocation list has a {0} that is not valid")]
     Value(&'static str),
-    /// More ranges than [`RANGES`] once bitmaps are spread out.
+    /// More separate ranges than a list of [`limits::KRL`] bytes could name one by one, once bitmaps are
+    /// spread out.
     #[error("the revocation list has more than {RANGES} separate ranges")]
     TooMany,
 }
