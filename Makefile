@@ -31,10 +31,10 @@ lint: tools
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 unit: tools
-	$(CARGO) test --locked --workspace --exclude fireaxe-tests
+	$(CARGO) test --locked --no-fail-fast --workspace --exclude fireaxe-tests
 
 end-to-end: root openssh build
-	CARGO_TARGET_$(TRIPLE)_RUNNER=$(AS_ROOT) $(CARGO) test --locked -p fireaxe-tests
+	CARGO_TARGET_$(TRIPLE)_RUNNER=$(AS_ROOT) $(CARGO) test --locked --no-fail-fast -p fireaxe-tests
 
 # The same program with its crash points, set aside before the normal build takes its place.
 crash-build: tools

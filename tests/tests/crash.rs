@@ -144,7 +144,7 @@ fn after_a_power_cut_the_same_closing_closes_once() {
         let opened: Opened = world.post("/v1/emergencies", &world.declaration(number)).expect("opened");
         world.restart(point);
         let words = Statement::Close(Close {
-            header: world.header(Kind::Close, number),
+            header: world.header(Kind::Close, 200 + number),
             of: opened.declaration,
             emergency: opened.emergency,
         });

@@ -81,7 +81,11 @@ fn standing_keys_open_root_as_before_and_no_tier_account() {
 
 #[test]
 fn nothing_is_trusted_before_there_is_a_list_that_revokes() {
-    let (_world, _authority, lists, host) = setup();
+    let (world, authority, lists, host) = setup();
+    // A list that is good for sshd and not one of ours: nobody can see that it works.
+    let without_canary = world.dir().join("krl");
+    authority.krl(&without_canary, &[42]);
+    let without_canary = fs::read(without_canary).unwrap();
     let drop_in = host.file("/etc/ssh/sshd_config.d/10-fireaxe.conf");
     host.put("/root/ca.pub", fs::read(lists.user_ca()).unwrap());
     let args =
@@ -91,7 +95,7 @@ fn nothing_is_trusted_before_there_is_a_list_that_revokes() {
         .says("there is no usable revocation list")
         .says("run `fireaxe-host krl` first");
     assert!(!drop_in.exists());
-    for bad in [&b""[..], b"SSHKRL\n\0", &[0; 200], &lists.list(1, &[])[..44]] {
+    for bad in [&b""[..], b"SSHKRL\n\0", &[0; 200], &lists.list(1, &[])[..44], &without_canary] {
         host.put("/etc/ssh/fireaxe_revoked_keys", bad);
         host.fireaxe(&args).exits(75);
         assert!(!drop_in.exists());

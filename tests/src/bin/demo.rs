@@ -168,7 +168,7 @@ fn keep(scene: &mut Scene, signals: &Receiver<()>) {
     say(&format!("    XDG_STATE_HOME={home}/.local/state PATH={bin}:$PATH\n"));
     say(&format!("  fireaxe open {HOST} --incident pd:PGR0VU2 -r \"trying it out\"\n"));
     say(&format!("  ssh -F {home}/.ssh/config {HOST}\n"));
-    say("  fireaxe status; fireaxe ls; fireaxe close\n");
+    say("  fireaxe status; fireaxe ls; fireaxe close EM-3\n");
     say(&format!("  fireaxe-ca log verify --data {data}\n"));
     for host in [&scene.db_3, &scene.db_4] {
         say(&format!("  {}   # {}\n", host.enter_line(), host.name()));
