@@ -6,9 +6,7 @@
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use fireaxe_protocol::api::{Closed, Keys, LoggedIn, Opened, ReadProof};
+use fireaxe_protocol::api::{Closed, Keys, LoggedIn, Opened};
 use fireaxe_protocol::certificate::{self, Expected};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
@@ -278,13 +276,8 @@ impl<'a> Authority<'a> {
     ) -> Result<String, Failure> {
         let origin = self.known()?.origin.clone();
         let read = ReadRequest { reader, origin, method: method.to_owned(), path: path.to_owned() };
-        Ok(authorization(&control.read_proof(read)?))
+        Ok(control.read_proof(read)?.header())
     }
-}
-
-/// The `Authorization` header of a proof.
-fn authorization(proof: &ReadProof) -> String {
-    format!("Fireaxe {} {} {}", proof.key, proof.at, STANDARD.encode(proof.signature))
 }
 
 const SCHEMA: &str = "fireaxe.known_ca/v1";

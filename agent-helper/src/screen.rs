@@ -35,15 +35,14 @@ impl Screen {
 
     /// One line for people. Escaped.
     pub(crate) fn say(&self, line: &str) {
-        // stderr may be closed; there is nowhere left to say so.
-        let _ = writeln!(std::io::stderr().lock(), "{}", clean(line));
+        to_stderr(&clean(line));
     }
 
     /// The same, emphasised where the terminal can.
     pub(crate) fn headline(&self, line: &str) {
         let line = clean(line);
         let text = if self.colour { format!("\u{1b}[1m{line}\u{1b}[0m") } else { line.into_owned() };
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        to_stderr(&text);
     }
 
     /// Asks for one line on the terminal; `None` at its end.
@@ -71,6 +70,12 @@ impl Screen {
             self.data(&text);
         }
     }
+}
+
+/// One line in one write, so that lines of two programs do not mix.
+fn to_stderr(line: &str) {
+    // stderr may be closed; there is nowhere left to say so.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// A reason as one line, with the place in the policy that gives it.

@@ -250,6 +250,20 @@ mod tests {
     }
 
     #[test]
+    fn what_ssh_keygen_says_is_put_into_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let signer = Signer::open(&key(dir.path(), "")).unwrap();
+        // As OpenSSH 9.2 says it, without a terminal.
+        let said =
+            "Enter passphrase: Load key \"id\": incorrect passphrase supplied to decrypt private key\n";
+        assert!(matches!(signer.explain(said), SigningError::Passphrase(_)));
+        let said = "No private key found for public key \"id.pub\"\n";
+        assert!(matches!(signer.explain(said), SigningError::NotHeld(_)));
+        let odd = signer.explain("device \u{1b}[2Jnot found\n");
+        assert_eq!(odd, SigningError::Failed("device \\u{1b}[2Jnot found".into()));
+    }
+
+    #[test]
     fn what_is_missing_is_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("id");

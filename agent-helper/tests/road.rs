@@ -4,10 +4,14 @@
 
 mod world;
 
-use std::process::Output;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output, Stdio};
 
 use ed25519_dalek::SigningKey;
-use fireaxe_protocol::api::{Closed, Emergency, LoggedIn, PolicySurface, Problem, ReadProof, SystemSurface};
+use fireaxe_protocol::api::{
+    Closed, Emergency, Explained, LoggedIn, PolicySurface, Problem, ReadProof, SystemSurface,
+};
+use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::policy::{Outcome, Smaller};
@@ -15,7 +19,7 @@ use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Claimed, Envelope, Statement};
 use serde_json::{Value, json};
 use world::ca::{DECLARATION, FakeCa, Makes, Request, decision, declared, opened, origin, terms};
-use world::{Home, err, out};
+use world::{Home, err, out, wait_until};
 
 const DECLARE: &str = "POST /v1/emergencies";
 
@@ -77,6 +81,101 @@ fn open_puts_exactly_the_agreed_certificate_into_the_agent_and_says_what_next() 
 }
 
 #[test]
+fn open_starts_an_agent_of_its_own_that_outlives_it() {
+    let ca = FakeCa::start(|request, _| Some((201, opened(request, &Makes::default()))));
+    let home = Home::new();
+    let enrolled = home.run(&["enrol", "--person", "ana", "--addr", &ca.address, "--pin", &ca.pin]);
+    assert!(enrolled.status.success(), "{}", err(&enrolled));
+    let mut both: Vec<_> = (0..2)
+        .map(|_| home.fireaxe(&["open", "db-3.payments.prod", "-r", "x"]))
+        .map(|mut open| open.stderr(Stdio::null()).spawn().unwrap())
+        .collect();
+    assert!(both.iter_mut().all(|child| child.wait().unwrap().success()));
+    assert_eq!(listed(&home).lines().count(), 2, "two at once, one agent: {}", listed(&home));
+    assert!(home.run(&["agent", "--stop"]).status.success());
+    assert!(!home.socket("agent.sock").exists());
+}
+
+#[test]
+fn a_key_that_only_an_ssh_agent_holds_signs() {
+    let ca = FakeCa::start(|request, _| Some((201, opened(request, &Makes::default()))));
+    let home = Home::new();
+    let (socket, key) = (home.dir.path().join("user.sock"), home.dir.path().join("id"));
+    let mut user = Command::new("ssh-agent");
+    let mut user = user.args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+    wait_until("ssh-agent listens", || UnixStream::connect(&socket).is_ok());
+    let key = key.to_str().unwrap();
+    assert!(home.openssh("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", key]).status.success());
+    let added = Command::new("ssh-add").args(["-q", key]).env("SSH_AUTH_SOCK", &socket).status();
+    assert!(added.unwrap().success());
+    std::fs::remove_file(key).unwrap();
+    let public = format!("{key}.pub");
+    let enrol = ["enrol", "--person", "ana", "--key", &public, "--addr", &ca.address, "--pin", &ca.pin];
+    assert!(home.run(&enrol).status.success());
+    let words = ["open", "db-3.payments.prod", "-r", "x"];
+    let done = home.fireaxe(&words).env("SSH_AUTH_SOCK", &socket).output().unwrap();
+    assert!(done.status.success(), "{}", err(&done));
+    user.kill().unwrap();
+    user.wait().unwrap();
+    let done = home.fireaxe(&words).env("SSH_AUTH_SOCK", &socket).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(err(&done).contains("nothing here holds the private half"), "{}", err(&done));
+}
+
+#[test]
+fn a_dry_run_explains_and_declares_nothing() {
+    let ca = FakeCa::start(|request, _| match request.line.as_str() {
+        "POST /v1/sessions" => Some((201, session())),
+        "POST /v1/policy/explain" => {
+            let mut decision = decision(Outcome::Permit(terms()));
+            decision.because =
+                vec![Reason::new("table.cell", "row medium, severity 1: root").at("policy.toml:20")];
+            let explained = Explained {
+                schema: "fireaxe.explained/v1".into(),
+                system: "payments-db".parse().unwrap(),
+                host: Some("db-3.payments.prod".parse().unwrap()),
+                hosts: vec!["db-3.payments.prod".into()],
+                owner: None,
+                incident: None,
+                decision,
+            };
+            Some((200, serde_json::to_value(explained).unwrap()))
+        }
+        other => panic!("{other}"),
+    });
+    let home = home(&ca);
+    let done = home.run(&["open", "db-3.payments.prod", "-s", "1", "--dry-run"]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert!(err(&done).contains("would be: payments-db, one host"), "{}", err(&done));
+    assert!(err(&done).contains("because: row medium, severity 1: root  (policy.toml:20)"), "{}", err(&done));
+    assert!(ca.requests(DECLARE).is_empty());
+    let why = err(&home.run(&["why", "db-3.payments.prod"]));
+    assert!(why.contains("nothing held reaches it") && why.contains("next: fireaxe open db-3"), "{why}");
+    assert_eq!(ca.requests("POST /v1/sessions").len(), 1);
+}
+
+#[test]
+fn doctor_is_content_with_a_world_that_works() {
+    let ca = FakeCa::start(|request, _| panic!("{}", request.line));
+    let home = home(&ca);
+    let doctor = home.run(&["--json", "doctor"]);
+    assert_eq!(doctor.status.code(), Some(0), "{}", out(&doctor));
+    let answer: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    for check in answer["checks"].as_array().unwrap() {
+        assert_ne!(check["verdict"], "fail", "{check}");
+        if ["CA", "clock", "ssh", "configuration"].contains(&check["check"].as_str().unwrap()) {
+            assert_eq!(check["verdict"], "ok", "{check}");
+        }
+    }
+    let words = home.run(&["doctor"]);
+    assert!(
+        err(&words).contains("answers under its pin as fireaxe.prod/0123456789abcdef"),
+        "{}",
+        err(&words)
+    );
+}
+
+#[test]
 fn a_certificate_that_is_not_what_was_agreed_never_reaches_the_agent() {
     let wider = |change: fn(&mut Makes)| {
         let mut makes = Makes::default();
@@ -106,6 +205,23 @@ fn a_certificate_that_is_not_what_was_agreed_never_reaches_the_agent() {
         assert!(err(&done).contains(says), "{what}: {}", err(&done));
         assert!(listed(&home).contains("no identities"), "{what} was taken");
     }
+}
+
+#[test]
+fn an_answer_that_is_not_about_what_was_asked_gives_nothing() {
+    let ca = FakeCa::start(|request, _| Some((201, opened(request, &Makes::default()))));
+    let home = home(&ca);
+    for words in [
+        &["open", "db-4.payments.prod", "-r", "x"][..],
+        &["open", "payments-db", "-r", "x"],
+        &["open", "db-3.payments.prod", "-r", "x", "--for", "10m"],
+        &["open", "db-3.payments.prod", "-r", "x", "--want", "look"],
+    ] {
+        let done = home.run(words);
+        assert_eq!(done.status.code(), Some(1), "{words:?}: {}", err(&done));
+        assert!(err(&done).contains("does not hold together"), "{words:?}: {}", err(&done));
+    }
+    assert!(listed(&home).contains("no identities"));
 }
 
 #[test]
@@ -230,7 +346,7 @@ fn close_signs_for_what_is_held_and_drops_it() {
     let done = home.run(&["close"]);
     assert_eq!(done.status.code(), Some(0), "{}", err(&done));
     assert!(
-        err(&done).contains("EM-42  closed after 12 min; revoked: serial 1 (revocation list 2)"),
+        err(&done).contains("EM-42  closed; revoked: serial 1 (revocation list 2 or newer)"),
         "{}",
         err(&done)
     );
@@ -238,15 +354,28 @@ fn close_signs_for_what_is_held_and_drops_it() {
     assert_eq!(home.run(&["close"]).status.code(), Some(1));
 }
 
-/// The key, time and signature of a read's header, checked to be a proof for `line`.
-fn key_of(request: &Request) -> String {
-    let header = request.authorization.clone().unwrap();
-    let parts: Vec<&str> = header.split(' ').collect();
-    assert_eq!((parts.len(), parts[0]), (4, "Fireaxe"), "{header}");
-    assert!(parts[2].parse::<u64>().is_ok() && parts[3].len() == 88, "{header}");
+/// Which of `keys` proved this read. A proof for another request is none.
+fn reader(request: &Request, keys: &[Ed25519Key]) -> usize {
+    let proof = ReadProof::read(&request.authorization.clone().unwrap()).unwrap();
     let (method, path) = request.line.split_once(' ').unwrap();
-    assert!(!ReadProof::message(&origin(), method, path, 0).is_empty());
-    parts[1].to_owned()
+    keys.iter().position(|key| proof.verify(key, &origin(), method, path).is_ok()).unwrap()
+}
+
+/// The session keys that were sent, in order.
+fn session_keys(ca: &FakeCa) -> Vec<Ed25519Key> {
+    let sent = ca.requests("POST /v1/sessions").into_iter().map(|request| {
+        let envelope: Envelope = serde_json::from_str(&request.body).unwrap();
+        match Statement::read(&envelope.statement).unwrap() {
+            Statement::Login(login) => login.session_key,
+            other => panic!("{other:?}"),
+        }
+    });
+    sent.collect()
+}
+
+fn session() -> Value {
+    let person = "ana".parse().unwrap();
+    serde_json::to_value(LoggedIn { schema: "fireaxe.session/v1".into(), person, until: u64::MAX }).unwrap()
 }
 
 fn emergency(state: &str) -> Value {
@@ -275,14 +404,7 @@ fn emergency(state: &str) -> Value {
 #[test]
 fn reads_sign_in_once_and_again_once_when_the_session_is_not_taken_any_more() {
     let ca = FakeCa::start(|request, before| match request.line.as_str() {
-        "POST /v1/sessions" => {
-            let session = LoggedIn {
-                schema: "fireaxe.session/v1".into(),
-                person: "ana".parse().unwrap(),
-                until: u64::MAX,
-            };
-            Some((201, serde_json::to_value(session).unwrap()))
-        }
+        "POST /v1/sessions" => Some((201, session())),
         "GET /v1/emergencies" if before == 1 => Some((401, problem(401, "session.unknown", None))),
         "GET /v1/emergencies" => {
             Some((200, json!({"schema": "fireaxe.emergencies/v1", "emergencies": [emergency("open")]})))
@@ -308,9 +430,9 @@ fn reads_sign_in_once_and_again_once_when_the_session_is_not_taken_any_more() {
         assert!(out(&ls).starts_with("EM-42  ana  payments-db  severity 1"), "{}", out(&ls));
     }
     assert_eq!(ca.requests("POST /v1/sessions").len(), 2, "signed in at the start and after the 401");
-    let keys: Vec<String> = ca.requests("GET /v1/emergencies").iter().map(key_of).collect();
-    assert_eq!(keys.len(), 3);
-    assert!(keys[0] == keys[1] && keys[1] != keys[2], "{keys:?}");
+    let keys = session_keys(&ca);
+    let readers: Vec<usize> = ca.requests("GET /v1/emergencies").iter().map(|r| reader(r, &keys)).collect();
+    assert_eq!(readers, [0, 0, 1]);
     let config = home.run(&["ssh-config"]);
     assert!(
         out(&config).contains("Match host db-*.payments.prod exec \""),
@@ -333,6 +455,6 @@ fn status_reads_with_the_emergencys_own_key_and_drops_what_the_ca_says_is_over()
     let status = home.run(&["status"]);
     assert!(out(&status).contains("EM-42") && out(&status).contains("closed by ben"), "{}", out(&status));
     let fresh = declared(&ca.requests(DECLARE)[0]).public_key;
-    assert_eq!(key_of(&ca.requests("GET /v1/emergencies/EM-42")[0]), fresh.fingerprint().as_str());
+    assert_eq!(reader(&ca.requests("GET /v1/emergencies/EM-42")[0], &[fresh]), 0);
     assert!(listed(&home).contains("no identities"));
 }

@@ -3,9 +3,9 @@
 
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::api::ReadProof;
-use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
+use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
-use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, Origin, PersonName};
+use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, PersonName};
 use ssh_key::Certificate;
 use ssh_key::certificate::CertType;
 use ssh_key::public::KeyData;
@@ -34,6 +34,9 @@ pub(crate) enum Refused {
     /// Not a login.
     #[error("only logins are signed")]
     NotALogin,
+    /// Not a request of ours.
+    #[error("only plain requests are proved")]
+    NotARead,
     /// No live certificate like that.
     #[error("no live certificate of that key is held")]
     NotHeld,
@@ -241,20 +244,23 @@ impl Keyring {
     /// The proof of a reader: the agent itself composes the bytes, so nothing else can be had signed.
     pub(crate) fn read_proof(&mut self, ask: &ReadRequest, now: u64) -> Result<ReadProof, Refused> {
         self.sweep(now);
-        let (key, public): (&SigningKey, Fingerprint) = match ask.reader {
+        let key: &SigningKey = match ask.reader {
             Reader::Session => {
                 let session = self.session.as_ref().ok_or(Refused::NoSession)?;
                 session.state.until.ok_or(Refused::NoSession)?;
-                (&session.key, session.state.public_key.fingerprint())
+                &session.key
             }
             Reader::Emergency(id) => {
                 let of = |e: &&Entry| e.held.emergency == id && e.held.origin == ask.origin;
-                let entry = self.entries.iter().find(of).ok_or(Refused::NotHeld)?;
-                (&entry.key, entry.held.fingerprint.clone())
+                &self.entries.iter().find(of).ok_or(Refused::NotHeld)?.key
             }
         };
-        let message = message(&ask.origin, &ask.method, &ask.path, now)?;
-        Ok(ReadProof { key: public, at: now, signature: key.sign(&message).to_bytes() })
+        // Method and path stand each on its own line of what is signed, so neither may hold another.
+        let plain = |s: &str| s.bytes().all(|b| b.is_ascii_graphic());
+        if !plain(&ask.method) || !plain(&ask.path) || !ask.path.starts_with('/') {
+            return Err(Refused::NotARead);
+        }
+        Ok(ReadProof::sign(key, &ask.origin, &ask.method, &ask.path, now))
     }
 
     /// Drops what has ended. When the next one ends, unix seconds.
@@ -276,16 +282,6 @@ fn born(seed: &Zeroizing<[u8; 32]>) -> (Box<SigningKey>, Ed25519Key) {
     (key, public)
 }
 
-/// Method and path stand each on its own line of what is signed, so neither may hold another.
-fn message(origin: &Origin, method: &str, path: &str, at: u64) -> Result<Vec<u8>, Refused> {
-    let plain = |s: &str| s.bytes().all(|b| b.is_ascii_graphic());
-    if plain(method) && path.starts_with('/') && plain(path) {
-        Ok(ReadProof::message(origin, method, path, at))
-    } else {
-        Err(Refused::NotALogin)
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::super::binding::SessionBind;
@@ -294,6 +290,7 @@ pub(crate) mod tests {
     use super::*;
     use ed25519_dalek::{Signature, Verifier, VerifyingKey};
     use fireaxe_protocol::log::Hash;
+    use fireaxe_protocol::names::Origin;
     use fireaxe_protocol::policy::{Presence, Record, Terms};
     use proptest::prelude::*;
 
@@ -522,9 +519,7 @@ pub(crate) mod tests {
         ring.logged_in(&state.public_key, NOW + 100).unwrap();
         let proof = ring.read_proof(&ask(Reader::Session, "/v1/x"), NOW).unwrap();
         assert_eq!(proof.key, state.public_key.fingerprint());
-        let public = VerifyingKey::from_bytes(&state.public_key.0).unwrap();
-        let message = ReadProof::message(&origin, "GET", "/v1/x", NOW);
-        public.verify(&message, &Signature::from_bytes(&proof.signature)).unwrap();
+        proof.verify(&state.public_key, &origin, "GET", "/v1/x").unwrap();
         let of = Reader::Emergency(held.emergency);
         assert_eq!(ring.read_proof(&ask(of, "/v1/x"), NOW).unwrap().key, held.fingerprint);
         assert!(ring.read_proof(&ask(Reader::Session, "/v1/x\n/v1/y"), NOW).is_err());

@@ -12,7 +12,6 @@ use crate::control::Held;
 use crate::control::client::{Control, ControlError};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::words;
 
 pub(super) fn run(cx: &Context, emergency: Option<EmergencyId>) -> Result<Exit, Failure> {
     let config = cx.config()?;

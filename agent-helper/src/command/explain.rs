@@ -28,7 +28,7 @@ pub(super) fn run(cx: &Context, what: Explain) -> Result<Exit, Failure> {
     };
     let request = ExplainRequest { target, severity, incident, want, for_s };
     let explained: Explained = authority.post(&mut control, "/v1/policy/explain", &request)?;
-    Ok(show(cx.screen, &typed, &explained))
+    Ok(show(cx.screen, "fireaxe.explain/v1", &typed, &explained))
 }
 
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ struct Answer<'a> {
 }
 
 /// Prints the decision. The exit code is the one that `open` would end with.
-pub(super) fn show(screen: Screen, typed: &Typed, explained: &Explained) -> Exit {
+pub(super) fn show(screen: Screen, schema: &'static str, typed: &Typed, explained: &Explained) -> Exit {
     let decision = &explained.decision;
     let next = open::next_of_refusal(typed, decision, None).unwrap_or_else(|| typed.command());
     if screen.is_json() {
@@ -48,7 +48,7 @@ pub(super) fn show(screen: Screen, typed: &Typed, explained: &Explained) -> Exit
         if let Some(object) = value.as_object_mut() {
             object.remove("schema");
         }
-        screen.json(&Answer { schema: "fireaxe.explain/v1", explained: &value, next });
+        screen.json(&Answer { schema, explained: &value, next });
         return exit_of(&decision.outcome);
     }
     let subject = Subject {

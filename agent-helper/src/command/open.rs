@@ -2,7 +2,7 @@
 //! agent; say what is held, until when, and what to type next.
 
 use fireaxe_protocol::api::{Opened, Problem};
-use fireaxe_protocol::names::{ReasonText, TargetName};
+use fireaxe_protocol::names::{ReasonText, TargetName, TierName};
 use fireaxe_protocol::policy::{Decision, Outcome, Terms};
 use fireaxe_protocol::statement::{Declare, Kind, Statement};
 use fireaxe_transport::TransportError;
@@ -43,15 +43,16 @@ fn declare(cx: &Context, open: Open) -> Result<Exit, Failure> {
         None => ask_reason(cx.screen)?,
     };
     let typed = typed(&open, &reason);
+    let asked = Asked { want: open.want.as_ref(), for_s: open.for_s };
     let mut control = Control::connect_or_start(&cx.places)?;
     let public_key = control.fresh_key()?;
     let statement = Statement::Declare(Declare {
         header: authority.header(Kind::Declare)?,
         target: open.target.clone(),
         severity: open.severity,
-        incident: open.incident,
+        incident: open.incident.clone(),
         reason,
-        want: open.want,
+        want: open.want.clone(),
         for_s: open.for_s,
         drill: open.drill,
         public_key,
@@ -68,7 +69,7 @@ fn declare(cx: &Context, open: Open) -> Result<Exit, Failure> {
         }
         Err(failure) => return Err(failure),
     };
-    check_answer(&opened, &open.target)?;
+    check_answer(&opened, &open.target, asked)?;
     show_card(cx.screen, &opened);
     let (Some(terms), Some(certificate)) = (&opened.terms, &opened.certificate) else {
         return Ok(show_waiting(cx.screen, &opened));
@@ -128,8 +129,16 @@ fn ask_reason(screen: Screen) -> Result<ReasonText, Failure> {
     line.parse().map_err(Failure::NotValid)
 }
 
-/// The answer is about what was asked, and says the same thing in all its places.
-fn check_answer(opened: &Opened, target: &TargetName) -> Result<(), Failure> {
+/// What the person asked to be made smaller.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked<'a> {
+    want: Option<&'a TierName>,
+    for_s: Option<u32>,
+}
+
+/// The answer is about what was asked, gives no more than that, and says the same thing in all its
+/// places.
+fn check_answer(opened: &Opened, target: &TargetName, asked: Asked<'_>) -> Result<(), Failure> {
     let scope = opened.host.as_ref().map_or(opened.system.as_str(), |host| host.as_str());
     if scope != target.as_str() {
         return Err(Failure::Answer("it is for another target than the one asked for"));
@@ -141,6 +150,14 @@ fn check_answer(opened: &Opened, target: &TargetName) -> Result<(), Failure> {
         return Err(Failure::Answer("it has terms without a certificate, or the other way round"));
     }
     let Some(terms) = &opened.terms else { return Ok(()) };
+    if asked.for_s.is_some_and(|for_s| terms.lifetime_s > for_s) {
+        return Err(Failure::Answer("it lasts longer than was asked for"));
+    }
+    // While a wanted tier waits for approval, what is given meanwhile is another one.
+    let whole = matches!(opened.decision.outcome, Outcome::Permit(_));
+    if whole && asked.want.is_some_and(|want| *want != terms.tier) {
+        return Err(Failure::Answer("it is of another tier than the one asked for"));
+    }
     let fits = |p: &fireaxe_protocol::names::Principal| p.account == terms.account && &*p.scope == scope;
     if terms.principals.is_empty() || !terms.principals.iter().all(fits) {
         return Err(Failure::Answer("its principals are not the account on the target"));
@@ -348,7 +365,12 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_about_what_was_asked_is_refused() {
         let target: TargetName = "db-3.payments.prod".parse().unwrap();
-        check_answer(&opened(), &target).unwrap();
+        let free = Asked::default();
+        check_answer(&opened(), &target, free).unwrap();
+        let (root, look) = ("root".parse().unwrap(), "look".parse().unwrap());
+        check_answer(&opened(), &target, Asked { want: Some(&root), for_s: Some(600) }).unwrap();
+        assert!(check_answer(&opened(), &target, Asked { want: Some(&look), for_s: None }).is_err());
+        assert!(check_answer(&opened(), &target, Asked { want: None, for_s: Some(599) }).is_err());
         type Change = (&'static str, fn(&mut Opened));
         let changes: [Change; 6] = [
             ("another host", |o| o.host = Some("db-4.payments.prod".parse().unwrap())),
@@ -367,7 +389,7 @@ mod tests {
         for (what, change) in changes {
             let mut other = opened();
             change(&mut other);
-            assert!(check_answer(&other, &target).is_err(), "{what} was taken");
+            assert!(check_answer(&other, &target, free).is_err(), "{what} was taken");
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn run(cx: &Context, host: &HostName) -> Result<Exit, Failure> {
     let request = ExplainRequest { target, severity: None, incident: None, want: None, for_s: None };
     let explained: Explained = authority.post(&mut control, "/v1/policy/explain", &request)?;
     let typed = Typed { target: host.to_string(), reason: Some("...".to_owned()), ..Typed::default() };
-    Ok(explain::show(cx.screen, &typed, &explained))
+    Ok(explain::show(cx.screen, "fireaxe.why/v1", &typed, &explained))
 }
 
 fn show_held(cx: &Context, host: &HostName, best: &Held) -> Exit {

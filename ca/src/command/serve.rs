@@ -13,11 +13,14 @@ use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
 use crate::door::{self, Door, RevocationList, Sessions, Tls};
 use crate::keys::{self, Purpose};
-use crate::log::{Log, Reader};
+use crate::log::{Log, Reader, WalKeeper};
 use crate::metrics::Metrics;
 use crate::randomness::SystemRandomness;
 use crate::road::{Conductor, Deps, Road};
 use crate::views::Views;
+
+/// How often the write-ahead log is moved: at full load it grows by some 10 MiB in that time.
+const WAL_EVERY: Duration = Duration::from_millis(500);
 
 /// Run the CA.
 #[derive(Debug, Args)]
@@ -66,6 +69,9 @@ impl Serve {
             metrics: Metrics::default(),
         });
 
+        let keeper = WalKeeper::open(&dir.log()).map_err(Failed::error)?;
+        let kept = keep_wal_small(keeper, road.clone());
+
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("door")
@@ -75,6 +81,7 @@ impl Serve {
         road.stop();
         // The writer ends after what is under way: whoever waits gets an answer.
         let _ = writer.join();
+        kept.thread().unpark();
         runtime.shutdown_timeout(Duration::from_secs(2));
         served
     }
@@ -95,6 +102,26 @@ impl Serve {
         let _ = std::fs::remove_file(dir.operator_socket());
         Ok(())
     }
+}
+
+/// Moves what the write-ahead log holds into the file proper, off the commit's path, while entries come.
+fn keep_wal_small(keeper: WalKeeper, road: Road) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut moved = 0;
+        loop {
+            std::thread::park_timeout(WAL_EVERY);
+            if road.is_stopped() {
+                return;
+            }
+            let entries = road.published().health().entries;
+            if entries != moved {
+                match keeper.checkpoint_wal() {
+                    Ok(_) => moved = entries,
+                    Err(error) => tracing::warn!(event = "wal.not_moved", %error),
+                }
+            }
+        }
+    })
 }
 
 async fn wait_for_signal() -> std::io::Result<()> {

@@ -261,21 +261,25 @@ mod tests {
         for by in [1, 254, 1, 1, 255, 256, 257, 511, 60_000, 4_000, 254, 2, 1, 700, 65_000] {
             (edge, _) = disk.grow(&edge, by);
             assert_eq!(Edge::rebuild(edge.size(), &disk), Ok(edge.clone()), "size {}", edge.size());
-            assert_eq!(edge.root(), Ok(mth(&leaves(edge.size()))), "size {}", edge.size());
+            if edge.size() < 2000 {
+                assert_eq!(edge.root(), Ok(mth(&leaves(edge.size()))), "size {}", edge.size());
+            }
         }
         let size = edge.size();
         assert_eq!(disk.tiles.borrow().len() as u64, size / 256 + size / 65_536);
         // Any proof comes from the disk alone.
         let (nodes, leaves) = (StoredNodes::new(&disk, size), leaves(size));
-        for index in [0, 1, 255, 256, 65_535, 65_536, 131_071, size - 1] {
-            for of in [size, size - 1, 66_000, 65_536, index + 1].into_iter().filter(|of| *of > index) {
-                let proof = inclusion_proof(index, of, &nodes).unwrap();
-                let head = mth(&leaves[..of as usize]);
-                assert_eq!(verify_inclusion(&leaves[index as usize], index, of, &proof, &head), Ok(()));
+        let places = [1, 255, 256, 65_535, 65_536, 66_000, 131_071, size - 1];
+        let head_of: HashMap<u64, Hash> =
+            places.into_iter().chain([size]).map(|of| (of, mth(&leaves[..of as usize]))).collect();
+        assert_eq!(edge.root().as_ref(), Ok(&head_of[&size]));
+        for (index, old) in head_of.iter().filter(|(index, _)| **index < size) {
+            for (of, head) in head_of.iter().filter(|(of, _)| *of > index) {
+                let proof = inclusion_proof(*index, *of, &nodes).unwrap();
+                assert_eq!(verify_inclusion(&leaves[*index as usize], *index, *of, &proof, head), Ok(()));
+                let proof = consistency_proof(*index, *of, &nodes).unwrap();
+                assert_eq!(verify_consistency(*index, *of, &proof, old, head), Ok(()));
             }
-            let (old, new) = (mth(&leaves[..index as usize]), mth(&leaves));
-            let proof = consistency_proof(index, size, &nodes).unwrap();
-            assert_eq!(verify_consistency(index, size, &proof, &old, &new), Ok(()));
         }
     }
 
@@ -311,7 +315,10 @@ mod tests {
                 let stored = StoredNodes::new(&disk, next.size());
                 for index in before..next.size() {
                     let proof = inclusion_proof(index, next.size(), &growth).unwrap();
-                    prop_assert_eq!(&proof, &inclusion_proof(index, next.size(), &stored).unwrap());
+                    // From disk is slow without optimisation: some of them.
+                    if index % 31 == 0 || index == before {
+                        prop_assert_eq!(&proof, &inclusion_proof(index, next.size(), &stored).unwrap());
+                    }
                     let leaf = leaf_hash(&index.to_be_bytes());
                     verify_inclusion(&leaf, index, next.size(), &proof, &head).unwrap();
                 }

@@ -107,6 +107,9 @@ impl Reader {
         let (size, note) = self.head()?;
         let head = Checkpoint::open(&note, &self.key, &self.origin)
             .map_err(|_| LogError::Corrupt("the newest checkpoint does not verify"))?;
+        if !store::is_covered(&self.connection)? {
+            return Err(LogError::Corrupt("entries and newest checkpoint disagree"));
+        }
         let (mut edge, mut last_at) = (Edge::empty(), 0);
         while edge.size() < size {
             let mut growth = Growth::after(&edge);
@@ -250,8 +253,11 @@ impl Pieces for Rows<'_> {
 pub(super) struct StoredNodes<'p, P: ?Sized> {
     pieces: &'p P,
     size: u64,
-    tiles: RefCell<HashMap<(u8, u64), Rc<Vec<Hash>>>>,
+    tiles: RefCell<HashMap<(u8, u64), Hashes>>,
 }
+
+/// One tile's hashes, shared by the nodes made from it.
+type Hashes = Rc<Vec<Hash>>;
 
 impl<'p, P: Pieces + ?Sized> StoredNodes<'p, P> {
     pub(super) fn new(pieces: &'p P, size: u64) -> StoredNodes<'p, P> {
@@ -259,7 +265,7 @@ impl<'p, P: Pieces + ?Sized> StoredNodes<'p, P> {
     }
 
     /// All hashes that tile `index` of `level` has so far.
-    fn tile(&self, level: u8, index: u64) -> Result<Rc<Vec<Hash>>, LogError> {
+    fn tile(&self, level: u8, index: u64) -> Result<Hashes, LogError> {
         if let Some(known) = self.tiles.borrow().get(&(level, index)) {
             return Ok(Rc::clone(known));
         }

@@ -226,6 +226,13 @@ pub(super) fn count(connection: &Connection) -> Result<u64, LogError> {
     }
 }
 
+/// Whether entries begin at 0 and end where the newest checkpoint says. One statement: one moment.
+pub(super) fn is_covered(connection: &Connection) -> Result<bool, LogError> {
+    let sql = "SELECT ifnull((SELECT max(size) FROM checkpoint) = (SELECT max(idx) + 1 FROM entry)
+                             AND (SELECT min(idx) FROM entry) = 0, 0)";
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
 /// SQLite's integers are signed.
 pub(super) fn number(value: u64) -> Result<i64, LogError> {
     i64::try_from(value).map_err(|_| LogError::OutOfRange)

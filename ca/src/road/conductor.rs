@@ -98,6 +98,10 @@ impl Conductor {
             let (pinned, found) = (state.keys().user_ca.to_string(), ours.to_string());
             return Err(StartError::OtherKeys { pinned, found });
         }
+        if *deps.log.key() != *deps.checkpoints.key() {
+            let (pinned, found) = (deps.log.key().to_string(), deps.checkpoints.key().to_string());
+            return Err(StartError::OtherKeys { pinned, found });
+        }
         let bundle = state.bundle().ok_or(StartError::NoBundle)?.clone();
         let gate = Gate { origin: state.origin().clone(), bundle };
         let published = Arc::new(Published::new(gate, state.keys().clone()));
@@ -116,7 +120,10 @@ impl Conductor {
         conductor.publish(true, now.wall_s);
         let thread = std::thread::Builder::new()
             .name("writer".into())
-            .spawn(move || conductor.run())
+            .spawn(move || {
+                conductor.run();
+                conductor.published.set_stopped();
+            })
             .map_err(StartError::Thread)?;
         Ok((Road { queue: send, published }, thread))
     }

@@ -125,6 +125,11 @@ impl Road {
         let _ = self.queue.send(Asked::Stop);
     }
 
+    /// Whether the writer has ended.
+    pub fn is_stopped(&self) -> bool {
+        self.published.is_stopped()
+    }
+
     async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> Asked) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
         match self.queue.try_send(make(reply)) {

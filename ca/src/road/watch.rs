@@ -20,6 +20,7 @@ pub struct Published {
     open: AtomicU64,
     log_ok: AtomicBool,
     clock_ok: AtomicBool,
+    stopped: AtomicBool,
 }
 
 /// The serials to list, as of one version.
@@ -66,6 +67,7 @@ impl Published {
             open: AtomicU64::new(0),
             log_ok: AtomicBool::new(true),
             clock_ok: AtomicBool::new(true),
+            stopped: AtomicBool::new(false),
         }
     }
 
@@ -92,6 +94,14 @@ impl Published {
             log_ok: self.log_ok.load(Ordering::Relaxed),
             clock_ok: self.clock_ok.load(Ordering::Relaxed),
         }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_stopped(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn set_revocations(&self, view: RevocationView) {
