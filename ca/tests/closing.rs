@@ -211,8 +211,13 @@ async fn the_whole_log_verifies_and_a_changed_entry_is_named() {
     let bytes: Vec<u8> =
         database.query_row("SELECT bytes FROM entry WHERE idx = ?1", [index], |row| row.get(0)).unwrap();
     let text = String::from_utf8(bytes).unwrap().replace("refuses writes", "refuses wrItes");
-    database.execute("UPDATE entry SET bytes = ?2 WHERE idx = ?1", rusqlite::params![index, text.as_bytes()]).unwrap();
+    database
+        .execute("UPDATE entry SET bytes = ?2 WHERE idx = ?1", rusqlite::params![index, text.as_bytes()])
+        .unwrap();
     let (_, found) = fireaxe_ca::verify::verify(&ca.reader(), &mut |_| {}).unwrap();
-    assert!(found.iter().any(|f| f.entry == index.cast_unsigned() && f.what.contains("does not match")), "{found:?}");
+    assert!(
+        found.iter().any(|f| f.entry == index.cast_unsigned() && f.what.contains("does not match")),
+        "{found:?}"
+    );
     assert!(found.iter().any(|f| f.what.contains("not over these entries")), "{found:?}");
 }

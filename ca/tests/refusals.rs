@@ -28,7 +28,9 @@ async fn a_stranger_is_refused_and_leaves_no_entry() {
 async fn bodies_that_are_no_envelopes_are_refused() {
     let ca = Installed::new();
     let before = ca.size();
-    for body in ["", "{", "[]", "null", r#"{"statement":"x"}"#, r#"{"statement":"x","signature":"y","more":1}"#] {
+    for body in
+        ["", "{", "[]", "null", r#"{"statement":"x"}"#, r#"{"statement":"x","signature":"y","more":1}"#]
+    {
         ca.post_bytes("/v1/emergencies", body.into()).await.problem(400, "body.unreadable");
     }
     let huge = vec![b' '; fireaxe_protocol::limits::BODY + 1];
@@ -105,7 +107,9 @@ async fn a_nonce_with_other_bytes_is_an_error() {
 #[tokio::test]
 async fn a_statement_counts_within_five_minutes_and_not_a_second_longer() {
     let ca = Installed::new();
-    for (offset, code) in [(-301i64, Some("statement.stale")), (-300, None), (300, None), (301, Some("statement.future"))] {
+    for (offset, code) in
+        [(-301i64, Some("statement.stale")), (-300, None), (300, None), (301, Some("statement.future"))]
+    {
         let mut words = ca.declare(DB);
         words.header.at = ca.clock.wall().saturating_add_signed(offset);
         let told = ca.send(&signed(ANA, &Statement::Declare(words))).await;
@@ -148,10 +152,25 @@ async fn hostile_values_are_refused_before_anything_is_made_of_them() {
     let before = ca.size();
     let good = Statement::Declare(ca.declare(DB)).write();
     let escaped = |text: &str| serde_json::to_string(text).unwrap();
-    let mut bad: Vec<String> = ["a,b", "a\nb", "a\0b", "a\u{1b}[2J", "db-*.payments.prod", "d?", "!db", "dä", "", " ", "DB", "~", "../x", "$(id)"]
-        .iter()
-        .map(|name| tampered(&good, &escaped(DB), &escaped(name)))
-        .collect();
+    let mut bad: Vec<String> = [
+        "a,b",
+        "a\nb",
+        "a\0b",
+        "a\u{1b}[2J",
+        "db-*.payments.prod",
+        "d?",
+        "!db",
+        "dä",
+        "",
+        " ",
+        "DB",
+        "~",
+        "../x",
+        "$(id)",
+    ]
+    .iter()
+    .map(|name| tampered(&good, &escaped(DB), &escaped(name)))
+    .collect();
     for reason in ["", "   ", "a\nb", "\u{1b}]52;c;x\u{7}", "\u{202e}gnp", &"x".repeat(501)] {
         bad.push(tampered(&good, "\"primary refuses writes\"", &escaped(reason)));
     }

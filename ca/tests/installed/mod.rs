@@ -251,11 +251,8 @@ impl Installed {
     }
 
     pub fn closing(&self, by: u8, opened: &Opened) -> Envelope {
-        let words = Close {
-            header: self.header(Kind::Close),
-            of: opened.declaration,
-            emergency: opened.emergency,
-        };
+        let words =
+            Close { header: self.header(Kind::Close), of: opened.declaration, emergency: opened.emergency };
         signed(by, &Statement::Close(words))
     }
 

@@ -57,7 +57,8 @@ impl Target {
     /// The CA on that loopback port, whose certificate is the only one trusted.
     pub fn new(port: u16, certificate_pem: &[u8]) -> Target {
         use rustls::pki_types::pem::PemObject;
-        let certificate = rustls::pki_types::CertificateDer::from_pem_slice(certificate_pem).expect("certificate");
+        let certificate =
+            rustls::pki_types::CertificateDer::from_pem_slice(certificate_pem).expect("certificate");
         let mut roots = rustls::RootCertStore::empty();
         roots.add(certificate).expect("root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -80,7 +81,13 @@ impl Target {
 }
 
 /// Fresh statements by `people` in turn, as ready HTTP requests. Each has its own nonce and fresh key.
-pub fn statements(origin: &Origin, people: &[SigningKey], target: &str, first: u64, count: u64) -> Vec<Vec<u8>> {
+pub fn statements(
+    origin: &Origin,
+    people: &[SigningKey],
+    target: &str,
+    first: u64,
+    count: u64,
+) -> Vec<Vec<u8>> {
     let at = clock::unix();
     (first..first + count)
         .map(|n| {
@@ -95,7 +102,9 @@ pub fn statements(origin: &Origin, people: &[SigningKey], target: &str, first: u
                 target: target.parse().expect("target"),
                 severity: Some(2.try_into().expect("severity")),
                 incident: None,
-                reason: "load bench, a plausible sentence about a primary that refuses writes".parse().expect("reason"),
+                reason: "load bench, a plausible sentence about a primary that refuses writes"
+                    .parse()
+                    .expect("reason"),
                 want: None,
                 for_s: None,
                 drill: false,
@@ -141,7 +150,11 @@ pub async fn run(target: &Target, clients: usize, requests: Vec<Vec<u8>>, fresh_
                 };
                 let (status, body) = exchange(&mut connection, &request).await;
                 latencies.push(began.elapsed().as_secs_f64() * 1e3);
-                assert!(status == 201, "expected a new certificate, got {status}: {}", String::from_utf8_lossy(&body));
+                assert!(
+                    status == 201,
+                    "expected a new certificate, got {status}: {}",
+                    String::from_utf8_lossy(&body)
+                );
                 if sample.is_empty() {
                     sample.push(String::from_utf8(body).expect("utf-8"));
                 }

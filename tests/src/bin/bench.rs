@@ -37,13 +37,20 @@ fn main() {
     }
     let ana = world.engineer("ana");
     let policy = include_str!("../../../policies/default/policy.toml");
-    let bundle = world.bundle(policy, &[(&ana, &["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"])], &roster);
+    let bundle = world.bundle(
+        policy,
+        &[(&ana, &["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"])],
+        &roster,
+    );
     let mut ca = world.ca(&bundle);
     ca.start();
     let pid = ca.pid().expect("a running CA");
-    let transport =
-        Transport::new(ca.url().parse().expect("address"), ca.pin().parse().expect("pin"), Timeouts::default())
-        .expect("transport");
+    let transport = Transport::new(
+        ca.url().parse().expect("address"),
+        ca.pin().parse().expect("pin"),
+        Timeouts::default(),
+    )
+    .expect("transport");
     let keys: Keys = transport.get("/v1/keys", None).expect("keys");
     let certificate = std::fs::read(ca.data().join("tls.crt")).expect("tls.crt");
     let target = load::Target::new(ca.port(), &certificate);
