@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use fireaxe_protocol::keys::Fingerprint;
 use fireaxe_protocol::names::NameError;
 use fireaxe_protocol::statement::{Claimed, EnrolledKey, Envelope, SignatureError, Statement};
 use thiserror::Error;
@@ -90,8 +91,8 @@ impl Signer {
     }
 
     /// Its fingerprint, for people.
-    pub(crate) fn fingerprint(&self) -> &str {
-        self.key.fingerprint.as_str()
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.key.fingerprint
     }
 
     /// Writes a statement's text and signs exactly those bytes. May wait for a touch, a PIN or a
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(envelope.statement, statement().write());
         assert!(!signer.is_hardware() && signer.line.ends_with(" ana-1"));
         let claimed = Claimed::read(envelope).unwrap();
-        assert_eq!(claimed.fingerprint().as_str(), signer.fingerprint());
+        assert_eq!(*claimed.fingerprint(), signer.fingerprint());
     }
 
     #[test]

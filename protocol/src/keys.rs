@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ssh_key::public::{Ed25519PublicKey, KeyData};
 
@@ -83,41 +84,40 @@ impl FromStr for Ed25519Key {
     }
 }
 
-/// An OpenSSH key fingerprint, `SHA256:` and 43 base64 characters.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint(Arc<str>);
+/// An OpenSSH key fingerprint: SHA-256 of the key's blob. Text form: `SHA256:` and 43 base64 characters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// The fingerprint of a key of any type.
     pub fn of(key: &KeyData) -> Fingerprint {
-        Fingerprint(key.fingerprint(ssh_key::HashAlg::Sha256).to_string().into())
-    }
-
-    /// The fingerprint's text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+        match key.fingerprint(ssh_key::HashAlg::Sha256) {
+            ssh_key::Fingerprint::Sha256(digest) => Fingerprint(digest),
+            // Asked for SHA-256, so there is no other; any fixed value names nobody.
+            _ => Fingerprint([0; 32]),
+        }
     }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "SHA256:{}", STANDARD_NO_PAD.encode(self.0))
     }
 }
 
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{self}")
     }
 }
 
 impl FromStr for Fingerprint {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let base64 = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
-        match text.strip_prefix("SHA256:") {
-            Some(rest) if rest.len() == 43 && rest.bytes().all(base64) => Ok(Fingerprint(text.into())),
-            _ => Err(NameError {
+        let digest = text.strip_prefix("SHA256:").and_then(|rest| STANDARD_NO_PAD.decode(rest).ok());
+        match digest.and_then(|digest| digest.try_into().ok()) {
+            Some(digest) => Ok(Fingerprint(digest)),
+            None => Err(NameError {
                 what: "fingerprint",
                 shown: shown(text),
                 rule: "SHA256: and 43 base64 characters",

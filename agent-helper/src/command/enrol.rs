@@ -33,7 +33,7 @@ pub(super) fn run(cx: &Context, enrol: Enrol) -> Result<Exit, Failure> {
             key: String,
             made: bool,
             hardware: bool,
-            fingerprint: &'a str,
+            fingerprint: fireaxe_protocol::keys::Fingerprint,
             roster: &'a str,
             config: String,
         }

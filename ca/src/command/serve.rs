@@ -19,8 +19,9 @@ use crate::randomness::SystemRandomness;
 use crate::road::{Conductor, Deps, Road};
 use crate::views::Views;
 
-/// How often the write-ahead log is moved: at full load it grows by some 10 MiB in that time.
-const WAL_EVERY: Duration = Duration::from_millis(500);
+/// How often the write-ahead log is moved: at full load it grows by some 60 MiB in that time; more often,
+/// and commits wait for the disk behind it more often.
+const WAL_EVERY: Duration = Duration::from_secs(2);
 
 /// Run the CA.
 #[derive(Debug, Args)]

@@ -63,7 +63,7 @@ pub(super) async fn login(
     let mut held = door.sessions.held.lock().unwrap_or_else(PoisonError::into_inner);
     held.retain(|_, (.., until)| *until > now);
     if held.len() >= SESSIONS
-        && let Some(first) = held.iter().min_by_key(|(_, (.., until))| *until).map(|(key, _)| key.clone())
+        && let Some(first) = held.iter().min_by_key(|(_, (.., until))| *until).map(|(key, _)| *key)
     {
         held.remove(&first);
     }
@@ -93,7 +93,7 @@ pub(super) async fn who(door: &Door, headers: &HeaderMap, method: &str, uri: &Ur
     let (scope, key) = match session {
         Some((person, key, _)) => (Scope::Person(person), key),
         None => {
-            let (person, id, key) = door.road.reader(proof.key.clone()).await?;
+            let (person, id, key) = door.road.reader(proof.key).await?;
             (Scope::Emergency(person, id), key)
         }
     };

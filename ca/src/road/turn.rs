@@ -446,7 +446,7 @@ impl<'a> Turn<'a> {
         let by = Closer::Person {
             person: known.person().clone(),
             closed: signed.envelope.clone(),
-            key: signed.fingerprint.clone(),
+            key: signed.fingerprint,
         };
         self.close_now(id, by)
     }

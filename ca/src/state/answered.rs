@@ -45,7 +45,7 @@ impl AnsweredStatements {
 
     /// Looks a statement up by its signer, nonce and bytes.
     pub fn find(&self, key: &Fingerprint, header: &Header, statement: &str) -> Option<Answered> {
-        let found = self.by_nonce.get(&(key.clone(), header.nonce))?;
+        let found = self.by_nonce.get(&(*key, header.nonce))?;
         Some(if found.statement == Hash::of(statement.as_bytes()) {
             Answered::Same { entry: found.entry }
         } else {
@@ -58,8 +58,8 @@ impl AnsweredStatements {
             return;
         }
         let remembered = Remembered { statement: Hash::of(statement.as_bytes()), entry };
-        self.by_nonce.insert((key.clone(), header.nonce), remembered);
-        self.by_age.push_back((header.at, key.clone(), header.nonce));
+        self.by_nonce.insert((*key, header.nonce), remembered);
+        self.by_age.push_back((header.at, *key, header.nonce));
     }
 
     /// Drops what is too old to be retried at `now`.

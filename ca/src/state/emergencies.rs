@@ -190,7 +190,8 @@ impl Emergencies {
             link_by: *link_by,
             linked,
             terms: decision.terms_now().map(|t: &Terms| (t.hash(), t.lifetime_s)),
-            certificates: Vec::new(),
+            // Nearly always one; thousands may be open at once.
+            certificates: Vec::with_capacity(1),
         };
         self.declared = emergency.0;
         self.by_leaf.insert(leaf, live.id);

@@ -220,7 +220,7 @@ impl State {
 
     fn note_counter(&mut self, key: &Fingerprint, counter: Option<u32>) {
         if let Some(counter) = counter {
-            self.counters.insert(key.clone(), counter);
+            self.counters.insert(*key, counter);
         }
     }
 

@@ -149,7 +149,7 @@ fn read_people(reading: &Reading<'_>, table: &Table<'_, '_>) -> People {
                     line.finding("key.shared", message, None);
                 }
                 None => {
-                    by_key.insert(key.fingerprint.clone(), (name.clone(), keys.len()));
+                    by_key.insert(key.fingerprint, (name.clone(), keys.len()));
                     keys.push(key);
                 }
             }
