@@ -64,7 +64,9 @@ async fn a_list_that_did_not_change_is_not_sent_again() {
     assert_eq!(told.headers["etag"], again.headers["etag"]);
     ca.clock.pass(60);
     let (_, note, _) = list(&ca).await;
-    assert_eq!(note.time, ca.clock.wall(), "but it is dated anew, so that hosts see how fresh it is");
+    assert_eq!(note.time, ca.clock.wall(), "its note is dated anew, so that hosts see how fresh it is");
+    let later = ca.get("/v1/krl", None).await;
+    assert_eq!(later.headers["etag"], told.headers["etag"], "the list itself did not change");
 }
 
 #[tokio::test]

@@ -22,9 +22,12 @@ impl KrlCommand {
         let reader = Reader::open(&DataDir::at(&self.data.dir).log()).map_err(Failed::error)?;
         let now = SystemClock.now().wall_s;
         let state = crate::road::fold(&reader, now).map_err(Failed::error)?;
-        let view =
-            RevocationView { version: state.revocations.version(), serials: state.revocations.listed(now) };
-        std::io::stdout().write_all(&view.list(state.keys().user_ca, now)).map_err(Failed::error)?;
+        let view = RevocationView {
+            version: state.revocations.version(),
+            serials: state.revocations.listed(now),
+            at: now,
+        };
+        std::io::stdout().write_all(&view.list(state.keys().user_ca)).map_err(Failed::error)?;
         eprintln!("version {}, {} serials", view.version, view.serials.len());
         Ok(())
     }

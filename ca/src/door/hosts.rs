@@ -17,7 +17,7 @@ use crate::road::RevocationView;
 /// The header that carries the list's note, base64.
 const NOTE: &str = "fireaxe-krl-note";
 
-/// How old the list's time may become before it is made anew, seconds. Hosts measure freshness by it.
+/// How old the note's time may become before it is signed anew, seconds. Hosts measure freshness by it.
 const RENEW_S: u64 = 30;
 
 /// The revocation list as last made, and the key that signs its note.
@@ -46,7 +46,7 @@ impl RevocationList {
         let now = door.clock.now().wall_s;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*made
-            && made.view.version == view.version
+            && made.view == view
             && now.saturating_sub(made.at) < RENEW_S
         {
             return Some(made.clone());
@@ -55,7 +55,7 @@ impl RevocationList {
         let at = made.as_ref().map_or(now, |made| made.at.max(now));
         let gate = door.road.published().gate();
         let user_ca = door.road.published().keys().user_ca;
-        let krl = view.list(user_ca, at);
+        let krl = view.list(user_ca);
         let hash = Hash::of(&krl);
         let note = KrlNote { origin: gate.origin, krl: hash, version: view.version, time: at }
             .sign(&self.signer)
@@ -73,7 +73,7 @@ impl RevocationList {
     }
 }
 
-/// `GET /v1/krl`
+/// `GET /v1/krl`. An unchanged list is not sent again, but its note is: it says how fresh the list is.
 pub(super) async fn krl(State(door): State<Arc<Door>>, headers: HeaderMap) -> Answer<Response> {
     let made = door.revocation_list.current(&door).ok_or_else(|| {
         Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the revocation list cannot be made")

@@ -75,6 +75,7 @@ pub fn routes(door: Arc<Door>) -> Router {
         .route("/log/tile/{*path}", get(tiles::tile))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method)
+        .layer(axum::middleware::from_fn(problem::in_time))
         .layer(DefaultBodyLimit::max(limits::BODY))
         .with_state(door)
 }

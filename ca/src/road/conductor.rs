@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use super::clockwork::JumpGuard;
 use super::turn::{Done, Turn};
-use super::watch::{Published, RevocationView};
+use super::watch::Published;
 use super::{Asked, Gate, QUEUE, Refusal, Road};
 use crate::clock::Clock;
 use crate::log::{Log, LogError, Reader};
@@ -85,6 +85,8 @@ pub struct Conductor {
     published: Arc<Published>,
     deferred: Vec<Asked>,
     broken: bool,
+    /// Whether it was said already that the clock stopped the CA: once a stop, not once a second.
+    told_stopped: bool,
     swept_at: u64,
 }
 
@@ -115,6 +117,7 @@ impl Conductor {
             published: published.clone(),
             deferred: Vec::new(),
             broken: false,
+            told_stopped: false,
             swept_at: 0,
         };
         conductor.publish(true, now.wall_s);
@@ -165,14 +168,28 @@ impl Conductor {
         let moment = self.deps.clock.now();
         let time = self.guard.time(moment, self.state.last_at());
         let confirmed = asked.iter().any(|a| matches!(a, Asked::Clock(..)));
-        let now = match time {
-            Some(now) => now,
+        let (now, asked) = match time {
+            Some(now) => {
+                self.told_stopped = false;
+                (now, asked)
+            }
             None if confirmed && self.guard.is_stopped() => {
                 self.guard.corrected(moment);
-                moment.wall_s.max(self.state.last_at())
+                // Only the confirmation goes into this batch: it may have to be dated at the log's end,
+                // and a certificate so dated might not be valid yet. The next batch looks again.
+                let (clock, others) = asked.into_iter().partition(|a| matches!(a, Asked::Clock(..)));
+                refuse_all(others, &Refusal::ClockStopped);
+                (moment.wall_s.max(self.state.last_at()), clock)
             }
             None => {
-                tracing::error!(event = "clock.jumped", wall_s = moment.wall_s);
+                if !self.told_stopped {
+                    tracing::error!(
+                        event = "clock.stopped",
+                        wall_s = moment.wall_s,
+                        log_s = self.state.last_at()
+                    );
+                    self.told_stopped = true;
+                }
                 self.published.set_ok(true, false);
                 return refuse_all(asked, &Refusal::ClockStopped);
             }
@@ -245,7 +262,7 @@ impl Conductor {
         if revoked || sweep {
             let version = self.state.revocations.version();
             let serials = self.state.revocations.listed(now);
-            self.published.set_revocations(RevocationView { version, serials });
+            self.published.set_revocations(version, serials, now);
         }
         self.published.set_head(self.state.entries(), self.state.emergencies.count());
         self.published.set_ok(!self.broken, !self.guard.is_stopped());

@@ -30,6 +30,9 @@ pub struct RevocationView {
     pub version: u64,
     /// Ascending.
     pub serials: Vec<u64>,
+    /// When it last changed, unix seconds: the list's own date, so that an unchanged list has unchanged
+    /// bytes. How fresh it is, the note beside it says.
+    pub at: u64,
 }
 
 /// Whether the CA can issue, and why not.
@@ -46,9 +49,9 @@ pub struct Health {
 }
 
 impl RevocationView {
-    /// The list's bytes as sshd reads them, dated `at`.
-    pub fn list(&self, user_ca: Ed25519Key, at: u64) -> Vec<u8> {
-        let mut list = Krl::new(self.version, at, user_ca);
+    /// The list's bytes as sshd reads them.
+    pub fn list(&self, user_ca: Ed25519Key) -> Vec<u8> {
+        let mut list = Krl::new(self.version, self.at, user_ca);
         for serial in &self.serials {
             // Serial 0 is `log.created`'s index: never issued, so never revoked.
             let _ = list.revoke(user_ca, *serial);
@@ -104,8 +107,12 @@ impl Published {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn set_revocations(&self, view: RevocationView) {
-        *self.revocations.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    pub(super) fn set_revocations(&self, version: u64, serials: Vec<u64>, now: u64) {
+        let mut held = self.revocations.write().unwrap_or_else(PoisonError::into_inner);
+        // `at` is 0 before the first.
+        if held.at == 0 || held.version != version || held.serials != serials {
+            *held = Arc::new(RevocationView { version, serials, at: now });
+        }
     }
 
     pub(super) fn set_head(&self, entries: u64, open: usize) {
