@@ -116,7 +116,7 @@ fn a_reader_on_another_thread_sees_only_whole_batches() {
         while *sizes.last().unwrap() < 201 {
             let size = reader.size().unwrap();
             assert_eq!(size % 10, 1, "a batch seen in part");
-            assert_eq!(reader.replay(|_, _| ()).unwrap().size % 10, 1);
+            assert_eq!(reader.replay(|_, _, _| ()).unwrap().size % 10, 1);
             if size != *sizes.last().unwrap() {
                 sizes.push(size);
             }
@@ -258,7 +258,7 @@ fn what_may_not_stand_in_the_log_is_refused_and_the_batch_goes_on() {
     assert_eq!((log.size(), log.last_at()), (1, 100));
     grow(&mut log, 1);
     drop(log);
-    assert_eq!(Reader::open(&path).unwrap().replay(|_, _| ()).unwrap().size, 2);
+    assert_eq!(Reader::open(&path).unwrap().replay(|_, _, _| ()).unwrap().size, 2);
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn damage_is_found_and_never_built_upon() {
         drop(log);
         Connection::open(&path).unwrap().execute_batch(sql).unwrap();
         let opened = Log::open(&path).map(|log| log.size());
-        let replayed = Reader::open(&path).and_then(|reader| reader.replay(|_, _| ()));
+        let replayed = Reader::open(&path).and_then(|reader| reader.replay(|_, _, _| ()));
         (opened, replayed.map(|head| head.size))
     };
     assert_eq!(damage(""), (Ok(310), Ok(310)));
