@@ -52,7 +52,7 @@ pub enum KeyError {
         source: std::io::Error,
     },
     /// Others could read it.
-    #[error("{path} may be read by others (mode {mode:o}): chmod 600 it, and think about who has read it")]
+    #[error("{path} may be read by others (mode {mode:o})")]
     Exposed {
         /// Which.
         path: PathBuf,
@@ -101,16 +101,20 @@ pub fn create(folder: &Path, random: &mut dyn Randomness) -> Result<(), KeyError
 pub fn load(folder: &Path, purpose: Purpose) -> Result<SigningKey, KeyError> {
     let path = folder.join(purpose.file());
     let failed = |source| KeyError::File { path: path.clone(), source };
-    let mode = fs::metadata(&path).map_err(failed)?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed { path, mode });
-    }
+    unexposed(&path)?;
     let text = zeroize::Zeroizing::new(fs::read(&path).map_err(failed)?);
     let unreadable = || KeyError::Unreadable { path: path.clone() };
     let key = ssh_key::PrivateKey::from_openssh(text.as_slice()).map_err(|_| unreadable())?;
     let KeypairData::Ed25519(pair) = key.key_data() else { return Err(unreadable()) };
     let seed = zeroize::Zeroizing::new(pair.private.to_bytes());
     Ok(SigningKey::from_bytes(&seed))
+}
+
+/// Refuses a secret's file that others may read.
+pub(crate) fn unexposed(path: &Path) -> Result<(), KeyError> {
+    let found = fs::metadata(path).map_err(|source| KeyError::File { path: path.to_owned(), source })?;
+    let mode = found.mode() & 0o777;
+    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Exposed { path: path.to_owned(), mode }) }
 }
 
 /// The public half, as the protocol knows it.

@@ -1,20 +1,22 @@
 //! Verifying a whole log from its bytes: tree, checkpoints, statements, decisions, certificates, state.
 //!
 //! Independent of the code that wrote it where it can be: the tree is recomputed here from the leaves
-//! alone, signatures and decisions are checked again, and only then the fold is asked whether the
-//! entries may follow each other. Reads only.
+//! alone, signatures are checked again, facts gathered again from the words and the state before them and
+//! decided again, and only then the fold is asked whether the entries may follow each other. Reads only.
 
 use std::ops::ControlFlow;
 
 use fireaxe_protocol::certificate::{Body, Issue, Profile};
+use fireaxe_protocol::keys::Fingerprint;
 use fireaxe_protocol::log::tree::{leaf_hash, node_hash};
 use fireaxe_protocol::log::{Checkpoint, Closer, Entry, Event, Hash, NoteKey, PinnedKeys};
-use fireaxe_protocol::names::{Origin, PersonName};
-use fireaxe_protocol::policy::{Bundle, decide};
-use fireaxe_protocol::statement::{Claimed, Envelope};
+use fireaxe_protocol::names::{EmergencyId, Origin, PersonName};
+use fireaxe_protocol::policy::{Decision, Facts, decide};
+use fireaxe_protocol::statement::{Claimed, Envelope, Signed, Statement};
 use thiserror::Error;
 
 use crate::log::{LogError, Reader};
+use crate::road::{Request, due, fresh, gather, hosts_of, link_by, longest, may_close};
 use crate::state::State;
 
 /// Something wrong, and where.
@@ -143,7 +145,7 @@ impl Check {
             self.note(index, format!("it says that it is entry {}", entry.index));
         }
         if index == 0 {
-            match State::begin(&entry, 0) {
+            match State::begin(&entry) {
                 Ok(state) => {
                     match NoteKey::new(state.origin().as_str(), &state.keys().log) {
                         Ok(log) => self.keys = Some((log, state.origin().clone(), state.keys().clone())),
@@ -165,73 +167,162 @@ impl Check {
         }
     }
 
-    /// What an entry says, against the bundle of its time.
+    /// What an entry says, against the bundle and the state of its time.
     fn says(&mut self, index: u64, entry: &Entry, leaf: Hash) {
-        let Some(bundle) = self.state.as_ref().and_then(|s| s.bundle()).cloned() else { return };
+        let Some(state) = self.state.take() else { return };
         match &entry.event {
             Event::EmergencyDeclared {
-                emergency, declared, facts, decision, bundle: named, until, ..
+                emergency,
+                declared,
+                key,
+                counter,
+                bundle,
+                facts,
+                decision,
+                hosts,
+                until,
+                link_by: by,
             } => {
-                self.statement(index, declared, &facts.person, &bundle);
-                self.decision(index, &bundle, *named, facts, decision);
-                if let (Some(terms), Ok(fireaxe_protocol::statement::Statement::Declare(words))) =
-                    (decision.terms_now(), fireaxe_protocol::statement::Statement::read(&declared.statement))
+                if let Some(active) = state.bundle() {
+                    let end = longest(decision).map(|longest_s| entry.at + u64::from(longest_s));
+                    let follows = (hosts_of(active, &facts.target), end, link_by(active, decision, entry.at));
+                    if (hosts, Some(*until), *by) != (&follows.0, follows.1, follows.2) {
+                        self.note(index, "its hosts, end or time to be tied do not follow from its decision");
+                    }
+                }
+                self.declaration(
+                    (index, entry.at),
+                    &state,
+                    declared,
+                    (key, *counter),
+                    *bundle,
+                    facts,
+                    decision,
+                );
+                if let (Some(terms), Ok(Statement::Declare(words))) =
+                    (decision.terms_now(), Statement::read(&declared.statement))
                 {
                     let declared = Declared {
                         emergency: *emergency,
                         person: facts.person.clone(),
                         public_key: words.public_key,
                         terms: terms.clone(),
-                        until: *until,
+                        until: entry.at.saturating_add(terms.lifetime_s.into()),
                     };
                     self.declared.insert(leaf, declared);
                 }
             }
-            Event::DeclarationRefused { declared, facts, decision, bundle: named, .. } => {
-                self.statement(index, declared, &facts.person, &bundle);
-                self.decision(index, &bundle, *named, facts, decision);
+            Event::DeclarationRefused { declared, key, counter, bundle, facts, decision } => {
+                self.declaration(
+                    (index, entry.at),
+                    &state,
+                    declared,
+                    (key, *counter),
+                    *bundle,
+                    facts,
+                    decision,
+                );
                 if decision.terms_now().is_some() {
                     self.note(index, "a refusal holds a decision that gives something");
                 }
             }
-            Event::EmergencyClosed { by: Closer::Person { person, closed, .. }, .. } => {
-                self.statement(index, closed, person, &bundle);
+            Event::EmergencyClosed { emergency, by, .. } => {
+                self.closing(index, &state, entry, *emergency, by)
             }
             Event::CertificateIssued { of, .. } => self.certificate(index, entry, of),
             _ => {}
         }
+        self.state = Some(state);
     }
 
-    fn statement(&mut self, index: u64, envelope: &Envelope, person: &PersonName, bundle: &Bundle) {
-        self.tally.statements += 1;
-        let claimed = match Claimed::read(envelope.clone()) {
-            Ok(claimed) => claimed,
-            Err(error) => return self.note(index, error.to_string()),
-        };
-        match bundle.roster.by_key(claimed.fingerprint()) {
-            Some((signer, key)) if signer.name == *person => {
-                if let Err(error) = claimed.verify(key) {
-                    self.note(index, error.to_string());
-                }
-            }
-            _ => self.note(index, format!("the roster of its time does not give that key to {person}")),
-        }
-    }
-
-    fn decision(
+    /// A signed declaration: who signed, whether the facts are those of its words and of its time, and
+    /// whether they decide the same again.
+    #[allow(clippy::too_many_arguments, reason = "the fields of two events")]
+    fn declaration(
         &mut self,
-        index: u64,
-        bundle: &Bundle,
+        (index, at): (u64, u64),
+        state: &State,
+        declared: &Envelope,
+        by: (&Fingerprint, Option<u32>),
         named: Hash,
-        facts: &fireaxe_protocol::policy::Facts,
-        decision: &fireaxe_protocol::policy::Decision,
+        facts: &Facts,
+        decision: &Decision,
     ) {
+        let Some(bundle) = state.bundle() else { return };
+        let signed = self.statement(index, state, declared, &facts.person, at);
+        if let Some(signed) = signed {
+            if (&signed.fingerprint, signed.counter) != by {
+                self.note(index, "its key or counter is not that of the signature");
+            }
+            if let Statement::Declare(words) = &signed.statement {
+                let request = Request::declared(words);
+                if gather(state, bundle, &facts.person, signed.presence, &request, at).as_ref() != Ok(facts) {
+                    self.note(index, "its facts are not those of the signed words and of its time");
+                }
+            } else {
+                self.note(index, "the statement in it is no declaration");
+            }
+        }
         self.tally.decisions += 1;
         if named != bundle.hash {
             self.note(index, "it names another bundle than the one in force");
         } else if decide(&bundle.policy, facts) != *decision {
             self.note(index, "its policy and facts decide otherwise");
         }
+    }
+
+    /// An end: by somebody who may, or by the clock when it was due.
+    fn closing(&mut self, index: u64, state: &State, entry: &Entry, id: EmergencyId, by: &Closer) {
+        let Closer::Person { person, closed, key } = by else {
+            if due(state, entry.at).is_none_or(|(due, why)| due != id || why != *by) {
+                self.note(index, "the clock did not close that emergency at that time");
+            }
+            return;
+        };
+        let Some(signed) = self.statement(index, state, closed, person, entry.at) else { return };
+        let Some(bundle) = state.bundle() else { return };
+        let may = match &signed.statement {
+            Statement::Close(words) => may_close(state, bundle, person, id, words).is_ok(),
+            _ => false,
+        };
+        if !may || signed.fingerprint != *key {
+            self.note(index, format!("what {person} signed does not close {id}"));
+        }
+    }
+
+    /// A statement's signature, log, time and nonce.
+    fn statement(
+        &mut self,
+        index: u64,
+        state: &State,
+        envelope: &Envelope,
+        person: &PersonName,
+        at: u64,
+    ) -> Option<Signed> {
+        self.tally.statements += 1;
+        let claimed = match Claimed::read(envelope.clone()) {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                self.note(index, error.to_string());
+                return None;
+            }
+        };
+        let header = claimed.statement().header();
+        if header.to != *state.origin() {
+            self.note(index, "the statement in it is for another log");
+        }
+        if fresh(header.at, at).is_err() {
+            self.note(index, "the statement in it was too old or from the future");
+        }
+        if state.answered.find(claimed.fingerprint(), header, &envelope.statement).is_some() {
+            self.note(index, "the statement in it, or its nonce, was answered before");
+        }
+        let key = state.bundle().and_then(|bundle| bundle.roster.by_key(claimed.fingerprint()));
+        let Some((_, key)) = key.filter(|(signer, _)| signer.name == *person) else {
+            self.note(index, format!("the roster of its time does not give that key to {person}"));
+            return None;
+        };
+        claimed.verify(key).map_err(|error| self.note(index, error.to_string())).ok()
     }
 
     fn certificate(&mut self, index: u64, entry: &Entry, of: &Hash) {
@@ -242,7 +333,7 @@ impl Check {
             return self.note(index, "a certificate for a declaration that gave nothing or is not there");
         };
         let bytes = entry.body.as_deref().unwrap_or_default();
-        let nonce = Body::read(bytes).ok().and_then(|body| Some(body.fields().ok()?.nonce.try_into().ok()?));
+        let nonce = Body::read(bytes).ok().and_then(|body| body.fields().ok()?.nonce.try_into().ok());
         let Some(nonce) = nonce else {
             return self.note(index, "its certificate body cannot be read");
         };

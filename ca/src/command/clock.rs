@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use fireaxe_protocol::names::ReasonText;
 
-use super::{Data, Failed, operator_client};
+use super::{Data, Failed, operator_client, tell};
 use crate::data_dir::DataDir;
 use crate::door::{ClockConfirmation, RecordedAnswer};
 
@@ -31,7 +31,7 @@ impl Clock {
             "/operator/clock",
             &ClockConfirmation { reason: confirm.reason },
         )?;
-        eprintln!("confirmed: entry {} of the log; the CA signs again", told.index);
+        tell(format_args!("confirmed: entry {} of the log; the CA signs again", told.index));
         Ok(())
     }
 }

@@ -3,8 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 
 use clap::Args;
+use fireaxe_protocol::log::Event;
 
-use super::{Data, Failed, operator_client};
+use super::{Data, Failed, operator_client, tell};
 use crate::data_dir::DataDir;
 use crate::door::Tls;
 use crate::keys::{self, Purpose};
@@ -22,10 +23,10 @@ impl Doctor {
         let dir = DataDir::at(&self.data.dir);
         let mut wrong = 0u32;
         let mut say = |what: &str, result: Result<String, String>| match result {
-            Ok(fine) => eprintln!("ok    {what}: {fine}"),
+            Ok(fine) => tell(format_args!("ok    {what}: {fine}")),
             Err(bad) => {
                 wrong += 1;
-                eprintln!("FAIL  {what}: {bad}");
+                tell(format_args!("FAIL  {what}: {bad}"));
             }
         };
         say("folder", folder(&dir));
@@ -61,6 +62,16 @@ fn folder(dir: &DataDir) -> Result<String, String> {
 fn log(dir: &DataDir) -> Result<String, String> {
     let reader = Reader::open(&dir.log()).map_err(|e| e.to_string())?;
     let size = reader.size().map_err(|e| e.to_string())?;
+    if let Event::LogCreated { keys: pinned, .. } = reader.entry(0).map_err(|e| e.to_string())?.event {
+        for (purpose, pinned) in
+            [(Purpose::UserCa, pinned.user_ca), (Purpose::Log, pinned.log), (Purpose::Krl, pinned.krl)]
+        {
+            let key = keys::load(&dir.keys(), purpose).map_err(|e| e.to_string())?;
+            if keys::public(&key) != pinned {
+                return Err(format!("the {purpose:?} key file is not the one that entry 0 pins"));
+            }
+        }
+    }
     Ok(format!("{size} entries; all of it is checked by: fireaxe-ca log verify"))
 }
 

@@ -6,7 +6,7 @@ use fireaxe_protocol::log::IncidentUpdate;
 use fireaxe_protocol::names::{IncidentId, ReasonText, Severity, SystemName};
 use fireaxe_protocol::policy::IncidentState;
 
-use super::{Data, Failed, operator_client};
+use super::{Data, Failed, operator_client, print, tell};
 use crate::data_dir::DataDir;
 use crate::door::RecordedAnswer;
 
@@ -59,10 +59,13 @@ impl Incident {
         let told: RecordedAnswer =
             operator_client::post(&DataDir::at(&put.data.dir), "/operator/incidents", &update)?;
         if put.json {
-            println!("{}", serde_json::json!(told));
+            print(format_args!("{}\n", serde_json::json!(told)))?;
         }
         let state = if put.resolved { "resolved" } else { "open" };
-        eprintln!("{} is {state}, severity {}: entry {} of the log", put.incident, put.severity, told.index);
+        tell(format_args!(
+            "{} is {state}, severity {}: entry {} of the log",
+            put.incident, put.severity, told.index
+        ));
         Ok(())
     }
 }

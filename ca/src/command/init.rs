@@ -11,7 +11,7 @@ use fireaxe_protocol::names::Origin;
 use fireaxe_protocol::policy::check;
 
 use super::bundle_files::{BundleFiles, refused};
-use super::{Data, Failed};
+use super::{Data, Failed, print, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::data_dir::DataDir;
 use crate::door::Tls;
@@ -64,15 +64,14 @@ impl Init {
         let made = self.make(&DataDir::at(&beside), &files, &origin, &mut random);
         let made = made.and_then(|made| {
             // Dying before this line: a folder beside the target that nobody uses. After it: a whole CA.
+            // Its name is durable once the folder around it is.
             fs::rename(&beside, target)
+                .and_then(|()| fs::File::open(beside.parent().unwrap_or(target))?.sync_all())
                 .map_err(|e| Failed::error(format!("{}: {e}", target.display())))
                 .map(|()| made)
         });
         match made {
-            Ok(made) => {
-                self.tell(&origin, &made);
-                Ok(())
-            }
+            Ok(made) => self.say(&origin, &made),
             Err(failed) => {
                 let _ = fs::remove_dir_all(&beside);
                 Err(failed)
@@ -91,8 +90,8 @@ impl Init {
             .mode(0o700)
             .create(dir.path())
             .map_err(|e| Failed::error(format!("{}: {e}", dir.path().display())))?;
-        keys::create(&dir.keys(), random).map_err(Failed::error)?;
-        let load = |purpose| keys::load(&dir.keys(), purpose).map_err(Failed::error);
+        keys::create(&dir.keys(), random).map_err(|e| Failed::key(&e))?;
+        let load = |purpose| keys::load(&dir.keys(), purpose).map_err(|e| Failed::key(&e));
         let (user_ca, log_key, krl_key) = (load(Purpose::UserCa)?, load(Purpose::Log)?, load(Purpose::Krl)?);
         let pinned = PinnedKeys {
             user_ca: keys::public(&user_ca),
@@ -117,7 +116,7 @@ impl Init {
         })
     }
 
-    fn tell(&self, origin: &Origin, made: &Made) {
+    fn say(&self, origin: &Origin, made: &Made) -> Result<(), Failed> {
         let Made { log_key: log, krl_key: krl, .. } = made;
         if self.json {
             let told = serde_json::json!({
@@ -129,17 +128,21 @@ impl Init {
                 "krl_key": krl,
                 "bundle": made.bundle,
             });
-            println!("{told}");
+            print(format_args!("{told}\n"))?;
         }
-        eprintln!("a new CA in {}", self.data.dir.display());
-        eprintln!("  log       {origin}");
-        eprintln!("  user CA   {}   (one line for TrustedUserCAKeys)", made.pinned.user_ca);
-        eprintln!("  log key   {log}");
-        eprintln!("  KRL key   {krl}");
-        eprintln!("  TLS pin   sha256:{}", made.pin);
-        eprintln!("  bundle    {}", made.bundle);
-        eprintln!("next:  fireaxe-ca serve --data {}", self.data.dir.display());
-        eprintln!("       fireaxe enrol --person NAME --addr https://HOST:8443 --pin sha256:{}", made.pin);
+        tell(format_args!("a new CA in {}", self.data.dir.display()));
+        tell(format_args!("  log       {origin}"));
+        tell(format_args!("  user CA   {}   (one line for TrustedUserCAKeys)", made.pinned.user_ca));
+        tell(format_args!("  log key   {log}"));
+        tell(format_args!("  KRL key   {krl}"));
+        tell(format_args!("  TLS pin   sha256:{}", made.pin));
+        tell(format_args!("  bundle    {}", made.bundle));
+        tell(format_args!("next:  fireaxe-ca serve --data {}", self.data.dir.display()));
+        tell(format_args!(
+            "       fireaxe enrol --person NAME --addr https://HOST:8443 --pin sha256:{}",
+            made.pin
+        ));
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::{Data, Failed};
+use super::{Data, Failed, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::data_dir::DataDir;
 use crate::log::Reader;
@@ -19,16 +19,17 @@ pub(super) struct KrlCommand {
 
 impl KrlCommand {
     pub(super) fn run(self) -> Result<(), Failed> {
-        let reader = Reader::open(&DataDir::at(&self.data.dir).log()).map_err(Failed::error)?;
+        let dir = DataDir::at(&self.data.dir);
+        let reader = Reader::open(&dir.log()).map_err(|e| Failed::log(&dir, e))?;
         let now = SystemClock.now().wall_s;
-        let state = crate::road::fold(&reader, now).map_err(Failed::error)?;
+        let state = crate::road::fold(&reader).map_err(Failed::error)?;
         let view = RevocationView {
             version: state.revocations.version(),
-            serials: state.revocations.listed(now),
+            serials: state.revocations.listed(),
             at: now,
         };
         std::io::stdout().write_all(&view.list(state.keys().user_ca)).map_err(Failed::error)?;
-        eprintln!("version {}, {} serials", view.version, view.serials.len());
+        tell(format_args!("version {}, {} serials", view.version, view.serials.len()));
         Ok(())
     }
 }

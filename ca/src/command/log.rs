@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use clap::{Args, Subcommand};
 
-use super::{Data, Failed};
+use super::{Data, Failed, print, tell};
 use crate::data_dir::DataDir;
 use crate::log::Reader;
 use crate::verify::verify;
@@ -28,17 +28,18 @@ pub(super) struct Verify {
 impl LogCommand {
     pub(super) fn run(self) -> Result<(), Failed> {
         let LogCommand::Verify(command) = self;
-        let reader = Reader::open(&DataDir::at(&command.data.dir).log()).map_err(Failed::error)?;
-        let size = reader.size().map_err(Failed::error)?;
+        let dir = DataDir::at(&command.data.dir);
+        let reader = Reader::open(&dir.log()).map_err(|e| Failed::log(&dir, e))?;
+        let size = reader.size().map_err(|e| Failed::log(&dir, e))?;
         let shown = std::io::stderr().is_terminal();
         let (tally, found) = verify(&reader, &mut |read| {
             if shown && size > 10_000 {
                 eprint!("\r{read} of {size} entries");
             }
         })
-        .map_err(Failed::error)?;
+        .map_err(|e| Failed::log(&dir, e))?;
         if shown && size > 10_000 {
-            eprintln!();
+            tell("");
         }
         if command.json {
             let found: Vec<_> =
@@ -54,20 +55,20 @@ impl LogCommand {
                 "root": tally.root,
                 "found": found,
             });
-            println!("{told}");
+            print(format_args!("{told}\n"))?;
         }
         if !found.is_empty() {
             let mut lines: Vec<String> = found.iter().map(ToString::to_string).collect();
             lines.push(format!("the log does not hold together: {} finding(s)", found.len()));
             return Err(Failed { code: 1, lines, hint: None });
         }
-        eprintln!(
+        tell(format_args!(
             "the log holds together: {} entries under {} signed heads, {} statements signed by people of \
              their roster, {} decisions the same again, {} certificates as their terms say",
             tally.entries, tally.checkpoints, tally.statements, tally.decisions, tally.certificates
-        );
+        ));
         if let Some(root) = tally.root {
-            eprintln!("root {root}");
+            tell(format_args!("root {root}"));
         }
         Ok(())
     }

@@ -17,6 +17,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::data_dir::DataDir;
+use crate::keys::KeyError;
+use crate::log::LogError;
+
 /// SSH certificate authority for emergencies.
 #[derive(Debug, Parser)]
 #[command(name = "fireaxe-ca", version, max_term_width = 100)]
@@ -81,11 +85,63 @@ impl Failed {
         Failed { code: 78, lines, hint: None }
     }
 
+    /// A key file that cannot be used.
+    fn key(error: &KeyError) -> Failed {
+        let failed = Failed::config(vec![error.to_string()]);
+        match error {
+            KeyError::Exposed { path, .. } => failed.hint(format!(
+                "chmod 600 {}, and think about who has read it: a key that others had is made anew",
+                path.display()
+            )),
+            KeyError::File { .. } | KeyError::Unreadable { .. } => {
+                failed.hint("put the key file back from its backup; a CA is never given other keys")
+            }
+            KeyError::Randomness(_) => failed,
+        }
+    }
+
+    /// A log that cannot be opened or read.
+    fn log(dir: &DataDir, error: LogError) -> Failed {
+        let (log, data) = (dir.log(), dir.path().display());
+        let failed = Failed::error(format!("{}: {error}", log.display()));
+        match error {
+            LogError::Missing => Failed::error(format!("there is no CA in {data}"))
+                .hint(format!("fireaxe-ca init --data {data} --bundle DIR")),
+            LogError::Unfinished => failed.hint(format!(
+                "init was interrupted and nothing was ever signed: remove {data} and run it again"
+            )),
+            LogError::Locked => failed.hint(format!("stop the other fireaxe-ca of {data} first")),
+            LogError::ReadOnly => failed
+                .hint(format!("make {data} writable to this user: look at its owner, its mode and mount")),
+            LogError::Full => failed.hint(format!("make room on the disk of {data}")),
+            LogError::NewerSchema { .. } => failed.hint("run the fireaxe-ca that wrote it, or a newer one"),
+            LogError::Corrupt(_) | LogError::NotALog | LogError::Entry(_) | LogError::Checkpoint(_) => failed
+                .hint(format!(
+                    "keep {data} as it is; fireaxe-ca log verify --data {data} says how far it is good; \
+                     restore from a copy"
+                )),
+            _ => failed.hint(format!("fireaxe-ca doctor --data {data}")),
+        }
+    }
+
     #[must_use]
     fn hint(mut self, hint: impl Into<String>) -> Failed {
         self.hint = Some(hint.into());
         self
     }
+}
+
+/// Writes data to stdout; a reader that went away is an error, not a panic.
+fn print(text: impl std::fmt::Display) -> Result<(), Failed> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    write!(out, "{text}").and_then(|()| out.flush()).map_err(|e| Failed::error(format!("stdout: {e}")))
+}
+
+/// Writes a line for people to stderr; if nobody reads it, so be it.
+fn tell(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 impl Cli {
@@ -105,10 +161,10 @@ impl Cli {
             Ok(()) => ExitCode::SUCCESS,
             Err(failed) => {
                 for line in &failed.lines {
-                    eprintln!("error: {line}");
+                    tell(format_args!("error: {line}"));
                 }
                 if let Some(hint) = &failed.hint {
-                    eprintln!("next:  {hint}");
+                    tell(format_args!("next:  {hint}"));
                 }
                 ExitCode::from(failed.code)
             }

@@ -8,8 +8,8 @@ use fireaxe_protocol::policy::{
     Decision, Facts, IncidentFact, IncidentState, Outcome, Presence, Want, check, decide, run_tests,
 };
 
-use super::Failed;
 use super::bundle_files::{BundleFiles, refused};
+use super::{Failed, print, tell};
 use crate::clock::{Clock, SystemClock};
 
 /// Check, test and explain a policy bundle, offline.
@@ -66,11 +66,11 @@ impl Policy {
             Policy::Check(folder) => {
                 let files = BundleFiles::read(&folder.bundle)?;
                 let report = check(&files.bundle);
-                print!("{}", report.table);
+                print(format_args!("{}", report.table))?;
                 if !report.findings.is_empty() {
                     return Err(refused(&report.findings));
                 }
-                eprintln!("the bundle is sound: total, monotone, nothing unused");
+                tell(format_args!("the bundle is sound: total, monotone, nothing unused"));
                 Ok(())
             }
             Policy::Test(folder) => test(&folder),
@@ -84,18 +84,18 @@ fn test(folder: &Folder) -> Result<(), Failed> {
     let outcomes = run_tests(&files.bundle);
     let mut failed = 0;
     for outcome in &outcomes {
-        println!(
-            "{} policy.toml:{} {}",
+        print(format_args!(
+            "{} policy.toml:{} {}\n",
             if outcome.passed() { "ok  " } else { "FAIL" },
             outcome.line,
             outcome.name
-        );
+        ))?;
         for failure in &outcome.failures {
-            println!("       {failure}");
+            print(format_args!("       {failure}\n"))?;
         }
         failed += usize::from(!outcome.passed());
     }
-    eprintln!("{} tests, {failed} failed", outcomes.len());
+    tell(format_args!("{} tests, {failed} failed", outcomes.len()));
     if failed == 0 {
         Ok(())
     } else {
@@ -142,12 +142,12 @@ impl Explain {
         };
         let decision = decide(&bundle.policy, &facts);
         if self.json {
-            println!(
-                "{}",
+            print(format_args!(
+                "{}\n",
                 serde_json::json!({"schema": "fireaxe.decision/v1", "facts": facts, "decision": decision})
-            );
+            ))?;
         } else {
-            print!("{}", in_words(&decision));
+            print(format_args!("{}", in_words(&decision)))?;
         }
         Ok(())
     }

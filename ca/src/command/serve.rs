@@ -8,7 +8,7 @@ use clap::Args;
 use fireaxe_protocol::log::{KrlNote, NoteSigner};
 use tokio::sync::watch;
 
-use super::{Data, Failed};
+use super::{Data, Failed, tell};
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
 use crate::door::{self, Door, RevocationList, Sessions, Tls};
@@ -16,12 +16,17 @@ use crate::keys::{self, Purpose};
 use crate::log::{Log, Reader, WalKeeper};
 use crate::metrics::Metrics;
 use crate::randomness::SystemRandomness;
-use crate::road::{Conductor, Deps, Road};
+use crate::road::{Conductor, Deps, Road, StartError};
 use crate::views::Views;
 
 /// How often the write-ahead log is moved: at full load it grows by some 60 MiB in that time; more often,
 /// and commits wait for the disk behind it more often.
 const WAL_EVERY: Duration = Duration::from_secs(2);
+
+/// How soon it is noticed that the writer ended by itself.
+const LOOK_AT_WRITER: Duration = Duration::from_secs(1);
+
+const PUT_BACK: &str = "put the files back from their backup: a CA is never given other keys";
 
 /// Run the CA.
 #[derive(Debug, Args)]
@@ -37,17 +42,18 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), Failed> {
         start_logging();
         let dir = DataDir::at(&self.data.dir);
-        if !dir.log().exists() {
-            return Err(Failed::error(format!("there is no CA in {}", dir.path().display()))
-                .hint(format!("fireaxe-ca init --data {} --bundle DIR", dir.path().display())));
-        }
-        let tls = Tls::load(&dir.tls_certificate(), &dir.tls_key()).map_err(Failed::error)?;
-        let load = |purpose| keys::load(&dir.keys(), purpose).map_err(Failed::error);
+        let unlogged = |error| Failed::log(&dir, error);
+        // First of all: it is also the lock against a second CA on the same data.
+        let log = Log::open(&dir.log()).map_err(unlogged)?;
+        keys::unexposed(&dir.tls_key()).map_err(|e| Failed::key(&e))?;
+        let tls = Tls::load(&dir.tls_certificate(), &dir.tls_key())
+            .map_err(|e| Failed::config(vec![e.to_string()]).hint(PUT_BACK))?;
+        let load = |purpose| keys::load(&dir.keys(), purpose).map_err(|e| Failed::key(&e));
         let (user_ca, log_key, krl_key) = (load(Purpose::UserCa)?, load(Purpose::Log)?, load(Purpose::Krl)?);
 
-        let log = Log::open(&dir.log()).map_err(Failed::error)?;
         let origin = log.origin().clone();
-        let reader = || Reader::open(&dir.log()).map_err(Failed::error);
+        let reader = || Reader::open(&dir.log()).map_err(unlogged);
+        let found = keys::public(&krl_key);
         let krl_signer = NoteSigner::new(&KrlNote::key_name(&origin), krl_key).map_err(Failed::error)?;
         let clock = Arc::new(SystemClock);
         let deps = Deps {
@@ -58,7 +64,18 @@ impl Serve {
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
         };
-        let (road, writer) = Conductor::start(deps).map_err(Failed::error)?;
+        let (road, writer) = Conductor::start(deps).map_err(|error| match error {
+            StartError::Log(error) => unlogged(error),
+            StartError::OtherKeys { .. } => Failed::config(vec![error.to_string()]).hint(PUT_BACK),
+            _ => Failed::error(error),
+        })?;
+        let pinned = road.published().keys().krl;
+        if pinned != found {
+            let (pinned, found) = (pinned.to_string(), found.to_string());
+            return Err(
+                Failed::config(vec![StartError::OtherKeys { pinned, found }.to_string()]).hint(PUT_BACK)
+            );
+        }
         let views = Views::open(&dir.views()).map_err(Failed::error)?;
         let door = Arc::new(Door {
             road: road.clone(),
@@ -70,7 +87,7 @@ impl Serve {
             metrics: Metrics::default(),
         });
 
-        let keeper = WalKeeper::open(&dir.log()).map_err(Failed::error)?;
+        let keeper = WalKeeper::open(&dir.log()).map_err(unlogged)?;
         let kept = keep_wal_small(keeper, road.clone());
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -78,30 +95,42 @@ impl Serve {
             .thread_name("door")
             .build()
             .map_err(Failed::error)?;
-        let served = runtime.block_on(self.serve(&dir, door, &tls, &road));
+        let served = runtime.block_on(self.serve(&dir, door, &tls, &road, &writer));
         road.stop();
         // The writer ends after what is under way: whoever waits gets an answer.
-        let _ = writer.join();
+        let ended = writer.join();
+        let _ = std::fs::remove_file(dir.operator_socket());
         kept.thread().unpark();
         runtime.shutdown_timeout(Duration::from_secs(2));
-        served
+        served.and(ended.map_err(|_| Failed::error("the writer broke; look at the last lines of the log")))
     }
 
-    async fn serve(&self, dir: &DataDir, door: Arc<Door>, tls: &Tls, road: &Road) -> Result<(), Failed> {
+    async fn serve(
+        &self,
+        dir: &DataDir,
+        door: Arc<Door>,
+        tls: &Tls,
+        road: &Road,
+        writer: &std::thread::JoinHandle<()>,
+    ) -> Result<(), Failed> {
         let (stop, stopped) = watch::channel(false);
         let operator = door::operator_routes(door.clone());
-        door::listen_operator(&dir.operator_socket(), operator, stopped.clone()).map_err(Failed::error)?;
-        let (address, _) =
-            door::listen_https(self.listen, tls, door::routes(door), stopped).await.map_err(Failed::error)?;
+        let (address, _) = door::listen_https(self.listen, tls, door::routes(door), stopped.clone())
+            .await
+            .map_err(Failed::error)?;
+        door::listen_operator(&dir.operator_socket(), operator, stopped).map_err(Failed::error)?;
         let health = road.published().health();
-        eprintln!("listening on https://{address}   pin sha256:{}", tls.pin);
-        eprintln!("  {} entries in the log, {} emergencies open", health.entries, health.open);
+        tell(format_args!("listening on https://{address}   pin sha256:{}", tls.pin));
+        tell(format_args!("  {} entries in the log, {} emergencies open", health.entries, health.open));
         tracing::info!(event = "ca.started", %address, entries = health.entries, open = health.open);
-        wait_for_signal().await.map_err(Failed::error)?;
+        let why = tokio::select! {
+            signal = wait_for_signal() => signal.map_err(Failed::error),
+            // A door without a writer would refuse for ever: end, and be started again.
+            () = ended(writer) => Err(Failed::error("the writer ended by itself")),
+        };
         tracing::info!(event = "ca.stopping");
         let _ = stop.send(true);
-        let _ = std::fs::remove_file(dir.operator_socket());
-        Ok(())
+        why
     }
 }
 
@@ -123,6 +152,12 @@ fn keep_wal_small(keeper: WalKeeper, road: Road) -> std::thread::JoinHandle<()> 
             }
         }
     })
+}
+
+async fn ended(writer: &std::thread::JoinHandle<()>) {
+    while !writer.is_finished() {
+        tokio::time::sleep(LOOK_AT_WRITER).await;
+    }
 }
 
 async fn wait_for_signal() -> std::io::Result<()> {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use fireaxe_protocol::api::{Certificates, Closed, Emergencies, Emergency, Opened};
 use fireaxe_protocol::log::Event;
-use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::names::{EmergencyId, shown};
 use fireaxe_protocol::statement::{Envelope, Kind};
 
 use super::problem::{Answer, Told};
@@ -16,10 +17,11 @@ use super::reading::{self, Scope};
 use super::{Door, problem};
 use crate::road::{Opening, Refusal};
 
+/// A body as the routes get it.
+pub(super) type Bytes = Result<axum::body::Bytes, BytesRejection>;
+
 /// Reads a JSON body, or says what is wrong with it.
-pub(super) fn body<T: serde::de::DeserializeOwned>(
-    bytes: Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>,
-) -> Answer<T> {
+pub(super) fn body<T: serde::de::DeserializeOwned>(bytes: Bytes) -> Answer<T> {
     let bytes = bytes.map_err(|rejection| {
         let status = rejection.status();
         let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "body.too_large" } else { "body.unreadable" };
@@ -33,12 +35,11 @@ pub(super) fn body<T: serde::de::DeserializeOwned>(
         Told::new(
             StatusCode::BAD_REQUEST,
             "body.unreadable",
-            format!("the body is not the JSON this takes: {e}"),
+            // It may quote a key of the body.
+            format!("the body is not the JSON this takes: {}", shown(&e.to_string())),
         )
     })
 }
-
-type Bytes = Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>;
 
 /// `POST /v1/emergencies`
 pub(super) async fn declare(State(door): State<Arc<Door>>, bytes: Bytes) -> Answer<Response> {
@@ -89,10 +90,10 @@ fn opened(door: &Door, opening: Opening) -> Option<Opened> {
 /// `POST /v1/emergencies/{id}/closure`
 pub(super) async fn close(
     State(door): State<Arc<Door>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     bytes: Bytes,
 ) -> Answer<Json<Closed>> {
-    let id = number(&id)?;
+    let id = number(id)?;
     let envelope: Envelope = body(bytes)?;
     let known = door.road.published().gate().know(envelope, Kind::Close)?;
     let closed = door.road.close(id, known).await?;
@@ -122,11 +123,11 @@ pub(super) async fn list(
 /// `GET /v1/emergencies/{id}`
 pub(super) async fn one(
     State(door): State<Arc<Door>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer<Json<Emergency>> {
-    let id = number(&id)?;
+    let id = number(id)?;
     let scope = reading::who(&door, &headers, "GET", &uri).await?;
     if matches!(&scope, Scope::Emergency(_, own) if *own != id) {
         return Err(Told::new(
@@ -180,8 +181,8 @@ async fn in_views<T: Send + 'static>(
     }
 }
 
-fn number(text: &str) -> Answer<EmergencyId> {
-    text.parse().map_err(|e: fireaxe_protocol::names::NameError| {
-        Told::new(StatusCode::BAD_REQUEST, "emergency.name", e.to_string())
-    })
+fn number(path: Result<Path<String>, PathRejection>) -> Answer<EmergencyId> {
+    let wrong = |said: String| Told::new(StatusCode::BAD_REQUEST, "emergency.name", said).next("fireaxe ls");
+    let Path(text) = path.map_err(|_| wrong("an emergency is named like EM-42".into()))?;
+    text.parse().map_err(|e: fireaxe_protocol::names::NameError| wrong(e.to_string()))
 }

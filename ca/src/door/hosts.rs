@@ -42,9 +42,10 @@ impl RevocationList {
     }
 
     fn current(&self, door: &Door) -> Option<Made> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: whoever waited for it must not put an older list in a newer one's place.
         let view = door.road.published().revocations();
         let now = door.clock.now().wall_s;
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*made
             && made.view == view
             && now.saturating_sub(made.at) < RENEW_S

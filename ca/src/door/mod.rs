@@ -22,9 +22,12 @@ mod reading;
 mod tiles;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use fireaxe_protocol::limits;
 
@@ -77,7 +80,18 @@ pub fn routes(door: Arc<Door>) -> Router {
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(axum::middleware::from_fn(problem::in_time))
         .layer(DefaultBodyLimit::max(limits::BODY))
+        .layer(middleware::from_fn(in_time))
         .with_state(door)
+}
+
+/// A client that sends its body drop by drop holds its place no longer than this.
+const WHOLE: Duration = Duration::from_secs(20);
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(WHOLE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => problem::timeout().into_response(),
+    }
 }
 
 /// The routes of the operator's local socket.
@@ -88,6 +102,7 @@ pub fn operator_routes(door: Arc<Door>) -> Router {
         .route("/healthz", get(operator::healthz))
         .route("/metrics", get(operator::metrics))
         .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::no_such_method)
         .layer(DefaultBodyLimit::max(limits::BODY))
         .with_state(door)
 }

@@ -14,7 +14,7 @@ use fireaxe_protocol::names::ReasonText;
 use serde::{Deserialize, Serialize};
 
 use super::Door;
-use super::emergencies::body;
+use super::emergencies::{Bytes, body};
 use super::problem::{Answer, Told};
 
 /// What came of an operator's request: the entry that records it.
@@ -30,6 +30,9 @@ pub struct RecordedAnswer {
     pub at: u64,
 }
 
+/// `operator uid 4294967295` or a tracker's name.
+const BY: usize = 64;
+
 /// Confirms the clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,8 +40,6 @@ pub struct ClockConfirmation {
     /// Why it is right now.
     pub reason: ReasonText,
 }
-
-type Bytes = Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>;
 
 /// `POST /operator/incidents`
 pub(super) async fn incident(State(door): State<Arc<Door>>, bytes: Bytes) -> Answer<Json<RecordedAnswer>> {
@@ -50,6 +51,14 @@ pub(super) async fn incident(State(door): State<Arc<Door>>, bytes: Bytes) -> Ans
             StatusCode::BAD_REQUEST,
             "incident.no_system",
             "an incident names at least one system",
+        ));
+    }
+    let plain = |c: char| c.is_ascii_graphic() || c == ' ';
+    if update.by.is_empty() || update.by.len() > BY || !update.by.chars().all(plain) {
+        return Err(Told::new(
+            StatusCode::BAD_REQUEST,
+            "incident.by",
+            format!("who reports an incident is 1 to {BY} printable ASCII characters"),
         ));
     }
     Ok(recorded(door.road.incident(update).await?))

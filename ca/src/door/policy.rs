@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use fireaxe_protocol::api::{ExplainRequest, Explained, PolicySurface, SystemSurface};
 
-use super::emergencies::body;
+use super::emergencies::{Bytes, body};
 use super::problem::Answer;
 use super::{Door, reading};
 
@@ -16,7 +16,7 @@ pub(super) async fn explain(
     State(door): State<Arc<Door>>,
     headers: HeaderMap,
     uri: Uri,
-    bytes: Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>,
+    bytes: Bytes,
 ) -> Answer<Json<Explained>> {
     let scope = reading::who(&door, &headers, "POST", &uri).await?;
     let request: ExplainRequest = body(bytes)?;

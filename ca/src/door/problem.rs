@@ -73,7 +73,9 @@ impl From<Refusal> for Told {
             )
             .next("fireaxe enrol --person NAME, then have the lines it prints added to roster.toml"),
             Refusal::Signature(error) => signature(&error),
-            Refusal::WrongKind { .. } => Told::new(StatusCode::BAD_REQUEST, "statement.kind", said),
+            Refusal::WrongKind { .. } => {
+                Told::new(StatusCode::BAD_REQUEST, "statement.kind", said).next(LOOK)
+            }
             Refusal::WrongLog { .. } => {
                 Told::new(StatusCode::BAD_REQUEST, "statement.other_log", said).next("fireaxe doctor")
             }
@@ -96,11 +98,17 @@ impl From<Refusal> for Told {
                 };
                 Told::new(StatusCode::BAD_REQUEST, code, words).next("fireaxe doctor   (compares the clocks)")
             }
-            Refusal::NonceReused => Told::new(StatusCode::CONFLICT, "statement.nonce_reused", said),
+            Refusal::NonceReused => Told::new(StatusCode::CONFLICT, "statement.nonce_reused", said)
+                .next("run the command again: it makes a statement with a nonce of its own"),
             Refusal::CounterBack { .. } => Told::new(StatusCode::FORBIDDEN, "key.counter_back", said).next(
                 "sign again; if it happens twice, the key may be cloned: use your spare and tell security",
             ),
-            Refusal::KeyNotFresh => Told::new(StatusCode::BAD_REQUEST, "public_key.not_fresh", said),
+            Refusal::KeyNotFresh => {
+                Told::new(StatusCode::BAD_REQUEST, "public_key.not_fresh", said).next(FRESH)
+            }
+            Refusal::KeyUnusable => {
+                Told::new(StatusCode::BAD_REQUEST, "public_key.unusable", said).next(FRESH)
+            }
             Refusal::UnknownTarget { name, nearest } => {
                 let told = Told::new(
                     StatusCode::NOT_FOUND,
@@ -122,15 +130,18 @@ impl From<Refusal> for Told {
                     .next("fireaxe ls")
             }
             Refusal::WrongDeclaration(_) => {
-                Told::new(StatusCode::CONFLICT, "emergency.other_declaration", said)
+                Told::new(StatusCode::CONFLICT, "emergency.other_declaration", said).next("fireaxe ls")
             }
             Refusal::Closed(_) => Told::new(StatusCode::CONFLICT, "emergency.closed", said)
                 .next("fireaxe open TARGET ...   (declares a new one)"),
             Refusal::Closing { .. } => Told::new(StatusCode::CONFLICT, "emergency.closing", said)
                 .next("fireaxe open TARGET ...   (declares a new one)"),
-            Refusal::NotYours { .. } => Told::new(StatusCode::FORBIDDEN, "emergency.not_yours", said),
-            Refusal::UnknownReader => Told::new(StatusCode::UNAUTHORIZED, "reader.unknown", said),
-            Refusal::UnknownSystem(_) => Told::new(StatusCode::NOT_FOUND, "system.unknown", said),
+            Refusal::NotYours { .. } => Told::new(StatusCode::FORBIDDEN, "emergency.not_yours", said)
+                .next("whoever declared it closes it, or somebody with the role incident_commander"),
+            Refusal::UnknownReader => Told::new(StatusCode::UNAUTHORIZED, "reader.unknown", said)
+                .next("fireaxe ls   (logs in by itself)"),
+            Refusal::UnknownSystem(_) => Told::new(StatusCode::NOT_FOUND, "system.unknown", said)
+                .next("fireaxe-ca policy check DIR   (lists the systems)"),
             Refusal::LogUnavailable => Told::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "log.unavailable",
@@ -139,8 +150,9 @@ impl From<Refusal> for Told {
             .next("send the same statement again in a moment; the operator looks with: fireaxe-ca doctor"),
             Refusal::ClockStopped => Told::new(StatusCode::SERVICE_UNAVAILABLE, "clock.stopped", said)
                 .next("the operator, once the clock is right: fireaxe-ca clock confirm --reason TEXT"),
-            Refusal::Busy => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.busy", said),
-            Refusal::Stopping => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.stopping", said),
+            Refusal::Busy => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.busy", said).next(AGAIN),
+            Refusal::Slow => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.slow", said).next(AGAIN),
+            Refusal::Stopping => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.stopping", said).next(AGAIN),
             Refusal::Internal(internal) => {
                 tracing::error!(event = "internal", fault = %internal);
                 Told::new(
@@ -148,6 +160,7 @@ impl From<Refusal> for Told {
                     "internal",
                     "the CA made a mistake of its own; nothing was signed",
                 )
+                .next("the operator finds it in the CA's log as event \"internal\"")
             }
         }
     }
@@ -161,7 +174,7 @@ fn signature(error: &SignatureError) -> Told {
         SignatureError::Algorithm(_) => "signature.algorithm",
         SignatureError::Mismatch => "signature.mismatch",
     };
-    Told::new(StatusCode::BAD_REQUEST, code, error.to_string())
+    Told::new(StatusCode::BAD_REQUEST, code, error.to_string()).next(LOOK)
 }
 
 fn denied(decision: Decision, leaf: fireaxe_protocol::log::Hash, index: u64) -> Told {
@@ -185,6 +198,10 @@ fn denied(decision: Decision, leaf: fireaxe_protocol::log::Hash, index: u64) -> 
     told
 }
 
+const AGAIN: &str = "send the same statement again in a moment: it is answered once";
+const FRESH: &str = "run the command again: it makes a fresh key";
+const LOOK: &str = "fireaxe doctor";
+
 /// A request that has not arrived whole and been answered by then is cut off: a body that trickles in
 /// must not hold a connection for ever.
 const IN_TIME: Duration = Duration::from_secs(20);
@@ -203,6 +220,12 @@ pub(super) async fn in_time(request: Request, next: Next) -> Response {
 /// Nothing is served there.
 pub(super) async fn no_such_route() -> Told {
     Told::new(StatusCode::NOT_FOUND, "route.unknown", "nothing is served at this path")
+}
+
+/// The request, or the answer to it, takes too long.
+pub(super) fn timeout() -> Told {
+    Told::new(StatusCode::REQUEST_TIMEOUT, "request.timeout", "the request did not come whole in time")
+        .next(AGAIN)
 }
 
 /// Something is, but not like this.

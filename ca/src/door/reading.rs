@@ -16,7 +16,7 @@ use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::statement::{Envelope, Kind, Statement};
 
 use super::Door;
-use super::emergencies::body;
+use super::emergencies::{Bytes, body};
 use super::problem::{Answer, Told};
 use crate::road::check_time;
 
@@ -47,10 +47,7 @@ impl Scope {
 }
 
 /// `POST /v1/sessions`
-pub(super) async fn login(
-    State(door): State<Arc<Door>>,
-    bytes: Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>,
-) -> Answer<Json<LoggedIn>> {
+pub(super) async fn login(State(door): State<Arc<Door>>, bytes: Bytes) -> Answer<Json<LoggedIn>> {
     let envelope: Envelope = body(bytes)?;
     let known = door.road.published().gate().know(envelope, Kind::Login)?;
     let now = door.clock.now().wall_s;
@@ -60,18 +57,29 @@ pub(super) async fn login(
     };
     let until = now + u64::from(words.for_s).min(LOGIN_MAX_S);
     let person = known.person().clone();
+    let session = words.session_key.fingerprint();
     let mut held = door.sessions.held.lock().unwrap_or_else(PoisonError::into_inner);
     held.retain(|_, (.., until)| *until > now);
+    // The key's holder has not been asked: nobody may put another's key under their own name.
+    let taken = held.get(&session).is_some_and(|(whose, ..)| *whose != person);
+    if taken || door.road.published().gate().bundle.roster.by_key(&session).is_some() {
+        return Err(Told::new(
+            StatusCode::BAD_REQUEST,
+            "session_key.not_fresh",
+            "the session key is enrolled or another person's",
+        )
+        .next("fireaxe ls   (makes a fresh one)"));
+    }
     if held.len() >= SESSIONS
         && let Some(first) = held.iter().min_by_key(|(_, (.., until))| *until).map(|(key, _)| *key)
     {
         held.remove(&first);
     }
-    held.insert(words.session_key.fingerprint(), (person.clone(), words.session_key, until));
+    held.insert(session, (person.clone(), words.session_key, until));
     Ok(Json(LoggedIn { schema: "fireaxe.session/v1".into(), person, until }))
 }
 
-/// Whoever signed this read. The proof is checked before anything is looked up for the caller.
+/// Whoever signed this read. Nothing is read for the caller before the proof is checked.
 pub(super) async fn who(door: &Door, headers: &HeaderMap, method: &str, uri: &Uri) -> Answer<Scope> {
     let unauthorized = |code: &str, words: &str| {
         Told::new(StatusCode::UNAUTHORIZED, code, words).next("fireaxe ls   (logs in by itself)")

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -23,11 +24,12 @@ pub(super) async fn checkpoint(State(door): State<Arc<Door>>) -> Answer<Response
 /// `GET /log/tile/...`
 pub(super) async fn tile(
     State(door): State<Arc<Door>>,
-    Path(path): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer<Response> {
     let unknown = || Told::new(StatusCode::NOT_FOUND, "tile.unknown", "there is no such tile");
+    let Path(path) = path.map_err(|_| unknown())?;
     let path: TilePath = format!("tile/{path}").parse().map_err(|_| unknown())?;
     if path.kind == TileKind::Entries {
         let scope = reading::who(&door, &headers, "GET", &uri).await?;

@@ -65,7 +65,7 @@ impl Gate {
 }
 
 /// Whether a statement's time is near enough to `now`.
-pub(super) fn fresh(at: u64, now: u64) -> Result<(), Refusal> {
+pub(crate) fn fresh(at: u64, now: u64) -> Result<(), Refusal> {
     if now.abs_diff(at) <= STATEMENT_WINDOW_S {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::state::{Phase, State};
 
 /// The next emergency that the clock closes at `now`, and why.
-pub(super) fn due(state: &State, now: u64) -> Option<(EmergencyId, Closer)> {
+pub(crate) fn due(state: &State, now: u64) -> Option<(EmergencyId, Closer)> {
     let (at, id) = state.emergencies.next_due()?;
     if at > now {
         return None;

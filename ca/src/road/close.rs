@@ -19,7 +19,7 @@ pub struct ClosedNow {
 }
 
 /// Whether `person` may close `id` with these words; the emergency if so.
-pub(super) fn may_close<'a>(
+pub(crate) fn may_close<'a>(
     state: &'a State,
     bundle: &Bundle,
     person: &PersonName,

@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
 use fireaxe_protocol::log::NoteSigner;
 use thiserror::Error;
 
@@ -29,7 +28,7 @@ use crate::state::{FoldError, State};
 /// of an fsync shrinks.
 const BATCH: usize = 256;
 
-/// How often, in seconds, what is too old is dropped and the clock is looked at without any request.
+/// How often, in seconds, the list is published anew and the clock is looked at without any request.
 const SWEEP_S: u64 = 30;
 
 /// What the writer works with.
@@ -94,7 +93,7 @@ impl Conductor {
     /// Folds the log, starts the thread, gives the way to it.
     pub fn start(deps: Deps) -> Result<(Road, JoinHandle<()>), StartError> {
         let now = deps.clock.now();
-        let state = fold(&deps.reader, now.wall_s)?;
+        let state = fold(&deps.reader)?;
         let ours = crate::keys::public(&deps.user_ca);
         if state.keys().user_ca != ours {
             let (pinned, found) = (state.keys().user_ca.to_string(), ours.to_string());
@@ -219,9 +218,11 @@ impl Conductor {
             turn.take(one);
         }
         match turn.commit(&self.deps.checkpoints) {
-            Ok(Done { deferred, revoked }) => {
+            Ok(Done { deferred, revoked, answers }) => {
                 self.deferred = deferred;
+                // Readers first: whoever is told of a closing finds it in the revocation list.
                 self.publish(revoked, now);
+                answers.send();
             }
             Err(error) => {
                 tracing::error!(event = "log.failed", %error);
@@ -237,7 +238,7 @@ impl Conductor {
     fn recover(&mut self) -> bool {
         let now = self.deps.clock.now().wall_s;
         let recovered = self.deps.log.recover().map_err(StartError::from);
-        match recovered.and_then(|_| fold(&self.deps.reader, now)) {
+        match recovered.and_then(|_| fold(&self.deps.reader)) {
             Ok(state) => {
                 tracing::warn!(event = "log.recovered", entries = state.entries());
                 self.state = state;
@@ -256,12 +257,10 @@ impl Conductor {
         let sweep = now >= self.swept_at.saturating_add(SWEEP_S);
         if sweep {
             self.swept_at = now;
-            self.state.answered.forget(now);
-            self.state.revocations.forget(now);
         }
         if revoked || sweep {
             let version = self.state.revocations.version();
-            let serials = self.state.revocations.listed(now);
+            let serials = self.state.revocations.listed();
             self.published.set_revocations(version, serials, now);
         }
         self.published.set_head(self.state.entries(), self.state.emergencies.count());
@@ -272,12 +271,11 @@ impl Conductor {
 /// Reads the whole log into a state.
 ///
 /// What it was given is proved against the newest checkpoint before the state is handed out.
-pub(crate) fn fold(reader: &Reader, now: u64) -> Result<State, StartError> {
-    let remember_from = now.saturating_sub(2 * STATEMENT_WINDOW_S);
+pub(crate) fn fold(reader: &Reader) -> Result<State, StartError> {
     let mut state: Result<Option<State>, FoldError> = Ok(None);
     reader.replay(|index, entry, leaf| {
         state = match std::mem::replace(&mut state, Ok(None)) {
-            Ok(None) => State::begin(&entry, remember_from).map(Some),
+            Ok(None) => State::begin(&entry).map(Some),
             Ok(Some(mut before)) => before.apply(index, entry.at, &entry.event, leaf).map(|()| Some(before)),
             Err(first) => Err(first),
         };

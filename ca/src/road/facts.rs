@@ -9,7 +9,7 @@ use super::Refusal;
 use crate::state::State;
 
 /// What is asked, whether declared or only to be explained.
-pub(super) struct Request<'a> {
+pub(crate) struct Request<'a> {
     pub(super) target: &'a TargetName,
     pub(super) severity: Option<Severity>,
     pub(super) incident: Option<&'a IncidentId>,
@@ -19,7 +19,7 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn declared(words: &'a Declare) -> Request<'a> {
+    pub(crate) fn declared(words: &'a Declare) -> Request<'a> {
         Request {
             target: &words.target,
             severity: words.severity,
@@ -43,7 +43,7 @@ impl<'a> Request<'a> {
 }
 
 /// All facts at `now` for `person` asking `request` with a signature that proved `presence`.
-pub(super) fn gather(
+pub(crate) fn gather(
     state: &State,
     bundle: &Bundle,
     person: &PersonName,

@@ -8,7 +8,8 @@
 //! | 10 | `close.rs`, `clockwork.rs` | a person's word, an incident's end or the clock -> closed |
 //!
 //! One conductor calls them in order (`turn.rs`; `conductor.rs` is the thread it runs on, with group
-//! commit and recovery); no stage calls another. That thread owns state and log, so a decision, its entry and its signature cannot be overtaken by a closing.
+//! commit and recovery); no stage calls another. That thread owns state and log, so a decision, its entry
+//! and its signature cannot be overtaken by a closing.
 //! The door and the operator's commands talk to it through [`Road`].
 
 mod caller;
@@ -22,16 +23,21 @@ mod refusal;
 mod turn;
 mod watch;
 
-pub(crate) use caller::check_time;
 pub use caller::{Gate, Known};
+pub(crate) use caller::{check_time, fresh};
+pub(crate) use clockwork::due;
 pub use close::ClosedNow;
+pub(crate) use close::may_close;
 pub(crate) use conductor::fold;
 pub use conductor::{Conductor, Deps, StartError};
+pub(crate) use facts::{Request, gather};
 pub use issue::Opening;
 pub use refusal::Refusal;
+pub(crate) use turn::{hosts_of, link_by, longest};
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
 
 use fireaxe_protocol::api::{ExplainRequest, Explained};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
@@ -41,6 +47,10 @@ use tokio::sync::oneshot;
 
 /// How many requests may wait for the writer. At 100 us each the last one waits 0.4 s.
 pub const QUEUE: usize = 4096;
+
+/// How long an answer is waited for: a disk that hangs must not hold callers for ever. Longer than the
+/// 5 s after which SQLite gives up on a lock, so that the plainer refusal comes first.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -133,7 +143,10 @@ impl Road {
     async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> Asked) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
         match self.queue.try_send(make(reply)) {
-            Ok(()) => answer.await.unwrap_or(Err(Refusal::Stopping)),
+            Ok(()) => match tokio::time::timeout(PATIENCE, answer).await {
+                Ok(answer) => answer.unwrap_or(Err(Refusal::Stopping)),
+                Err(_) => Err(Refusal::Slow),
+            },
             Err(TrySendError::Full(_)) => Err(Refusal::Busy),
             Err(TrySendError::Disconnected(_)) => Err(Refusal::Stopping),
         }

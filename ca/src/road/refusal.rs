@@ -52,6 +52,9 @@ pub enum Refusal {
     /// The key to certify is not fresh.
     #[error("the key to certify is enrolled or in use already")]
     KeyNotFresh,
+    /// The key to certify is no point of the curve, or one of small order.
+    #[error("the key to certify is not a usable Ed25519 key")]
+    KeyUnusable,
     /// Neither a system nor a host of the policy.
     #[error("there is no system or host {name}")]
     UnknownTarget {
@@ -110,6 +113,9 @@ pub enum Refusal {
     /// Too many wait already.
     #[error("too many requests are waiting")]
     Busy,
+    /// The writer has not answered yet; what was asked may still come to pass.
+    #[error("the CA takes long to write its log; it may yet do what was asked")]
+    Slow,
     /// The CA is going down.
     #[error("the CA is stopping")]
     Stopping,

@@ -19,33 +19,27 @@ use super::facts::{Request, gather};
 use super::issue::{Opening, Order, Prepared, prepare, sign, sign_again};
 use super::refusal::{Internal, Refusal};
 use super::{Asked, Known, Recorded, Reply, clockwork, crash};
-use crate::log::{Batch, LogError, Pending, Reader};
+use crate::log::{Batch, Committed, LogError, Pending, Reader};
 use crate::randomness::Randomness;
 use crate::state::{Answered, Phase, State};
 
 /// The word of a trigger's `close_on` for an incident that is over.
 const RESOLVED: &str = "incident.resolved";
 
-/// An answer that must wait until the log holds its entries.
+/// An answer that waits for the commit: refusals too, for they may rest on what this batch did.
 enum Waiting {
-    Opening {
-        declared: Event,
-        leaf: Hash,
-        certificate: Option<Pending<Prepared>>,
-        reply: Reply<Box<Opening>>,
-    },
-    Refused {
-        refusal: Refusal,
-        reply: Reply<Box<Opening>>,
-    },
-    Closed {
-        closed: ClosedNow,
-        reply: Reply<ClosedNow>,
-    },
-    Recorded {
-        recorded: Recorded,
-        reply: Reply<Recorded>,
-    },
+    /// Something was given: signed once the log holds it.
+    Opening(Box<Given>),
+    /// Everything else. Called with the refusal that took its place, if the commit failed.
+    Answer(Box<dyn FnOnce(Option<Refusal>) + Send>),
+}
+
+/// A declaration of this batch that was not refused.
+struct Given {
+    declared: Event,
+    leaf: Hash,
+    certificate: Option<Pending<Prepared>>,
+    reply: Reply<Box<Opening>>,
 }
 
 /// What a turn left behind.
@@ -54,6 +48,19 @@ pub(super) struct Done {
     pub(super) deferred: Vec<Asked>,
     /// Whether anything was revoked.
     pub(super) revoked: bool,
+    /// To be given out once readers can see what the batch did.
+    pub(super) answers: Answers,
+}
+
+/// Answers of a committed batch, not given out yet.
+#[must_use = "somebody waits for each of them"]
+pub(super) struct Answers(Vec<Box<dyn FnOnce() + Send>>);
+
+impl Answers {
+    /// Gives them out. Who asked may have gone: then nobody needs to know.
+    pub(super) fn send(self) {
+        self.0.into_iter().for_each(|answer| answer());
+    }
 }
 
 /// Why a turn came to nothing, and the state must be rebuilt.
@@ -115,8 +122,10 @@ impl<'a> Turn<'a> {
         while self.fault.is_none()
             && let Some((id, by)) = clockwork::due(self.state, self.now)
         {
-            let closed = self.close_now(id, by);
-            self.note_fault(closed.map(|_| ()));
+            if let Err(refusal) = self.close_now(id, by) {
+                // It is due and cannot be closed: nothing may be decided beside it.
+                self.spoil(Internal::Fold(refusal.to_string()));
+            }
         }
     }
 
@@ -127,20 +136,20 @@ impl<'a> Turn<'a> {
             Asked::Close(id, known, reply) => self.take_closing(id, known, reply),
             Asked::Incident(update, reply) => {
                 let recorded = self.incident(update);
-                self.recorded(recorded, reply);
+                self.later(recorded, reply);
             }
             Asked::Clock(reason, reply) => {
                 let recorded = self.append(Event::ClockCorrected { to: self.now, reason });
-                self.recorded(recorded, reply);
+                self.later(recorded, reply);
             }
             Asked::Explain(person, request, reply) => {
                 let explained = self.explain(&person, &request);
-                drop(reply.send(explained.map(Box::new)));
+                self.later(explained.map(Box::new), reply);
             }
             Asked::Reader(key, reply) => {
                 let found = self.state.emergencies.by_fresh_key(&key);
                 let found = found.map(|live| (live.person.clone(), live.id, live.fresh_key));
-                drop(reply.send(found.ok_or(Refusal::UnknownReader)));
+                self.later(found.ok_or(Refusal::UnknownReader), reply);
             }
             Asked::Stop => {}
         }
@@ -159,15 +168,14 @@ impl<'a> Turn<'a> {
             return Err(Spoiled::Fault(fault));
         }
         if batch.is_empty() {
-            // Nothing was appended, so all that can wait here is a refusal.
-            for one in waiting {
-                let refusal = match &one {
-                    Waiting::Refused { refusal, .. } => refusal.clone(),
-                    _ => Refusal::Internal(Internal::Fold("an answer without an entry".into())),
-                };
-                one.fail(&refusal);
-            }
-            return Ok(Done { deferred, revoked });
+            // Nothing was appended, so nothing was given.
+            let answers = waiting.into_iter().map(|one| -> Box<dyn FnOnce() + Send> {
+                Box::new(move || match one {
+                    Waiting::Answer(answer) => answer(None),
+                    given => given.fail(&Internal::Fold("an answer without an entry".into()).into()),
+                })
+            });
+            return Ok(Done { deferred, revoked, answers: Answers(answers.collect()) });
         }
         crash::point("before-commit");
         // Dying before this line: nothing happened; the client's retry is a first request.
@@ -182,56 +190,42 @@ impl<'a> Turn<'a> {
         // Dying after it: the entries are there, unsigned; the retry is answered from them with the
         // bytes that would have gone out now.
         crash::point("after-commit");
+        let mut answers: Vec<Box<dyn FnOnce() + Send>> = Vec::with_capacity(waiting.len());
         for one in waiting {
             match one {
-                Waiting::Opening { declared, leaf, certificate, reply } => {
-                    let certificate = certificate.and_then(|pending| committed.settle(pending).ok());
-                    let certificate = match certificate {
-                        Some(logged) => committed
-                            .receipt(logged.index())
-                            .map_err(|_| Refusal::Internal(Internal::Entry(logged.index())))
-                            .and_then(|receipt| sign(&logged, &receipt, user_ca).map(Some)),
-                        None => Ok(None),
-                    };
-                    crash::point("after-sign");
-                    // Dying here: a certificate exists that nobody received; the retry gets the same.
-                    let opening = certificate.map(|certificate| {
+                Waiting::Opening(given) => {
+                    let Given { declared, leaf, certificate, reply } = *given;
+                    let opening = signed(&committed, certificate, user_ca).map(|certificate| {
                         Box::new(Opening { declared, leaf, at: now, certificate, first: true })
                     });
-                    drop(reply.send(opening));
+                    crash::point("after-sign");
+                    // Dying here: a certificate exists that nobody received; the retry gets the same.
+                    answers.push(Box::new(move || drop(reply.send(opening))));
                 }
-                Waiting::Refused { refusal, reply } => drop(reply.send(Err(refusal))),
-                Waiting::Closed { closed, reply } => drop(reply.send(Ok(closed))),
-                Waiting::Recorded { recorded, reply } => drop(reply.send(Ok(recorded))),
+                Waiting::Answer(answer) => answers.push(Box::new(move || answer(None))),
             }
         }
-        Ok(Done { deferred, revoked })
+        Ok(Done { deferred, revoked, answers: Answers(answers) })
     }
 
     fn take_declaration(&mut self, known: Known, reply: Reply<Box<Opening>>) {
         let signed = known.signed();
         let header = signed.statement.header();
         match self.state.answered.find(&signed.fingerprint, header, &signed.envelope.statement) {
-            Some(Answered::Other) => drop(reply.send(Err(Refusal::NonceReused))),
+            Some(Answered::Other) => self.later(Err(Refusal::NonceReused), reply),
             Some(Answered::Same { entry }) if entry >= self.committed => {
                 self.deferred.push(Asked::Declare(Box::new(known), reply));
             }
-            Some(Answered::Same { entry }) => match self.answer_again(entry) {
-                Ok(opening) => drop(reply.send(Ok(Box::new(opening)))),
-                Err(refusal) => {
-                    let refusal = self.noted(refusal);
-                    // It waits for the commit: a `certificate.abandoned` may have been appended.
-                    self.waiting.push(Waiting::Refused { refusal, reply });
-                }
-            },
+            Some(Answered::Same { entry }) => {
+                let again = self.answer_again(entry).map(Box::new);
+                self.later(again, reply);
+            }
             None => match self.declare(known) {
                 Ok((declared, leaf, certificate)) => {
-                    self.waiting.push(Waiting::Opening { declared, leaf, certificate, reply });
+                    let given = Given { declared, leaf, certificate, reply };
+                    self.waiting.push(Waiting::Opening(Box::new(given)));
                 }
-                Err(refusal) => {
-                    let refusal = self.noted(refusal);
-                    self.waiting.push(Waiting::Refused { refusal, reply });
-                }
+                Err(refusal) => self.later(Err(refusal), reply),
             },
         }
     }
@@ -249,9 +243,14 @@ impl<'a> Turn<'a> {
             _ => return Err(Refusal::Stranger),
         }
         self.counter_ahead(&signed.fingerprint, signed.counter)?;
+        if words.public_key.verifying().is_none() {
+            return Err(Refusal::KeyUnusable);
+        }
+        let pinned = self.state.keys();
         let fresh_key = words.public_key.fingerprint();
         if self.bundle.roster.by_key(&fresh_key).is_some()
             || self.state.emergencies.by_fresh_key(&fresh_key).is_some()
+            || [pinned.user_ca, pinned.log, pinned.krl].contains(&words.public_key)
         {
             return Err(Refusal::KeyNotFresh);
         }
@@ -261,23 +260,17 @@ impl<'a> Turn<'a> {
         let bundle = self.bundle.clone();
         let facts = gather(self.state, &bundle, &person, signed.presence, &request, self.now)?;
         let decision = decide(&bundle.policy, &facts);
-        let until = match &decision.outcome {
-            Outcome::Permit(terms) => terms.lifetime_s,
-            Outcome::NeedsApproval { full, meanwhile } => {
-                full.lifetime_s.max(meanwhile.as_ref().map_or(0, |m| m.lifetime_s))
-            }
-            Outcome::Refuse { .. } => {
-                let event = Event::DeclarationRefused {
-                    declared: signed.envelope,
-                    key: signed.fingerprint,
-                    counter: signed.counter,
-                    bundle: bundle.hash,
-                    facts,
-                    decision: decision.clone(),
-                };
-                let Recorded { index, leaf, .. } = self.append(event)?;
-                return Err(Refusal::Denied { decision: Box::new(decision), leaf, index });
-            }
+        let Some(longest_s) = longest(&decision) else {
+            let event = Event::DeclarationRefused {
+                declared: signed.envelope,
+                key: signed.fingerprint,
+                counter: signed.counter,
+                bundle: bundle.hash,
+                facts,
+                decision: decision.clone(),
+            };
+            let Recorded { index, leaf, .. } = self.append(event)?;
+            return Err(Refusal::Denied { decision: Box::new(decision), leaf, index });
         };
 
         // Step 4: prepare before anything is appended, so that a body the linter refuses leaves no trace.
@@ -304,7 +297,7 @@ impl<'a> Turn<'a> {
             counter: signed.counter,
             bundle: bundle.hash,
             hosts: hosts_of(&bundle, &facts.target),
-            until: self.now + u64::from(until),
+            until: self.now + u64::from(longest_s),
             link_by: link_by(&bundle, &decision, self.now),
             facts,
             decision,
@@ -328,7 +321,11 @@ impl<'a> Turn<'a> {
     ) -> Result<Pending<Prepared>, Refusal> {
         let event = Event::CertificateIssued { of, terms };
         let body = prepared.body().to_vec();
-        let pending = self.batch.append(self.now, &event, Some(&body), prepared).map_err(append_failed)?;
+        // The declaration is appended and folded already: it must not stand without its certificate.
+        let pending = self
+            .batch
+            .append(self.now, &event, Some(&body), prepared)
+            .map_err(|e| Internal::Fold(e.to_string()))?;
         let applied = self.state.apply(pending.index(), self.now, &event, pending.leaf());
         applied.map_err(|e| Internal::Fold(e.to_string()))?;
         Ok(pending)
@@ -409,15 +406,15 @@ impl<'a> Turn<'a> {
         let signed = known.signed();
         let header = signed.statement.header();
         match self.state.answered.find(&signed.fingerprint, header, &signed.envelope.statement) {
-            Some(Answered::Other) => drop(reply.send(Err(Refusal::NonceReused))),
+            Some(Answered::Other) => self.later(Err(Refusal::NonceReused), reply),
             Some(Answered::Same { entry }) if entry >= self.committed => {
                 self.deferred.push(Asked::Close(id, known, reply));
             }
-            Some(Answered::Same { entry }) => drop(reply.send(self.closed_again(entry))),
-            None => match self.close(id, &known) {
-                Ok(closed) => self.waiting.push(Waiting::Closed { closed, reply }),
-                Err(refusal) => drop(reply.send(Err(self.noted(refusal)))),
-            },
+            Some(Answered::Same { entry }) => self.later(self.closed_again(entry), reply),
+            None => {
+                let closed = self.close(id, &known);
+                self.later(closed, reply);
+            }
         }
     }
 
@@ -477,16 +474,18 @@ impl<'a> Turn<'a> {
             return Ok(recorded);
         };
         if resolved {
-            let resting: Vec<EmergencyId> = self
+            let resting: Vec<(EmergencyId, u64)> = self
                 .state
                 .emergencies
                 .iter()
                 .filter(|live| live.phase == Phase::Open && live.incident.as_ref() == Some(&incident))
-                .map(|live| live.id)
+                .map(|live| (live.id, live.until))
                 .collect();
-            for emergency in resting {
-                let until = self.now + u64::from(grace_s);
-                self.append(Event::EmergencyClosing { emergency, incident: incident.clone(), until })?;
+            for (emergency, end) in resting {
+                let until = end.min(self.now + u64::from(grace_s));
+                // The incident is recorded already: all of this, or nothing of the batch.
+                self.append(Event::EmergencyClosing { emergency, incident: incident.clone(), until })
+                    .map_err(|e| Internal::Fold(e.to_string()))?;
             }
         }
         Ok(recorded)
@@ -522,47 +521,65 @@ impl<'a> Turn<'a> {
         Ok(Recorded { index, leaf, at: self.now })
     }
 
-    fn recorded(&mut self, recorded: Result<Recorded, Refusal>, reply: Reply<Recorded>) {
-        match recorded {
-            Ok(recorded) => self.waiting.push(Waiting::Recorded { recorded, reply }),
-            Err(refusal) => drop(reply.send(Err(self.noted(refusal)))),
+    /// Lets an answer wait for the commit. A fault of our own spoils the batch: what it staged may not
+    /// agree with the state.
+    fn later<T: Send + 'static>(&mut self, answer: Result<T, Refusal>, reply: Reply<T>) {
+        if let Err(Refusal::Internal(internal @ Internal::Fold(_))) = &answer {
+            self.spoil(internal.clone());
         }
+        self.waiting.push(Waiting::Answer(Box::new(move |failed| {
+            drop(reply.send(match failed {
+                Some(refusal) => Err(refusal),
+                None => answer,
+            }));
+        })));
     }
 
-    /// A fault of our own spoils the batch: what it staged may not agree with the state.
-    fn noted(&mut self, refusal: Refusal) -> Refusal {
-        if let Refusal::Internal(internal @ (Internal::Fold(_) | Internal::Append(_))) = &refusal {
-            tracing::error!(event = "writer.fault", fault = %internal);
-            self.fault = Some(internal.clone());
-        }
-        refusal
-    }
-
-    fn note_fault(&mut self, result: Result<(), Refusal>) {
-        if let Err(refusal) = result {
-            let _ = self.noted(refusal);
-        }
+    fn spoil(&mut self, internal: Internal) {
+        tracing::error!(event = "writer.fault", fault = %internal);
+        self.fault = Some(internal);
     }
 }
 
 impl Waiting {
     fn fail(self, refusal: &Refusal) {
         match self {
-            Waiting::Opening { reply, .. } | Waiting::Refused { reply, .. } => {
-                drop(reply.send(Err(refusal.clone())));
-            }
-            Waiting::Closed { reply, .. } => drop(reply.send(Err(refusal.clone()))),
-            Waiting::Recorded { reply, .. } => drop(reply.send(Err(refusal.clone()))),
+            Waiting::Opening(given) => drop(given.reply.send(Err(refusal.clone()))),
+            Waiting::Answer(answer) => answer(Some(refusal.clone())),
         }
     }
+}
+
+/// Step 4, second half: what the log now holds is signed.
+fn signed(
+    committed: &Committed,
+    certificate: Option<Pending<Prepared>>,
+    user_ca: &SigningKey,
+) -> Result<Option<String>, Refusal> {
+    let Some(pending) = certificate else { return Ok(None) };
+    let serial = pending.index();
+    let logged = committed.settle(pending).map_err(|_| Internal::Entry(serial))?;
+    let receipt = committed.receipt(serial).map_err(|_| Internal::Entry(serial))?;
+    sign(&logged, &receipt, user_ca).map(Some)
 }
 
 fn append_failed(error: LogError) -> Refusal {
     Internal::Append(error.to_string()).into()
 }
 
+/// The longest life that a certificate of this decision may have, seconds; none if it gives nothing.
+pub(crate) fn longest(decision: &Decision) -> Option<u32> {
+    match &decision.outcome {
+        Outcome::Permit(terms) => Some(terms.lifetime_s),
+        Outcome::NeedsApproval { full, meanwhile } => {
+            Some(full.lifetime_s.max(meanwhile.as_ref().map_or(0, |m| m.lifetime_s)))
+        }
+        Outcome::Refuse { .. } => None,
+    }
+}
+
 /// One name, or the system's patterns.
-fn hosts_of(bundle: &Bundle, target: &Target) -> Vec<String> {
+pub(crate) fn hosts_of(bundle: &Bundle, target: &Target) -> Vec<String> {
     match &target.host {
         Some(host) => vec![host.to_string()],
         None => bundle
@@ -574,7 +591,7 @@ fn hosts_of(bundle: &Bundle, target: &Target) -> Vec<String> {
 }
 
 /// When a bare claim must have been tied to an incident.
-fn link_by(bundle: &Bundle, decision: &Decision, now: u64) -> Option<u64> {
+pub(crate) fn link_by(bundle: &Bundle, decision: &Decision, now: u64) -> Option<u64> {
     let trigger = bundle.policy.trigger(decision.trigger.as_ref()?)?;
     trigger.link_within_s.map(|s| now + u64::from(s))
 }

@@ -1,8 +1,8 @@
 //! Statements answered in the last minutes: the same one again gets the same answer, the same nonce
 //! with other bytes is an error.
 //!
-//! Bounded by time: a statement older than the window is refused as stale before it is looked up here,
-//! so twice the window is kept.
+//! Bounded by the log's time, not the wall's: what is older than twice the window, by the newest entry, is
+//! dropped. A statement that old is refused as stale, also when the wall was wrong for a while.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -31,18 +31,13 @@ struct Remembered {
 }
 
 /// See the file's top.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AnsweredStatements {
-    remember_from: u64,
     by_nonce: HashMap<(Fingerprint, Nonce), Remembered>,
     by_age: VecDeque<(u64, Fingerprint, Nonce)>,
 }
 
 impl AnsweredStatements {
-    pub(super) fn new(remember_from: u64) -> AnsweredStatements {
-        AnsweredStatements { remember_from, by_nonce: HashMap::new(), by_age: VecDeque::new() }
-    }
-
     /// Looks a statement up by its signer, nonce and bytes.
     pub fn find(&self, key: &Fingerprint, header: &Header, statement: &str) -> Option<Answered> {
         let found = self.by_nonce.get(&(*key, header.nonce))?;
@@ -54,18 +49,15 @@ impl AnsweredStatements {
     }
 
     pub(super) fn remember(&mut self, key: &Fingerprint, header: &Header, statement: &str, entry: u64) {
-        if header.at < self.remember_from {
-            return;
-        }
         let remembered = Remembered { statement: Hash::of(statement.as_bytes()), entry };
         self.by_nonce.insert((*key, header.nonce), remembered);
         self.by_age.push_back((header.at, *key, header.nonce));
     }
 
-    /// Drops what is too old to be retried at `now`.
-    pub fn forget(&mut self, now: u64) {
+    /// Drops what is too old to be retried once the log's time is `reached`.
+    pub(super) fn forget(&mut self, reached: u64) {
         while let Some((at, ..)) = self.by_age.front() {
-            if at.saturating_add(2 * STATEMENT_WINDOW_S) >= now {
+            if at.saturating_add(2 * STATEMENT_WINDOW_S) >= reached {
                 break;
             }
             if let Some((_, key, nonce)) = self.by_age.pop_front() {

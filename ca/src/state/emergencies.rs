@@ -97,10 +97,10 @@ pub struct Emergencies {
     by_leaf: HashMap<Hash, EmergencyId>,
     by_fresh_key: HashMap<Fingerprint, EmergencyId>,
     by_due: BTreeSet<(u64, EmergencyId)>,
-    /// Single hosts open, by who opened them and for which incident: "one host alone" is asked at each
+    /// What is open of a system, by who opened it and for which incident: "one host alone" is asked at each
     /// declaration and must not walk through all that is open.
-    hosts_by_person: HashMap<(PersonName, SystemName), HashMap<HostName, u32>>,
-    hosts_by_incident: HashMap<(IncidentId, SystemName), HashMap<HostName, u32>>,
+    open_by_person: HashMap<(PersonName, SystemName), Scopes>,
+    open_by_incident: HashMap<(IncidentId, SystemName), Scopes>,
     declared: u64,
 }
 
@@ -130,7 +130,8 @@ impl Emergencies {
         id.0 >= 1 && id.0 <= self.declared
     }
 
-    /// Whether another host of `system` than `host` is open, by `person` or for `incident`.
+    /// Whether another host of `system` than `host` is open, by `person` or for `incident`. A system
+    /// opened whole opens all its hosts.
     pub fn other_host_open(
         &self,
         person: &PersonName,
@@ -138,10 +139,10 @@ impl Emergencies {
         system: &SystemName,
         host: &HostName,
     ) -> bool {
-        let other = |hosts: &HashMap<HostName, u32>| hosts.keys().any(|open| open != host);
-        self.hosts_by_person.get(&(person.clone(), system.clone())).is_some_and(other)
+        let other = |open: &Scopes| open.keys().any(|scope| scope.as_ref() != Some(host));
+        self.open_by_person.get(&(person.clone(), system.clone())).is_some_and(other)
             || incident.is_some_and(|incident| {
-                self.hosts_by_incident.get(&(incident.clone(), system.clone())).is_some_and(other)
+                self.open_by_incident.get(&(incident.clone(), system.clone())).is_some_and(other)
             })
     }
 
@@ -197,12 +198,9 @@ impl Emergencies {
         self.by_leaf.insert(leaf, live.id);
         self.by_fresh_key.insert(fresh_key.fingerprint(), live.id);
         self.by_due.insert((live.due(), live.id));
-        if let Some(host) = &live.host {
-            count(self.hosts_by_person.entry((live.person.clone(), live.system.clone())).or_default(), host);
-            if let Some(incident) = &live.incident {
-                let key = (incident.clone(), live.system.clone());
-                count(self.hosts_by_incident.entry(key).or_default(), host);
-            }
+        count(&mut self.open_by_person, (live.person.clone(), live.system.clone()), &live.host);
+        if let Some(incident) = &live.incident {
+            count(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
         }
         self.live.insert(live.id, live);
         Ok(())
@@ -212,7 +210,12 @@ impl Emergencies {
         let id = self.by_leaf.get(of).ok_or(FoldError::Dangling(index, *of))?;
         let live = self.live.get_mut(id).ok_or(FoldError::Certificate(index))?;
         match live.terms {
-            Some((hash, lifetime_s)) if hash == *terms && live.phase == Phase::Open => {
+            Some((hash, lifetime_s))
+                if hash == *terms
+                    && live.phase == Phase::Open
+                    && live.certificates.is_empty()
+                    && at.saturating_add(lifetime_s.into()) <= live.until =>
+            {
                 live.certificates.push(Issued { serial: index, valid_before: at + u64::from(lifetime_s) });
                 Ok(())
             }
@@ -246,12 +249,9 @@ impl Emergencies {
         self.by_due.remove(&(live.due(), id));
         self.by_leaf.remove(&live.leaf);
         self.by_fresh_key.remove(&live.fresh_key.fingerprint());
-        if let Some(host) = &live.host {
-            let key = (live.person.clone(), live.system.clone());
-            uncount(&mut self.hosts_by_person, key, host);
-            if let Some(incident) = &live.incident {
-                uncount(&mut self.hosts_by_incident, (incident.clone(), live.system.clone()), host);
-            }
+        uncount(&mut self.open_by_person, (live.person.clone(), live.system.clone()), &live.host);
+        if let Some(incident) = &live.incident {
+            uncount(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
         }
         Ok(live)
     }
@@ -265,19 +265,22 @@ impl Emergencies {
     }
 }
 
-fn count(hosts: &mut HashMap<HostName, u32>, host: &HostName) {
-    *hosts.entry(host.clone()).or_insert(0) += 1;
+/// How often each scope of a system is open: a host, or all of it.
+type Scopes = HashMap<Option<HostName>, u32>;
+
+fn count<K: Eq + std::hash::Hash>(by: &mut HashMap<K, Scopes>, key: K, scope: &Option<HostName>) {
+    *by.entry(key).or_default().entry(scope.clone()).or_insert(0) += 1;
 }
 
-fn uncount<K: Eq + std::hash::Hash>(by: &mut HashMap<K, HashMap<HostName, u32>>, key: K, host: &HostName) {
-    if let Some(hosts) = by.get_mut(&key) {
-        if let Some(n) = hosts.get_mut(host) {
+fn uncount<K: Eq + std::hash::Hash>(by: &mut HashMap<K, Scopes>, key: K, scope: &Option<HostName>) {
+    if let Some(scopes) = by.get_mut(&key) {
+        if let Some(n) = scopes.get_mut(scope) {
             *n -= 1;
             if *n == 0 {
-                hosts.remove(host);
+                scopes.remove(scope);
             }
         }
-        if hosts.is_empty() {
+        if scopes.is_empty() {
             by.remove(&key);
         }
     }

@@ -52,9 +52,15 @@ pub enum FoldError {
     /// A statement inside an entry cannot be read.
     #[error("entry {0}: the statement in it cannot be read")]
     Statement(u64),
-    /// A certificate before any declaration, or for other terms.
+    /// A certificate for other terms, a second one, one that outlives its emergency, or one too late.
     #[error("entry {0}: a certificate that no declaration allows")]
     Certificate(u64),
+    /// A closing that does not revoke exactly what is alive.
+    #[error("entry {0}: it does not revoke exactly what is alive")]
+    Revoked(u64),
+    /// A decision while no bundle is active.
+    #[error("entry {0}: no bundle is active")]
+    NoBundle(u64),
 }
 
 /// Everything the road needs to know, in memory.
@@ -78,9 +84,8 @@ pub struct State {
 }
 
 impl State {
-    /// The state after entry 0. `remember_from`: statements answered before that time need not be
-    /// remembered, they are too old to be retried.
-    pub fn begin(first: &Entry, remember_from: u64) -> Result<State, FoldError> {
+    /// The state after entry 0.
+    pub fn begin(first: &Entry) -> Result<State, FoldError> {
         let Event::LogCreated { origin, keys } = &first.event else {
             return Err(FoldError::Created(first.index));
         };
@@ -94,7 +99,7 @@ impl State {
             blobs: HashMap::new(),
             emergencies: Emergencies::default(),
             incidents: Incidents::default(),
-            answered: AnsweredStatements::new(remember_from),
+            answered: AnsweredStatements::default(),
             revocations: Revocations::default(),
             counters: HashMap::new(),
             entries: 1,
@@ -170,11 +175,12 @@ impl State {
             Event::DeclarationRefused { declared, key, counter, .. } => {
                 let statement =
                     Statement::read(&declared.statement).map_err(|_| FoldError::Statement(index))?;
+                self.bundle.as_ref().ok_or(FoldError::NoBundle(index))?;
                 self.note_counter(key, *counter);
                 self.answered.remember(key, statement.header(), &declared.statement, index);
             }
             Event::CertificateIssued { of, terms } => self.emergencies.issue(index, at, of, terms)?,
-            Event::CertificateAbandoned { serial, .. } => self.revocations.abandon(*serial),
+            Event::CertificateAbandoned { serial, .. } => self.revocations.abandon(*serial, at),
             Event::EmergencyClosing { emergency, until, .. } => {
                 self.emergencies.closing(index, *emergency, *until)?;
             }
@@ -185,12 +191,15 @@ impl State {
                     self.answered.remember(key, statement.header(), &closed.statement, index);
                 }
                 let live = self.emergencies.close(index, *emergency)?;
-                self.revocations.revoke(index, revoked, live.certificates(), at);
+                if live.alive(at) != *revoked {
+                    return Err(FoldError::Revoked(index));
+                }
+                let alive = live.certificates().iter().filter(|c| revoked.contains(&c.serial));
+                self.revocations.revoke(index, alive);
             }
             Event::ClockCorrected { .. } => {}
         }
-        self.entries = index + 1;
-        self.last_at = at;
+        self.reached(index, at);
         Ok(())
     }
 
@@ -209,13 +218,20 @@ impl State {
         if at < self.last_at {
             return Err(FoldError::TimeRuns(index));
         }
+        self.bundle.as_ref().ok_or(FoldError::NoBundle(index))?;
         self.note_counter(key, *counter);
         self.answered.remember(key, &words.header, &declared.statement, index);
         let linked = self.incidents.any_open_on(&facts.target.system);
         self.emergencies.declare(index, leaf, at, event, words.public_key, linked)?;
+        self.reached(index, at);
+        Ok(())
+    }
+
+    fn reached(&mut self, index: u64, at: u64) {
         self.entries = index + 1;
         self.last_at = at;
-        Ok(())
+        self.answered.forget(at);
+        self.revocations.forget(at);
     }
 
     fn note_counter(&mut self, key: &Fingerprint, counter: Option<u32>) {

@@ -1,8 +1,9 @@
-//! Revoked serials that still matter: until a day after their certificate would have ended anyway.
+//! Revoked serials that still matter: until a day after their certificate would have ended anyway, by the
+//! log's time. So the list is a function of the log, and a wall that is wrong for a while drops nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use fireaxe_protocol::limits::KRL_KEEP_S;
+use fireaxe_protocol::limits::{KRL_KEEP_S, STATEMENT_WINDOW_S};
 
 use super::Issued;
 
@@ -11,23 +12,27 @@ use super::Issued;
 pub struct Revocations {
     /// Serial to the time from which it need not be listed.
     serials: BTreeMap<u64, u64>,
+    by_end: BTreeSet<(u64, u64)>,
     abandoned: BTreeSet<u64>,
+    by_age: VecDeque<(u64, u64)>,
     version: u64,
 }
 
 impl Revocations {
-    pub(super) fn revoke(&mut self, entry: u64, serials: &[u64], of: &[Issued], now: u64) {
-        for serial in serials {
-            let ends = of.iter().find(|c| c.serial == *serial).map_or(now, |c| c.valid_before);
-            self.serials.insert(*serial, ends.saturating_add(KRL_KEEP_S));
-        }
-        if !serials.is_empty() {
+    /// Entry `entry` revokes `revoked`.
+    pub(super) fn revoke<'a>(&mut self, entry: u64, revoked: impl Iterator<Item = &'a Issued>) {
+        for one in revoked {
+            let until = one.valid_before.saturating_add(KRL_KEEP_S);
+            self.serials.insert(one.serial, until);
+            self.by_end.insert((until, one.serial));
             self.version = entry;
         }
     }
 
-    pub(super) fn abandon(&mut self, serial: u64) {
+    /// An entry of time `at` says that `serial` is not signed again.
+    pub(super) fn abandon(&mut self, serial: u64, at: u64) {
         self.abandoned.insert(serial);
+        self.by_age.push_back((at, serial));
     }
 
     /// Whether `serial` is revoked (and not yet forgotten).
@@ -35,7 +40,7 @@ impl Revocations {
         self.serials.contains_key(&serial)
     }
 
-    /// Whether a `certificate.abandoned` entry exists for it.
+    /// Whether a `certificate.abandoned` entry exists for it (and may still be asked for).
     pub fn is_abandoned(&self, serial: u64) -> bool {
         self.abandoned.contains(&serial)
     }
@@ -45,13 +50,66 @@ impl Revocations {
         self.version
     }
 
-    /// The serials to list at `now`, ascending.
-    pub fn listed(&self, now: u64) -> Vec<u64> {
-        self.serials.iter().filter(|(_, until)| **until > now).map(|(serial, _)| *serial).collect()
+    /// The serials to list, ascending.
+    pub fn listed(&self) -> Vec<u64> {
+        self.serials.keys().copied().collect()
     }
 
-    /// Drops what need not be listed any more at `now`.
-    pub fn forget(&mut self, now: u64) {
-        self.serials.retain(|_, until| *until > now);
+    /// Drops what does not matter any more once the log's time is `reached`.
+    pub(super) fn forget(&mut self, reached: u64) {
+        while let Some((until, serial)) = self.by_end.first().copied()
+            && until <= reached
+        {
+            self.by_end.remove(&(until, serial));
+            self.serials.remove(&serial);
+        }
+        // A declaration is retried within twice the window of its time, which may be one window ahead.
+        while let Some((at, serial)) = self.by_age.front().copied()
+            && at.saturating_add(3 * STATEMENT_WINDOW_S) < reached
+        {
+            self.by_age.pop_front();
+            self.abandoned.remove(&serial);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END: u64 = 1_000_000;
+
+    fn issued(serial: u64) -> Issued {
+        Issued { serial, valid_before: END }
+    }
+
+    #[test]
+    fn a_revoked_serial_is_listed_for_a_day_after_its_end_and_then_dropped() {
+        let mut revocations = Revocations::default();
+        revocations.revoke(9, [issued(7), issued(5)].iter());
+        assert_eq!((revocations.listed(), revocations.version()), (vec![5, 7], 9));
+        revocations.forget(END + KRL_KEEP_S - 1);
+        assert!(revocations.is_revoked(5) && revocations.is_revoked(7));
+        revocations.forget(END + KRL_KEEP_S);
+        assert!(revocations.listed().is_empty());
+        assert_eq!(revocations.version(), 9, "a shorter list is no newer list");
+    }
+
+    #[test]
+    fn closing_what_holds_nothing_alive_makes_no_new_version() {
+        let mut revocations = Revocations::default();
+        revocations.revoke(9, [issued(7)].iter());
+        revocations.revoke(10, [].iter());
+        assert_eq!(revocations.version(), 9);
+    }
+
+    #[test]
+    fn an_abandoned_serial_is_remembered_as_long_as_it_can_be_asked_for() {
+        let mut revocations = Revocations::default();
+        revocations.abandon(7, 1000);
+        revocations.forget(1000 + 3 * STATEMENT_WINDOW_S);
+        assert!(revocations.is_abandoned(7));
+        revocations.forget(1001 + 3 * STATEMENT_WINDOW_S);
+        assert!(!revocations.is_abandoned(7));
     }
 }

@@ -123,10 +123,15 @@ impl Views {
     /// Takes in what the log has and the views do not; makes them anew when they disagree.
     fn caught_up(&self, reader: &Reader) -> Result<std::sync::MutexGuard<'_, Connection>, ViewError> {
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = catch_up(&mut database, reader) {
-            tracing::warn!(event = "views.rebuilt", %error);
-            *database = anew(&self.path)?;
-            catch_up(&mut database, reader)?;
+        match catch_up(&mut database, reader) {
+            Ok(()) => {}
+            // The log's fault: views made anew would only meet it again.
+            Err(error @ ViewError::Log(_)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(event = "views.rebuilt", %error);
+                *database = anew(&self.path)?;
+                catch_up(&mut database, reader)?;
+            }
         }
         Ok(database)
     }
