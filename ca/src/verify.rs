@@ -185,7 +185,8 @@ impl Check {
             } => {
                 if let Some(active) = state.bundle() {
                     let end = longest(decision).map(|longest_s| entry.at + u64::from(longest_s));
-                    let follows = (hosts_of(active, &facts.target), end, link_by(active, decision, entry.at));
+                    let follows =
+                        (hosts_of(active, &facts.target), end, link_by(&state, active, decision, facts));
                     if (hosts, Some(*until), *by) != (&follows.0, follows.1, follows.2) {
                         self.note(index, "its hosts, end or time to be tied do not follow from its decision");
                     }

@@ -278,7 +278,7 @@ async fn reads_need_a_proof_that_fits() {
     ca.get("/v1/emergencies", Some("Bearer x")).await.problem(401, "reader.unreadable");
     let session = ca.login(CLEO).await;
     let proof = ca.proof(&session, "GET", "/v1/certificates");
-    ca.get("/v1/emergencies", Some(&proof)).await.problem(401, "reader.mismatch");
+    ca.get("/v1/emergencies", Some(&proof)).await.problem(401, "reader.unknown");
     let proof = ca.proof(&key(STRANGER), "GET", "/v1/emergencies");
     ca.get("/v1/emergencies", Some(&proof)).await.problem(401, "reader.unknown");
     let proof = ca.proof(&session, "GET", "/v1/emergencies");

@@ -2,13 +2,12 @@
 //! tracker is connected or when it is down.
 
 use clap::{Args, Subcommand};
-use fireaxe_protocol::log::IncidentUpdate;
 use fireaxe_protocol::names::{IncidentId, ReasonText, Severity, SystemName};
 use fireaxe_protocol::policy::IncidentState;
 
 use super::{Data, Failed, operator_client, print, tell};
 use crate::data_dir::DataDir;
-use crate::door::RecordedAnswer;
+use crate::door::{IncidentReport, RecordedAnswer};
 
 /// Record what is known of an incident.
 #[derive(Debug, Subcommand)]
@@ -48,13 +47,12 @@ fn severity(text: &str) -> Result<Severity, String> {
 impl Incident {
     pub(super) fn run(self) -> Result<(), Failed> {
         let Incident::Put(put) = self;
-        let update = IncidentUpdate {
+        let update = IncidentReport {
             incident: put.incident.clone(),
             state: if put.resolved { IncidentState::Resolved } else { IncidentState::Open },
             severity: put.severity,
             systems: put.systems,
             title: put.title,
-            by: format!("operator uid {}", rustix::process::getuid().as_raw()),
         };
         let told: RecordedAnswer =
             operator_client::post(&DataDir::at(&put.data.dir), "/operator/incidents", &update)?;

@@ -114,7 +114,8 @@ impl Serve {
         writer: &std::thread::JoinHandle<()>,
     ) -> Result<(), Failed> {
         let (stop, stopped) = watch::channel(false);
-        let operator = door::operator_routes(door.clone());
+        let local = door.clone();
+        let operator = move |peer| door::operator_routes(local.clone(), peer);
         let (address, _) = door::listen_https(self.listen, tls, door::routes(door), stopped.clone())
             .await
             .map_err(Failed::error)?;

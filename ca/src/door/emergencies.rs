@@ -70,6 +70,7 @@ fn opened(door: &Door, opening: Opening) -> Option<Opened> {
     let bundle = door.road.published().gate().bundle;
     let owner = bundle.policy.system(&facts.target.system).map(|s| s.owner.value.to_string());
     let terms = decision.terms_now().cloned();
+    let incident = decision.rests_on(&facts).map(|i| (i.id.clone(), i.age_s));
     Some(Opened {
         schema: "fireaxe.opened/v1".into(),
         emergency,
@@ -78,7 +79,7 @@ fn opened(door: &Door, opening: Opening) -> Option<Opened> {
         host: facts.target.host,
         hosts,
         owner,
-        incident: facts.incident.map(|i| (i.id, i.age_s)),
+        incident,
         link_by,
         valid_before: terms.as_ref().map(|t| opening.at + u64::from(t.lifetime_s)),
         terms,

@@ -21,6 +21,8 @@ use tokio_rustls::TlsAcceptor;
 
 use fireaxe_protocol::log::Hash;
 
+use super::Peer;
+
 /// Connections at once: 30,000 hosts on a feed would need more descriptors than a default limit gives.
 const CONNECTIONS: usize = 4096;
 /// A client that has not finished its TLS handshake by then is cut off.
@@ -153,10 +155,11 @@ pub async fn listen_https(
     Ok((bound, task))
 }
 
-/// Serves `routes` on a unix socket that only this user may open. A stale socket file is replaced.
+/// Serves what `routes` makes for each peer on a unix socket that only this user may open. A stale socket
+/// file is replaced.
 pub fn listen_operator(
     path: &Path,
-    routes: Router,
+    routes: impl Fn(Peer) -> Router + Send + 'static,
     mut stop: watch::Receiver<bool>,
 ) -> Result<tokio::task::JoinHandle<()>, ListenError> {
     let failed = |source| ListenError::Address { address: path.display().to_string(), source, hint: "" };
@@ -172,8 +175,10 @@ pub fn listen_operator(
                 accepted = listener.accept() => accepted,
                 _ = stop.changed() => return,
             };
-            if let Ok((socket, _)) = accepted {
-                tokio::spawn(serve(socket, routes.clone()));
+            if let Ok((socket, _)) = accepted
+                && let Ok(peer) = socket.peer_cred()
+            {
+                tokio::spawn(serve(socket, routes(Peer { uid: peer.uid() })));
             }
         }
     }))

@@ -24,15 +24,15 @@ mod tiles;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use fireaxe_protocol::limits;
 
 pub use listen::{ListenError, Tls, listen_https, listen_operator};
-pub use operator::{ClockConfirmation, RecordedAnswer};
+pub use operator::{ClockConfirmation, IncidentReport, Peer, RecordedAnswer};
 pub use problem::Answer;
 
 use crate::clock::Clock;
@@ -78,7 +78,6 @@ pub fn routes(door: Arc<Door>) -> Router {
         .route("/log/tile/{*path}", get(tiles::tile))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method)
-        .layer(axum::middleware::from_fn(problem::in_time))
         .layer(DefaultBodyLimit::max(limits::BODY))
         .layer(middleware::from_fn(in_time))
         .with_state(door)
@@ -94,8 +93,8 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// The routes of the operator's local socket.
-pub fn operator_routes(door: Arc<Door>) -> Router {
+/// The routes of the operator's local socket, for a connection whose other end is `peer`.
+pub fn operator_routes(door: Arc<Door>, peer: Peer) -> Router {
     Router::new()
         .route("/operator/incidents", post(operator::incident))
         .route("/operator/clock", post(operator::clock))
@@ -104,5 +103,6 @@ pub fn operator_routes(door: Arc<Door>) -> Router {
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(DefaultBodyLimit::max(limits::BODY))
+        .layer(Extension(peer))
         .with_state(door)
 }

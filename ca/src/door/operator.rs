@@ -1,16 +1,18 @@
 //! The operator's local socket: evidence about incidents, the clock, health and metrics.
 //!
 //! Trusted as far as its file mode: whoever can open it (the CA's own user and root) can record an
-//! incident, which can raise a severity, and can confirm the clock. Both are entries that name them.
+//! incident, which can raise a severity, and can confirm the clock. Both are entries that name the uid at
+//! the other end of the socket, which the kernel tells (SO_PEERCRED), not the caller.
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use fireaxe_protocol::log::IncidentUpdate;
-use fireaxe_protocol::names::ReasonText;
+use fireaxe_protocol::names::{IncidentId, ReasonText, Severity, SystemName};
+use fireaxe_protocol::policy::IncidentState;
 use serde::{Deserialize, Serialize};
 
 use super::Door;
@@ -30,8 +32,35 @@ pub struct RecordedAnswer {
     pub at: u64,
 }
 
-/// `operator uid 4294967295` or a tracker's name.
-const BY: usize = 64;
+/// Who is at the other end of the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The process's user id.
+    pub uid: u32,
+}
+
+impl Peer {
+    fn name(self) -> String {
+        format!("operator uid {}", self.uid)
+    }
+}
+
+/// What the operator says of an incident: an [`IncidentUpdate`] without who says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentReport {
+    /// The tracker's id.
+    pub incident: IncidentId,
+    /// Going on, or over.
+    pub state: IncidentState,
+    /// How bad.
+    pub severity: Severity,
+    /// The systems it touches.
+    pub systems: Vec<SystemName>,
+    /// Its title.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub title: Option<ReasonText>,
+}
 
 /// Confirms the clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,32 +71,33 @@ pub struct ClockConfirmation {
 }
 
 /// `POST /operator/incidents`
-pub(super) async fn incident(State(door): State<Arc<Door>>, bytes: Bytes) -> Answer<Json<RecordedAnswer>> {
-    let mut update: IncidentUpdate = body(bytes)?;
-    update.systems.sort();
-    update.systems.dedup();
-    if update.systems.is_empty() {
+pub(super) async fn incident(
+    State(door): State<Arc<Door>>,
+    Extension(peer): Extension<Peer>,
+    bytes: Bytes,
+) -> Answer<Json<RecordedAnswer>> {
+    let IncidentReport { incident, state, severity, mut systems, title } = body(bytes)?;
+    systems.sort();
+    systems.dedup();
+    if systems.is_empty() {
         return Err(Told::new(
             StatusCode::BAD_REQUEST,
             "incident.no_system",
             "an incident names at least one system",
         ));
     }
-    let plain = |c: char| c.is_ascii_graphic() || c == ' ';
-    if update.by.is_empty() || update.by.len() > BY || !update.by.chars().all(plain) {
-        return Err(Told::new(
-            StatusCode::BAD_REQUEST,
-            "incident.by",
-            format!("who reports an incident is 1 to {BY} printable ASCII characters"),
-        ));
-    }
+    let update = IncidentUpdate { incident, state, severity, systems, title, by: peer.name() };
     Ok(recorded(door.road.incident(update).await?))
 }
 
 /// `POST /operator/clock`
-pub(super) async fn clock(State(door): State<Arc<Door>>, bytes: Bytes) -> Answer<Json<RecordedAnswer>> {
+pub(super) async fn clock(
+    State(door): State<Arc<Door>>,
+    Extension(peer): Extension<Peer>,
+    bytes: Bytes,
+) -> Answer<Json<RecordedAnswer>> {
     let confirmation: ClockConfirmation = body(bytes)?;
-    Ok(recorded(door.road.clock_corrected(confirmation.reason).await?))
+    Ok(recorded(door.road.clock_corrected(confirmation.reason, peer.name()).await?))
 }
 
 fn recorded(recorded: crate::road::Recorded) -> Json<RecordedAnswer> {

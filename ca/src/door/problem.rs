@@ -1,12 +1,8 @@
 //! The one place where a refusal becomes an answer: RFC 9457 problem details with a stable code, all
 //! reasons and the next command. What the caller need not know is "internal".
 
-use std::time::Duration;
-
 use axum::Json;
-use axum::extract::Request;
 use axum::http::{StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fireaxe_protocol::api::Problem;
 use fireaxe_protocol::policy::{Decision, Outcome};
@@ -201,21 +197,6 @@ fn denied(decision: Decision, leaf: fireaxe_protocol::log::Hash, index: u64) -> 
 const AGAIN: &str = "send the same statement again in a moment: it is answered once";
 const FRESH: &str = "run the command again: it makes a fresh key";
 const LOOK: &str = "fireaxe doctor";
-
-/// A request that has not arrived whole and been answered by then is cut off: a body that trickles in
-/// must not hold a connection for ever.
-const IN_TIME: Duration = Duration::from_secs(20);
-
-/// Bounds how long a request may take, its body included.
-pub(super) async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(IN_TIME, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            Told::new(StatusCode::REQUEST_TIMEOUT, "request.slow", "the request took too long to arrive")
-                .into_response()
-        }
-    }
-}
 
 /// Nothing is served there.
 pub(super) async fn no_such_route() -> Told {

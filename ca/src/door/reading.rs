@@ -18,15 +18,35 @@ use fireaxe_protocol::statement::{Envelope, Kind, Statement};
 use super::Door;
 use super::emergencies::{Bytes, body};
 use super::problem::{Answer, Told};
-use crate::road::check_time;
+use crate::road::{Refusal, check_time};
+use tokio::sync::Semaphore;
 
 /// Sessions a CA holds at once; the oldest to end makes room.
 const SESSIONS: usize = 10_000;
 
+/// Lookups of fresh keys at the writer at once: a stranger who makes up keys must not fill its queue.
+const LOOKUPS: usize = 16;
+
 /// Session keys that may read, until when, and in whose name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sessions {
-    held: Mutex<HashMap<Fingerprint, (PersonName, Ed25519Key, u64)>>,
+    held: Mutex<HashMap<Fingerprint, Session>>,
+    lookups: Semaphore,
+}
+
+#[derive(Debug, Clone)]
+struct Session {
+    person: PersonName,
+    /// The enrolled key that signed the login: taken out of the roster, its sessions end.
+    enrolled: Fingerprint,
+    key: Ed25519Key,
+    until: u64,
+}
+
+impl Default for Sessions {
+    fn default() -> Sessions {
+        Sessions { held: Mutex::default(), lookups: Semaphore::new(LOOKUPS) }
+    }
 }
 
 /// What a reader may see.
@@ -59,9 +79,9 @@ pub(super) async fn login(State(door): State<Arc<Door>>, bytes: Bytes) -> Answer
     let person = known.person().clone();
     let session = words.session_key.fingerprint();
     let mut held = door.sessions.held.lock().unwrap_or_else(PoisonError::into_inner);
-    held.retain(|_, (.., until)| *until > now);
+    held.retain(|_, session| session.until > now);
     // The key's holder has not been asked: nobody may put another's key under their own name.
-    let taken = held.get(&session).is_some_and(|(whose, ..)| *whose != person);
+    let taken = held.get(&session).is_some_and(|held| held.person != person);
     if taken || door.road.published().gate().bundle.roster.by_key(&session).is_some() {
         return Err(Told::new(
             StatusCode::BAD_REQUEST,
@@ -71,11 +91,12 @@ pub(super) async fn login(State(door): State<Arc<Door>>, bytes: Bytes) -> Answer
         .next("fireaxe ls   (makes a fresh one)"));
     }
     if held.len() >= SESSIONS
-        && let Some(first) = held.iter().min_by_key(|(_, (.., until))| *until).map(|(key, _)| *key)
+        && let Some(first) = held.iter().min_by_key(|(_, session)| session.until).map(|(key, _)| *key)
     {
         held.remove(&first);
     }
-    held.insert(session, (person.clone(), words.session_key, until));
+    let enrolled = known.signed().fingerprint;
+    held.insert(session, Session { person: person.clone(), enrolled, key: words.session_key, until });
     Ok(Json(LoggedIn { schema: "fireaxe.session/v1".into(), person, until }))
 }
 
@@ -84,6 +105,7 @@ pub(super) async fn who(door: &Door, headers: &HeaderMap, method: &str, uri: &Ur
     let unauthorized = |code: &str, words: &str| {
         Told::new(StatusCode::UNAUTHORIZED, code, words).next("fireaxe ls   (logs in by itself)")
     };
+    let unknown = || Told::from(Refusal::UnknownReader);
     let header = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -96,23 +118,31 @@ pub(super) async fn who(door: &Door, headers: &HeaderMap, method: &str, uri: &Ur
     }
     let session = {
         let held = door.sessions.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(&proof.key).filter(|(.., until)| *until > now).cloned()
+        held.get(&proof.key).filter(|session| session.until > now).cloned()
     };
+    let gate = door.road.published().gate();
     let (scope, key) = match session {
-        Some((person, key, _)) => (Scope::Person(person), key),
+        Some(session) => {
+            let still = gate.bundle.roster.by_key(&session.enrolled);
+            if still.is_none_or(|(person, _)| person.name != session.person) {
+                return Err(unknown());
+            }
+            (Scope::Person(session.person), session.key)
+        }
         None => {
+            let Ok(_place) = door.sessions.lookups.try_acquire() else { return Err(Refusal::Busy.into()) };
             let (person, id, key) = door.road.reader(proof.key).await?;
             (Scope::Emergency(person, id), key)
         }
     };
-    let gate = door.road.published().gate();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     if proof.verify(&key, &gate.origin, method, path).is_err() {
-        return Err(unauthorized("reader.mismatch", "the read proof does not match this read"));
+        // The same answer as for an unknown key: nobody learns which keys are live.
+        return Err(unknown());
     }
     // A person removed from the roster reads no more, whatever key they hold.
     if gate.bundle.roster.person(scope.person()).is_none() {
-        return Err(unauthorized("reader.unknown", "that person is not of the roster any more"));
+        return Err(unknown());
     }
     Ok(scope)
 }

@@ -11,6 +11,7 @@ use fireaxe_protocol::log::tiles::{TileKind, TilePath};
 use fireaxe_protocol::policy::Role;
 
 use super::problem::{Answer, Told};
+use super::reading::Scope;
 use super::{Door, reading};
 use crate::log::{LogError, Reader};
 use crate::road::Refusal;
@@ -34,7 +35,9 @@ pub(super) async fn tile(
     if path.kind == TileKind::Entries {
         let scope = reading::who(&door, &headers, "GET", &uri).await?;
         let bundle = door.road.published().gate().bundle;
-        if !bundle.roster.has_role(scope.person(), Role::Auditor) {
+        // An emergency's fresh key reads that emergency, whatever else its holder may do.
+        let person = matches!(scope, Scope::Person(_));
+        if !person || !bundle.roster.has_role(scope.person(), Role::Auditor) {
             return Err(Told::new(
                 StatusCode::FORBIDDEN,
                 "role.auditor",
@@ -49,7 +52,11 @@ pub(super) async fn tile(
     })
     .await?;
     let mut response = bytes.ok_or_else(unknown)?.into_response();
-    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    // A shared cache must not hand an auditor's entries to somebody else.
+    let forever = HeaderValue::from_static(match path.kind {
+        TileKind::Hashes(_) => "public, max-age=31536000, immutable",
+        TileKind::Entries => "private, max-age=31536000, immutable",
+    });
     response.headers_mut().insert(header::CACHE_CONTROL, forever);
     Ok(response)
 }

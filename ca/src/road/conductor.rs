@@ -166,7 +166,7 @@ impl Conductor {
         }
         let moment = self.deps.clock.now();
         let time = self.guard.time(moment, self.state.last_at());
-        let confirmed = asked.iter().any(|a| matches!(a, Asked::Clock(..)));
+        let confirmed = asked.iter().any(|a| matches!(a, Asked::Clock { .. }));
         let (now, asked) = match time {
             Some(now) => {
                 self.told_stopped = false;
@@ -176,7 +176,7 @@ impl Conductor {
                 self.guard.corrected(moment);
                 // Only the confirmation goes into this batch: it may have to be dated at the log's end,
                 // and a certificate so dated might not be valid yet. The next batch looks again.
-                let (clock, others) = asked.into_iter().partition(|a| matches!(a, Asked::Clock(..)));
+                let (clock, others) = asked.into_iter().partition(|a| matches!(a, Asked::Clock { .. }));
                 refuse_all(others, &Refusal::ClockStopped);
                 (moment.wall_s.max(self.state.last_at()), clock)
             }
@@ -295,7 +295,7 @@ impl Asked {
         match self {
             Asked::Declare(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Close(_, _, reply) => drop(reply.send(Err(refusal))),
-            Asked::Incident(_, reply) | Asked::Clock(_, reply) => drop(reply.send(Err(refusal))),
+            Asked::Incident(_, reply) | Asked::Clock { reply, .. } => drop(reply.send(Err(refusal))),
             Asked::Explain(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Reader(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Stop => {}

@@ -65,7 +65,7 @@ pub(crate) enum Asked {
     /// Evidence.
     Incident(IncidentUpdate, Reply<Recorded>),
     /// The operator's word that the clock is right.
-    Clock(ReasonText, Reply<Recorded>),
+    Clock { reason: ReasonText, by: String, reply: Reply<Recorded> },
     /// Step 3 without its entry.
     Explain(PersonName, Box<ExplainRequest>, Reply<Box<Explained>>),
     /// Whose emergency a fresh key belongs to.
@@ -115,9 +115,9 @@ impl Road {
         self.ask(|reply| Asked::Incident(update, reply)).await
     }
 
-    /// Records that the clock is right again.
-    pub async fn clock_corrected(&self, reason: ReasonText) -> Result<Recorded, Refusal> {
-        self.ask(|reply| Asked::Clock(reason, reply)).await
+    /// Records that `by` says the clock is right again.
+    pub async fn clock_corrected(&self, reason: ReasonText, by: String) -> Result<Recorded, Refusal> {
+        self.ask(|reply| Asked::Clock { reason, by, reply }).await
     }
 
     /// What would be decided for `person`. Nothing is recorded.

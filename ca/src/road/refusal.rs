@@ -99,7 +99,7 @@ pub enum Refusal {
         id: EmergencyId,
     },
     /// No key of that fingerprint may read.
-    #[error("that key may not read")]
+    #[error("that key may not read this, or did not sign this read")]
     UnknownReader,
     /// No such system in an incident.
     #[error("the policy has no system {0}")]

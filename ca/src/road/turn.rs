@@ -9,7 +9,7 @@ use ed25519_dalek::SigningKey;
 use fireaxe_protocol::api::{ExplainRequest, Explained};
 use fireaxe_protocol::log::{Closer, Entry, Event, Hash, IncidentUpdate, NoteSigner};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
-use fireaxe_protocol::policy::{Bundle, Decision, IncidentState, Outcome, Presence, Target, decide};
+use fireaxe_protocol::policy::{Bundle, Decision, Facts, IncidentState, Outcome, Presence, Target, decide};
 use fireaxe_protocol::statement::Statement;
 use thiserror::Error;
 
@@ -138,8 +138,8 @@ impl<'a> Turn<'a> {
                 let recorded = self.incident(update);
                 self.later(recorded, reply);
             }
-            Asked::Clock(reason, reply) => {
-                let recorded = self.append(Event::ClockCorrected { to: self.now, reason });
+            Asked::Clock { reason, by, reply } => {
+                let recorded = self.append(Event::ClockCorrected { to: self.now, reason, by });
                 self.later(recorded, reply);
             }
             Asked::Explain(person, request, reply) => {
@@ -298,7 +298,7 @@ impl<'a> Turn<'a> {
             bundle: bundle.hash,
             hosts: hosts_of(&bundle, &facts.target),
             until: self.now + u64::from(longest_s),
-            link_by: link_by(&bundle, &decision, self.now),
+            link_by: link_by(self.state, &bundle, &decision, &facts),
             facts,
             decision,
         };
@@ -508,7 +508,7 @@ impl<'a> Turn<'a> {
             host: facts.target.host.clone(),
             hosts: hosts_of(&self.bundle, &facts.target),
             owner: self.bundle.policy.system(&facts.target.system).map(|s| s.owner.value.to_string()),
-            incident: facts.incident.map(|i| (i.id, i.age_s)),
+            incident: decision.rests_on(&facts).map(|i| (i.id.clone(), i.age_s)),
             decision,
         })
     }
@@ -591,7 +591,12 @@ pub(crate) fn hosts_of(bundle: &Bundle, target: &Target) -> Vec<String> {
 }
 
 /// When a bare claim must have been tied to an incident.
-pub(crate) fn link_by(bundle: &Bundle, decision: &Decision, now: u64) -> Option<u64> {
+pub(crate) fn link_by(state: &State, bundle: &Bundle, decision: &Decision, facts: &Facts) -> Option<u64> {
     let trigger = bundle.policy.trigger(decision.trigger.as_ref()?)?;
+    // An open incident on the system ties it at once.
+    if state.incidents.any_open_on(&facts.target.system) {
+        return None;
+    }
+    let now = facts.at;
     trigger.link_within_s.map(|s| now + u64::from(s))
 }

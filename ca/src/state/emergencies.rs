@@ -183,7 +183,7 @@ impl Emergencies {
             person: facts.person.clone(),
             system: facts.target.system.clone(),
             host: facts.target.host.clone(),
-            incident: facts.incident.as_ref().map(|i| i.id.clone()),
+            incident: decision.rests_on(facts).map(|i| i.id.clone()),
             fresh_key,
             phase: Phase::Open,
             declared_at: at,

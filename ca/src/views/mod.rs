@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::log::{LogError, Reader};
 
 /// Raised with every change of the tables or of what goes into them: another number is made anew.
-const SHAPE: i64 = 1;
+const SHAPE: i64 = 2;
 /// How many a list shows.
 const LIST: u32 = 200;
 /// Entries taken in one transaction.
@@ -231,7 +231,7 @@ fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
                 severity,
                 tier: terms.map(|t| t.tier.clone()),
                 account: terms.map(|t| t.account.clone()),
-                incident: facts.incident.as_ref().map(|i| i.id.clone()),
+                incident: decision.rests_on(facts).map(|i| i.id.clone()),
                 reason: words.reason,
                 drill: facts.drill,
                 declared_at: entry.at,
@@ -249,7 +249,7 @@ fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
         Event::CertificateIssued { of, .. } => issued(to, entry, of)?,
         Event::EmergencyClosing { emergency, until, .. } => {
             to.execute(
-                "UPDATE emergency SET state = 'closing', until = ?2 WHERE id = ?1",
+                "UPDATE emergency SET state = 'closing', until = min(until, ?2) WHERE id = ?1",
                 params![emergency.0.cast_signed(), until.cast_signed()],
             )?;
         }

@@ -14,7 +14,7 @@ use axum::http::Request;
 use ed25519_dalek::SigningKey;
 use fireaxe_ca::clock::{Clock, Moment};
 use fireaxe_ca::data_dir::DataDir;
-use fireaxe_ca::door::{Door, RevocationList, Sessions, operator_routes, routes};
+use fireaxe_ca::door::{Door, Peer, RevocationList, Sessions, operator_routes, routes};
 use fireaxe_ca::keys::{self, Purpose};
 use fireaxe_ca::log::{Log, Reader};
 use fireaxe_ca::metrics::Metrics;
@@ -164,7 +164,7 @@ impl Installed {
             road,
             writer: Some(writer),
             outside: routes(door.clone()),
-            operator: operator_routes(door),
+            operator: operator_routes(door, Peer { uid: 0 }),
             numbers: AtomicU64::new(first_number),
         }
     }
@@ -258,7 +258,7 @@ impl Installed {
 
     pub async fn incident(&self, id: &str, severity: u8, state: &str, system: &str) -> Told {
         let body = serde_json::json!({
-            "incident": id, "state": state, "severity": severity, "systems": [system], "by": "test",
+            "incident": id, "state": state, "severity": severity, "systems": [system]
         });
         self.operator("POST", "/operator/incidents", body).await
     }

@@ -101,7 +101,7 @@ pub enum Event {
     CertificateAbandoned {
         /// Its serial.
         serial: u64,
-        /// `emergency.closed`, `certificate.revoked`, `certificate.expired`.
+        /// `emergency.closed`, `emergency.closing`, `certificate.revoked`.
         why: String,
     },
     /// A countdown to the end began.
@@ -131,6 +131,8 @@ pub enum Event {
         to: u64,
         /// The operator's reason.
         reason: ReasonText,
+        /// Who says so: `operator uid 0`.
+        by: String,
     },
 }
 

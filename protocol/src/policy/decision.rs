@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Severity, TierName, TriggerName};
-use crate::policy::Terms;
+use crate::policy::{Facts, IncidentFact, Terms};
 use crate::reason::Reason;
 
 /// The output of `decide`. Recorded whole in the entry of the declaration.
@@ -39,6 +39,15 @@ impl Decision {
             Outcome::NeedsApproval { meanwhile, .. } => meanwhile.as_ref(),
             Outcome::Refuse { .. } => None,
         }
+    }
+}
+
+impl Decision {
+    /// The incident that gave the severity: the named one, unless it did not count and the person's own
+    /// claim stood instead.
+    pub fn rests_on<'f>(&self, facts: &'f Facts) -> Option<&'f IncidentFact> {
+        let claimed = self.because.iter().any(|reason| reason.code == "severity.claimed");
+        facts.incident.as_ref().filter(|_| self.severity.is_some() && !claimed)
     }
 }
 

@@ -54,7 +54,8 @@ fn main() {
     let keys: Keys = transport.get("/v1/keys", None).expect("keys");
     let certificate = std::fs::read(ca.data().join("tls.crt")).expect("tls.crt");
     let target = load::Target::new(ca.port(), &certificate);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
 
     eprintln!("the CA: {HOST}, severity 2, fsync on, receipt inside each certificate");
     figures.put("ca.rss_mib.idle", process::memory(pid, "VmRSS"));
