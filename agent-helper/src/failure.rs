@@ -164,9 +164,6 @@ impl Failure {
             said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
         let known = verb.filter(|verb| cli::Cli::command().find_subcommand(verb).is_some());
         let next = known.map_or("fireaxe --help".to_owned(), |verb| format!("fireaxe {verb} --help"));
-        if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            return Failure::Usage { message: "what is to be done?".to_owned(), next };
-        }
         Failure::Usage { message, next }
     }
 

@@ -34,13 +34,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// `fireaxe` alone: its help, which is what somebody new to it needs.
+const NO_VERB: clap::error::ErrorKind = clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
 /// Runs the program with the process's own arguments and environment.
 pub fn main() -> ExitCode {
     let text = |name: &str| std::env::var(name).ok();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         // Help and the version are what was asked for.
-        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) if !error.use_stderr() || error.kind() == NO_VERB => error.exit(),
         Err(error) => {
             // What was typed could not be read; whether JSON was asked for can.
             let json = std::env::args_os().any(|word| word == "--json");

@@ -150,7 +150,11 @@ fn a_dry_run_explains_and_declares_nothing() {
     assert!(err(&done).contains("because: row medium, severity 1: root  (policy.toml:20)"), "{}", err(&done));
     assert!(ca.requests(DECLARE).is_empty());
     let why = err(&home.run(&["why", "db-3.payments.prod"]));
-    assert!(why.contains("nothing held reaches it") && why.contains("next: fireaxe open db-3"), "{why}");
+    assert!(
+        why.contains("would not use a certificate; nothing is held")
+            && why.contains("next: fireaxe open db-3"),
+        "{why}"
+    );
     assert_eq!(ca.requests("POST /v1/sessions").len(), 1);
 }
 

@@ -87,6 +87,11 @@ fn still_open(cx: &Context, config: &Config, control: &mut Control) -> Result<Ve
     }
     let (all, _) = standing::ask(&cx.hasty_authority(config)?, control, &held);
     standing::drop_closed(control, &held, &all)?;
+    for (gone, _) in
+        held.iter().zip(&all).filter(|(_, standing)| standing.is_closed() && !cx.screen.is_json())
+    {
+        cx.screen.say(&format!("  {} was closed already; it is gone from the agent", gone.emergency));
+    }
     Ok(held
         .into_iter()
         .zip(&all)
