@@ -82,7 +82,7 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
         };
         ask(&["why", host], 77);
         ask(&["explain", "--systems"], 0);
-        ask(&["explain", host, "-s", "2"], 0);
+        ask(&["explain", host, "-s", "2", "--incident", "pd:A0"], 0);
         ask(&["explain", "payments-db", "-s", "4"], 77);
         assert_eq!(ask(&["open", host, "-s", "1", "-r", "x"], 77)["outcome"], "refused");
         assert_eq!(ask(&["open", host, "-s", "2", "-r", "x"], 0)["outcome"], "given");
