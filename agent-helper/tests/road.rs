@@ -159,6 +159,27 @@ fn a_dry_run_explains_and_declares_nothing() {
 }
 
 #[test]
+fn status_asks_for_no_passphrase_and_does_not_drop_what_nobody_said_is_closed() {
+    let ca = FakeCa::start(|request, _| match request.line.as_str() {
+        "GET /v1/emergencies/EM-42" => Some((401, problem(401, "reader.unknown", None))),
+        other => panic!("{other}"),
+    });
+    let home = Home::with_agent();
+    let key = home.dir.path().join("locked").display().to_string();
+    let made = home.openssh("ssh-keygen", &["-q", "-t", "ed25519", "-N", "a passphrase", "-f", &key]);
+    assert!(made.status.success(), "{}", err(&made));
+    let words = ["enrol", "--person", "ana", "--addr", &ca.address, "--pin", &ca.pin, "--key", &key];
+    assert!(home.run(&words).status.success());
+    home.hold(7, 600);
+    let status = home.run(&["status"]);
+    assert_eq!(status.status.code(), Some(0), "{}", err(&status));
+    assert!(out(&status).contains("unknown to the CA"), "{}", out(&status));
+    assert!(err(&status).contains("next: fireaxe ls"), "{}", err(&status));
+    let again: Value = serde_json::from_str(&out(&home.run(&["--json", "status"]))).unwrap();
+    assert_eq!(again["held"][0]["state"], "unknown");
+}
+
+#[test]
 fn doctor_is_content_with_a_world_that_works() {
     let ca = FakeCa::start(|request, _| panic!("{}", request.line));
     let home = home(&ca);
