@@ -65,7 +65,21 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { json, command } = Cli::parse();
+    let Cli { json, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Whether JSON was asked for can be read although the rest cannot; help is what was asked for.
+        Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--json") => {
+            print(&serde_json::json!({
+                "schema": "fireaxe.error/v1",
+                "code": "usage",
+                "message": error.to_string(),
+                "next": "fireaxe-host --help",
+                "exit": 2,
+            }));
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     match run(command, json) {
         Ok(code) => code,
         Err(error) => {

@@ -133,6 +133,7 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
     let bad = hosts.take(scene.db_3.fireaxe(&["status", "--json"]).exits(1));
     assert_eq!(bad["list_ok"], false);
     hosts.take(scene.db_3.fireaxe(&[&files[..], &["--replace"]].concat()).exits(75));
+    hosts.take(scene.db_3.fireaxe(&["files", "--json"]).exits(2));
 
     let mut ca = Seen { printed: BTreeMap::new() };
     ca.take(scene.ca.init_output());
