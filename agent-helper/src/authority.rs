@@ -223,6 +223,23 @@ impl<'a> Authority<'a> {
         self.as_person(control, "GET", path, |proof| self.ca.get(path, Some(proof)))
     }
 
+    /// The same, unless somebody would have to touch a key for it or type a passphrase: then `None`.
+    pub(crate) fn get_quietly<T: DeserializeOwned>(
+        &self,
+        control: &mut Control,
+        path: &str,
+    ) -> Result<Option<T>, Failure> {
+        let alive = control.session(self.person()?, false)?.until.is_some();
+        if !alive && self.signer()?.may_ask() {
+            return Ok(None);
+        }
+        match self.get(control, path) {
+            // The session has ended at the CA, or the key file has a passphrase after all.
+            Err(Failure::Signing(_)) => Ok(None),
+            other => Ok(Some(other?)),
+        }
+    }
+
     /// The same for a question with a body.
     pub(crate) fn post<T: DeserializeOwned>(
         &self,

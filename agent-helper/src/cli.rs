@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use fireaxe_protocol::names::{
-    AccountName, EmergencyId, HostName, IncidentId, PersonName, ReasonText, Severity, TargetName, TierName,
+    AccountName, EmergencyId, HostName, IncidentId, NameError, PersonName, ReasonText, Severity, TargetName,
+    TierName,
 };
 use fireaxe_transport::{Address, Pin};
 
@@ -40,6 +41,7 @@ pub(crate) enum Verb {
     /// Close an emergency: no further certificate, and what was given is revoked.
     Close {
         /// EM-42; without it, the only one held.
+        #[arg(value_parser = emergency)]
         emergency: Option<EmergencyId>,
     },
     /// What is held and until when; and what the CA says, if it answers.
@@ -49,6 +51,7 @@ pub(crate) enum Verb {
     /// Whether ssh to a host would work, why not, and what to type.
     Why {
         /// The host's full name.
+        #[arg(value_parser = host)]
         host: HostName,
     },
     /// What would be decided if it were declared now. Nothing is logged.
@@ -97,6 +100,7 @@ pub(crate) struct Enrol {
 #[derive(Debug, Args)]
 pub(crate) struct Open {
     /// A system or a host.
+    #[arg(value_parser = target)]
     pub(crate) target: TargetName,
     /// How bad: 1 (worst) to 4.
     #[arg(short, long, value_parser = severity)]
@@ -125,7 +129,11 @@ pub(crate) struct Open {
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// A system or a host.
-    pub(crate) target: TargetName,
+    #[arg(value_parser = target, required_unless_present = "systems")]
+    pub(crate) target: Option<TargetName>,
+    /// List what there is to be opened, instead.
+    #[arg(long, conflicts_with_all = ["target", "severity", "incident", "want", "for_s"])]
+    pub(crate) systems: bool,
     /// How bad: 1 (worst) to 4.
     #[arg(short, long, value_parser = severity)]
     pub(crate) severity: Option<Severity>,
@@ -159,6 +167,22 @@ pub(crate) struct Agent {
     pub(crate) detached: bool,
 }
 
+/// DNS knows no upper case, and caps lock is easily on at night: the valid name is the lower-case one.
+fn target(text: &str) -> Result<TargetName, String> {
+    if text.contains('@') {
+        return Err("the tier gives the account: the host's name alone, without an account before it".into());
+    }
+    text.to_ascii_lowercase().parse().map_err(|e: NameError| e.rule.to_owned())
+}
+
+fn host(text: &str) -> Result<HostName, String> {
+    text.to_ascii_lowercase().parse().map_err(|e: NameError| e.rule.to_owned())
+}
+
+fn emergency(text: &str) -> Result<EmergencyId, String> {
+    text.to_ascii_uppercase().parse().map_err(|e: NameError| e.rule.to_owned())
+}
+
 fn severity(text: &str) -> Result<Severity, String> {
     let number: u8 = text.parse().map_err(|_| "1 (worst) to 4".to_owned())?;
     Severity::try_from(number).map_err(|e| e.rule.to_owned())
@@ -178,8 +202,13 @@ mod tests {
     fn what_is_not_valid_is_refused_at_the_door() {
         let parse = |words: &[&str]| Cli::try_parse_from([&["fireaxe"], words].concat());
         assert!(parse(&["open", "db-3.payments.prod", "-s", "1", "-r", "x", "--for", "30m"]).is_ok());
+        assert!(parse(&["open", "DB-3.payments.prod", "-r", "caps lock"]).is_ok());
+        assert!(parse(&["close", "em-3"]).is_ok() && parse(&["explain", "--systems"]).is_ok());
         for wrong in [
-            &["open", "db-3.payments.prod", "-s", "5"][..],
+            &["explain"][..],
+            &["explain", "payments-db", "--systems"],
+            &["open", "ana@db-3.payments.prod", "-r", "x"],
+            &["open", "db-3.payments.prod", "-s", "5"],
             &["open", "db-3.payments.prod", "-s", "0"],
             &["open", "a,b", "-s", "1"],
             &["open", "db*.prod", "-s", "1"],

@@ -1,5 +1,6 @@
 //! What a verb ends with when it does not succeed: what happened, the exit code, and what to type next.
 
+use clap::CommandFactory;
 use fireaxe_protocol::certificate::Difference;
 use fireaxe_protocol::log::{NoteError, ReceiptError};
 use fireaxe_protocol::names::EmergencyId;
@@ -9,6 +10,7 @@ use fireaxe_transport::TransportError;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::cli;
 use crate::config::ConfigError;
 use crate::control::client::ControlError;
 use crate::exit::{self, Exit};
@@ -16,6 +18,7 @@ use crate::places::PlaceError;
 use crate::randomness::NoRandomness;
 use crate::screen::{self, Screen};
 use crate::signing::SigningError;
+use crate::words::{self, Typed};
 
 /// Everything that can go wrong in a verb.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -65,7 +68,15 @@ pub(crate) enum Failure {
     Answer(&'static str),
     /// An incident or a reason is needed and there is nobody to ask.
     #[error("a reason is needed")]
-    NoReason,
+    NoReason(String),
+    /// The command line is not one.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong with it.
+        message: String,
+        /// What to type.
+        next: String,
+    },
     /// What was typed is not valid.
     #[error("{0}")]
     NotValid(fireaxe_protocol::names::NameError),
@@ -73,7 +84,7 @@ pub(crate) enum Failure {
     #[error("nothing is held that could be closed")]
     NothingHeld,
     /// Which one?
-    #[error("several emergencies are held: {}", list(.0))]
+    #[error("several emergencies are held: {}", words::some_of(&.0.iter().map(ToString::to_string).collect::<Vec<_>>()))]
     WhichOne(Vec<EmergencyId>),
     /// The key's place in `enrol`.
     #[error("{0} exists, but its public half {0}.pub does not")]
@@ -103,9 +114,11 @@ impl Failure {
         match self {
             Failure::Config(_) | Failure::Place(_) => Exit::Config,
             Failure::Transport(TransportError::Problem(problem)) => exit::of_problem(problem),
-            Failure::Transport(TransportError::Address(_)) => Exit::Config,
+            Failure::Transport(TransportError::Address(_) | TransportError::WrongPin { .. }) => Exit::Config,
             Failure::Transport(e) if e.is_unavailable() => Exit::Unavailable,
-            Failure::NoReason | Failure::NotValid(_) | Failure::WhichOne(_) => Exit::Usage,
+            Failure::NoReason(_) | Failure::NotValid(_) | Failure::WhichOne(_) | Failure::Usage { .. } => {
+                Exit::Usage
+            }
             _ => Exit::Error,
         }
     }
@@ -134,13 +147,44 @@ impl Failure {
             Failure::Unwell(_) => "doctor.failed",
             Failure::HalfAKey(_) => "key.half",
             Failure::UnsafePath(_) => "path.unsafe",
-            Failure::NoReason | Failure::NotValid(_) | Failure::WhichOne(_) => "usage",
+            Failure::NoReason(_) | Failure::NotValid(_) | Failure::WhichOne(_) | Failure::Usage { .. } => {
+                "usage"
+            }
         }
     }
 
-    /// All reasons behind it, one line each.
+    /// A command line that could not be read. `verb` is the first word typed.
+    pub(crate) fn usage(error: &clap::Error, verb: Option<&str>) -> Failure {
+        let text = error.to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        // What clap says first is what is wrong; its usage and pointer to --help follow.
+        let said = text.split("\n\nUsage:").next().unwrap_or(text);
+        let said = said.split("\n\nFor more information").next().unwrap_or(said);
+        let message =
+            said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+        let known = verb.filter(|verb| cli::Cli::command().find_subcommand(verb).is_some());
+        let next = known.map_or("fireaxe --help".to_owned(), |verb| format!("fireaxe {verb} --help"));
+        Failure::Usage { message, next }
+    }
+
+    /// The same; when the CA knows no such target, with the whole command that was meant.
+    pub(crate) fn with_target_corrected(self, typed: &Typed) -> Failure {
+        match self {
+            Failure::Transport(TransportError::Problem(mut problem)) if problem.code == "target.unknown" => {
+                let near = problem.next.as_deref().and_then(|n| n.strip_prefix("fireaxe open "));
+                let near = near.map(|n| n.trim_end_matches(['.', ' ']));
+                let command = near.and_then(|near| typed.corrected(near));
+                problem.next = Some(command.unwrap_or_else(|| "fireaxe explain --systems".to_owned()));
+                Failure::Transport(TransportError::Problem(problem))
+            }
+            other => other,
+        }
+    }
+
+    /// All reasons behind it, one line each, without what its own line says.
     pub(crate) fn reasons(&self) -> Vec<String> {
         match self {
+            Failure::Transport(_) if self.said_twice().is_some() => Vec::new(),
             Failure::Transport(e) => e.problem().map(all_reasons).unwrap_or_default(),
             Failure::Differs(differences) => differences
                 .iter()
@@ -150,7 +194,19 @@ impl Failure {
         }
     }
 
-    /// What to type next, if something helps.
+    /// The code of the only reason, when its sentence is the message itself.
+    fn said_twice(&self) -> Option<&str> {
+        let Failure::Transport(error) = self else { return None };
+        match error.problem() {
+            Some(problem) if problem.decision.is_none() => match problem.reasons.as_slice() {
+                [only] if only.at.is_none() && only.sentence == self.to_string() => Some(&only.code),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What to type next.
     pub(crate) fn next(&self) -> Option<String> {
         let text = match self {
             Failure::Config(ConfigError::Missing(_) | ConfigError::Incomplete { .. }) => {
@@ -169,7 +225,7 @@ impl Failure {
             ) => "fireaxe agent   (in the foreground: it says why)",
             Failure::Control(ControlError::Unexpected) => "fireaxe agent --stop   and try again",
             Failure::AgentRuns => "fireaxe status",
-            Failure::Transport(TransportError::Problem(problem)) => return problem.next.clone(),
+            Failure::Transport(TransportError::Problem(problem)) => return Some(next_of(problem)),
             Failure::Transport(TransportError::WrongPin { .. }) => {
                 "ask the CA's operator for its pin by another way; then fireaxe enrol --person NAME --addr ... --pin ..."
             }
@@ -180,10 +236,30 @@ impl Failure {
             Failure::Differs(_) | Failure::Receipt(_) | Failure::OtherEntry => {
                 "tell the CA's operator: this must not happen"
             }
-            Failure::NoReason => "add -r \"what is wrong\"",
+            Failure::NoReason(command) => return Some(command.clone()),
+            Failure::Usage { next, .. } => return Some(next.clone()),
+            Failure::NotValid(_) => "fireaxe open --help",
+            Failure::Unwell(_) => "do what the lines after FAIL say; then fireaxe doctor",
+            Failure::Listen { .. } => "fireaxe doctor   (XDG_RUNTIME_DIR must be a directory of yours alone)",
+            Failure::UnsafePath(_) => "move it to a path of those characters, then fireaxe ssh-config",
+            Failure::Answer(_) | Failure::LogKey(_) => "tell the CA's operator: this must not happen",
+            Failure::Config(ConfigError::Environment(_)) => {
+                "unset FIREAXE_ADDR, or set it to https://HOST:PORT"
+            }
+            Failure::Config(ConfigError::Invalid { path, .. }) => {
+                return Some(format!(
+                    "mend {path}, or delete it and fireaxe enrol again; then fireaxe doctor"
+                ));
+            }
+            Failure::Transport(TransportError::Address(_)) => {
+                "fireaxe enrol --person NAME --addr https://HOST:PORT --pin sha256:..."
+            }
+            Failure::Signing(SigningError::Untouched(_)) => {
+                "the same again, and touch the key when it blinks"
+            }
             Failure::NothingHeld => "fireaxe ls   |   fireaxe close EM-...",
             Failure::WhichOne(held) => return held.first().map(|em| format!("fireaxe close {em}")),
-            _ => return None,
+            _ => "fireaxe doctor",
         };
         Some(text.to_owned())
     }
@@ -218,7 +294,11 @@ impl Failure {
             });
             return;
         }
-        screen.say(&format!("fireaxe: {self}"));
+        // One reason that the line itself gives needs no line of its own, only its code.
+        match self.said_twice() {
+            Some(code) => screen.say(&format!("fireaxe: {self}  [{code}]")),
+            None => screen.say(&format!("fireaxe: {self}")),
+        }
         for reason in self.reasons() {
             screen.say(&format!("  {reason}"));
         }
@@ -239,8 +319,19 @@ fn all_reasons(problem: &fireaxe_protocol::api::Problem) -> Vec<String> {
     all.into_iter().map(screen::reason).collect()
 }
 
-fn list(ids: &[EmergencyId]) -> String {
-    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// What the CA suggests; where it has nothing to say, what helps a person here.
+fn next_of(problem: &fireaxe_protocol::api::Problem) -> String {
+    if let Some(next) = &problem.next {
+        return next.clone();
+    }
+    match problem.code.as_str() {
+        "emergency.not_yours" => "fireaxe ls   (whose it is: they close it, or an incident commander)",
+        "reader.unknown" => "fireaxe ls   (signs in as yourself)",
+        "ca.busy" | "ca.stopping" => "the same again in a moment",
+        "internal" => "tell the CA's operator; its log of this minute says what went wrong",
+        _ => "fireaxe doctor",
+    }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -260,7 +351,7 @@ mod tests {
             ),
             (Failure::Signing(SigningError::NotHeld("x".into())), 1),
             (Failure::Control(ControlError::NotRunning), 1),
-            (Failure::NoReason, 2),
+            (Failure::NoReason(String::new()), 2),
             (Failure::WhichOne(vec![EmergencyId(1), EmergencyId(2)]), 2),
         ] {
             assert_eq!(failure.exit() as u8, exit, "{failure}");
@@ -274,7 +365,10 @@ mod tests {
             Failure::Signing(SigningError::NotHeld("/k.pub".into())),
             Failure::Control(ControlError::NotRunning),
             Failure::Transport(TransportError::NotRunning { addr: String::new() }),
-            Failure::NoReason,
+            Failure::NoReason(String::new()),
+            Failure::Answer("x"),
+            Failure::Unwell(1),
+            Failure::UnsafePath("/a b".into()),
             Failure::NothingHeld,
         ] {
             assert!(failure.next().is_some(), "{failure}");

@@ -9,7 +9,7 @@
 //! | `agent` | the in-memory ssh-agent |
 //! | `control` | how the verbs talk to the agent |
 //! | `words`, `screen`, `failure`, `exit` | what is said, how it is printed, how a verb ends |
-//! | `config`, `places`, `hosts` | the configuration, where things lie, host patterns |
+//! | `config`, `places` | the configuration, where things lie |
 //! | `lockdown`, `clock`, `randomness` | the machine below |
 //!
 //! What a person may do is the CA's to decide; nothing here widens it.
@@ -23,7 +23,6 @@ mod config;
 mod control;
 mod exit;
 mod failure;
-mod hosts;
 mod lockdown;
 mod places;
 mod randomness;
@@ -35,10 +34,24 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// `fireaxe` alone: its help, which is what somebody new to it needs.
+const NO_VERB: clap::error::ErrorKind = clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
 /// Runs the program with the process's own arguments and environment.
 pub fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
     let text = |name: &str| std::env::var(name).ok();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and the version are what was asked for.
+        Err(error) if !error.use_stderr() || error.kind() == NO_VERB => error.exit(),
+        Err(error) => {
+            // What was typed could not be read; whether JSON was asked for can.
+            let json = std::env::args_os().any(|word| word == "--json");
+            let failure = failure::Failure::usage(&error, std::env::args().nth(1).as_deref());
+            failure.print(&screen::Screen::new(json, text));
+            return failure.exit().into();
+        }
+    };
     let screen = screen::Screen::new(cli.json, text);
     match command::run(cli.verb, screen) {
         Ok(exit) => exit.into(),

@@ -90,6 +90,21 @@ impl Signer {
         self.key.is_hardware()
     }
 
+    /// Whether signing may make somebody touch it or type: a hardware key, or a file that no empty
+    /// passphrase opens. A key that only an ssh-agent holds was unlocked when it was added.
+    pub(crate) fn may_ask(&self) -> bool {
+        if self.is_hardware() {
+            return true;
+        }
+        if public_half(&self.path) == self.path {
+            return false;
+        }
+        let mut open = Command::new("ssh-keygen");
+        open.args(["-y", "-P", "", "-f"]).arg(&self.path);
+        open.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        !open.status().is_ok_and(|status| status.success())
+    }
+
     /// Its fingerprint, for people.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.key.fingerprint

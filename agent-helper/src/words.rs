@@ -2,7 +2,8 @@
 
 use fireaxe_protocol::api::Opened;
 use fireaxe_protocol::names::{IncidentId, Severity, TierName};
-use fireaxe_protocol::policy::{Decision, Extension, Outcome, Presence, Record, Smaller, Terms};
+use fireaxe_protocol::policy::{Decision, Extension, Outcome, Pattern, Presence, Record, Smaller, Terms};
+use fireaxe_protocol::reason::Reason;
 
 /// What the first line of a card says.
 pub(crate) struct Subject<'a> {
@@ -34,8 +35,10 @@ pub(crate) fn headline(subject: &Subject<'_>) -> String {
     let decision = subject.decision;
     let scope = if subject.one_host { "one host" } else { "the whole system" };
     let severity = match (decision.severity, subject.incident) {
-        (Some(s), Some((id, age))) => format!("severity {s} from {id} ({} old)", span(*age)),
-        (Some(s), None) => format!("severity {s}, claimed"),
+        (Some(s), Some((id, age))) if !is_claimed(decision) => {
+            format!("severity {s} from {id} ({} old)", span(*age))
+        }
+        (Some(s), _) => format!("severity {s}, claimed"),
         (None, _) => "no severity".to_owned(),
     };
     format!(
@@ -47,6 +50,24 @@ pub(crate) fn headline(subject: &Subject<'_>) -> String {
         decision.band,
         outcome(decision)
     )
+}
+
+/// Whether the person's own word gave the severity: an incident may be named and count for nothing.
+pub(crate) fn is_claimed(decision: &Decision) -> bool {
+    decision.because.iter().any(|reason| reason.code == "severity.claimed")
+}
+
+/// What a person should know although the request is granted: an incident they named does not count.
+pub(crate) fn warnings(decision: &Decision) -> impl Iterator<Item = &Reason> {
+    decision.because.iter().filter(|reason| reason.code.starts_with("incident."))
+}
+
+/// The first few of a list, and how many more there are.
+pub(crate) fn some_of(all: &[String]) -> String {
+    match all {
+        [a, b, c, d, rest @ ..] if !rest.is_empty() => format!("{a}, {b}, {c}, {d} and {} more", rest.len()),
+        _ => all.join(", "),
+    }
 }
 
 fn outcome(decision: &Decision) -> String {
@@ -166,7 +187,41 @@ impl Typed {
         let mut other = self.clone();
         other.severity = smaller.severity.or(other.severity);
         other.want = smaller.want.clone().or(other.want);
+        // The largest request may be larger than the time that was asked for; never smaller than given.
+        other.for_s = other.for_s.filter(|for_s| *for_s <= smaller.terms.lifetime_s);
         other.command()
+    }
+
+    /// What to type when the policy refuses this: the smaller request; else the same without the one
+    /// thing that was wrong; else a question that declares nothing.
+    pub(crate) fn after_refusal(&self, reasons: &[Reason], smaller: Option<&Smaller>) -> String {
+        if let Some(smaller) = smaller {
+            return self.smaller(smaller);
+        }
+        let mut other = self.clone();
+        if !reasons.is_empty() && reasons.iter().all(|r| r.code.starts_with("lifetime.")) {
+            other.for_s = None;
+            return other.command();
+        }
+        let worse = self.severity.and_then(|s| Severity::try_from(u8::from(s).saturating_sub(1)).ok());
+        match worse.filter(|_| reasons.iter().any(|r| r.code == "risk.denied")) {
+            Some(worse) => {
+                other.severity = Some(worse);
+                format!("{}   (what it gives if it is worse than you said)", other.question())
+            }
+            None => format!("{}   (how the policy gets there)", other.question()),
+        }
+    }
+
+    /// What to type when the CA knows no such target and `near` is a name or pattern like it.
+    pub(crate) fn corrected(&self, near: &str) -> Option<String> {
+        let target = if near.contains('*') { fill(near, &self.target)? } else { near.to_owned() };
+        Some(Typed { target, ..self.clone() }.command())
+    }
+
+    fn question(&self) -> String {
+        let whole = Typed { reason: None, drill: false, ..self.clone() }.command();
+        whole.replacen("fireaxe open", "fireaxe explain", 1)
     }
 
     /// The whole command, quoted for a shell.
@@ -182,7 +237,7 @@ impl Typed {
             out.push_str(&format!(" --want {want}"));
         }
         if let Some(for_s) = self.for_s {
-            out.push_str(&format!(" --for {for_s}s"));
+            out.push_str(&format!(" --for {}", written(for_s)));
         }
         if self.drill {
             out.push_str(" --drill");
@@ -191,6 +246,34 @@ impl Typed {
             out.push_str(&format!(" -r {}", quote(reason)));
         }
         out
+    }
+}
+
+/// A host of the pattern `near`, as like `typed` as can be: each label that fits is kept, each that the
+/// pattern spells out is put right.
+fn fill(near: &str, typed: &str) -> Option<String> {
+    let (wanted, found): (Vec<&str>, Vec<&str>) = (near.split('.').collect(), typed.split('.').collect());
+    if wanted.len() != found.len() {
+        return None;
+    }
+    let right = wanted.iter().zip(found).map(|(pattern, label)| {
+        if !pattern.contains('*') {
+            return Some((*pattern).to_owned());
+        }
+        // A host name has at least two labels.
+        let (pattern, host) = (format!("{pattern}.x"), format!("{label}.x"));
+        let fits = pattern.parse::<Pattern>().ok()?.matches(&host.parse().ok()?);
+        fits.then(|| label.to_owned())
+    });
+    right.collect::<Option<Vec<String>>>().map(|labels| labels.join("."))
+}
+
+/// A lifetime as it is typed.
+fn written(seconds: u32) -> String {
+    match seconds {
+        s if s % 3600 == 0 => format!("{}h", s / 3600),
+        s if s % 60 == 0 => format!("{}m", s / 60),
+        s => format!("{s}s"),
     }
 }
 
@@ -289,6 +372,61 @@ mod tests {
             .unwrap();
         let echoed = String::from_utf8(echoed.stdout).unwrap();
         assert_eq!(echoed, "db-3.payments.prod|-s|2|--want|look|-r|it's $(down)|");
+    }
+
+    #[test]
+    fn an_incident_that_does_not_count_is_not_said_to_give_the_severity() {
+        let mut decision = decision(Outcome::Permit(some_terms("root", 3)));
+        decision.because = vec![
+            Reason::new("incident.unknown", "pd:X does not count"),
+            Reason::new("severity.claimed", "severity 1 by your own claim"),
+        ];
+        let incident = ("pd:X".parse().unwrap(), 0);
+        let subject = Subject {
+            head: String::new(),
+            what: "payments-db",
+            one_host: false,
+            incident: Some(&incident),
+            decision: &decision,
+        };
+        assert!(headline(&subject).contains("severity 1, claimed"));
+        assert_eq!(warnings(&decision).count(), 1);
+    }
+
+    #[test]
+    fn no_refusal_is_answered_with_the_same_command_again() {
+        let typed = Typed {
+            target: "payments-db".into(),
+            severity: Some(4.try_into().unwrap()),
+            reason: Some("x".into()),
+            for_s: Some(28_800),
+            ..Typed::default()
+        };
+        assert_eq!(typed.command(), "fireaxe open payments-db -s 4 --for 8h -r x");
+        let why = |code: &str| vec![Reason::new(code, "so")];
+        assert_eq!(
+            typed.after_refusal(&why("lifetime.above_tier"), None),
+            "fireaxe open payments-db -s 4 -r x"
+        );
+        assert!(
+            typed
+                .after_refusal(&why("risk.denied"), None)
+                .starts_with("fireaxe explain payments-db -s 3 --for 8h   (")
+        );
+        assert!(
+            typed.after_refusal(&why("rule.denied"), None).starts_with("fireaxe explain payments-db -s 4")
+        );
+    }
+
+    #[test]
+    fn a_mistyped_host_is_put_right_as_its_pattern_says() {
+        let corrected =
+            |typed: &str, near: &str| Typed { target: typed.into(), ..Typed::default() }.corrected(near);
+        let found = |host: &str| Some(format!("fireaxe open {host}"));
+        assert_eq!(corrected("db-9.payment.prod", "db-*.payments.prod"), found("db-9.payments.prod"));
+        assert_eq!(corrected("payment-db", "payments-db"), found("payments-db"));
+        assert_eq!(corrected("dv-9.payment.prod", "db-*.payments.prod"), None);
+        assert_eq!(corrected("db-9.prod", "db-*.payments.prod"), None);
     }
 
     #[test]

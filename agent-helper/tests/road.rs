@@ -150,8 +150,33 @@ fn a_dry_run_explains_and_declares_nothing() {
     assert!(err(&done).contains("because: row medium, severity 1: root  (policy.toml:20)"), "{}", err(&done));
     assert!(ca.requests(DECLARE).is_empty());
     let why = err(&home.run(&["why", "db-3.payments.prod"]));
-    assert!(why.contains("nothing held reaches it") && why.contains("next: fireaxe open db-3"), "{why}");
+    assert!(
+        why.contains("would not use a certificate; nothing is held")
+            && why.contains("next: fireaxe open db-3"),
+        "{why}"
+    );
     assert_eq!(ca.requests("POST /v1/sessions").len(), 1);
+}
+
+#[test]
+fn status_asks_for_no_passphrase_and_does_not_drop_what_nobody_said_is_closed() {
+    let ca = FakeCa::start(|request, _| match request.line.as_str() {
+        "GET /v1/emergencies/EM-42" => Some((401, problem(401, "reader.unknown", None))),
+        other => panic!("{other}"),
+    });
+    let home = Home::with_agent();
+    let key = home.dir.path().join("locked").display().to_string();
+    let made = home.openssh("ssh-keygen", &["-q", "-t", "ed25519", "-N", "a passphrase", "-f", &key]);
+    assert!(made.status.success(), "{}", err(&made));
+    let words = ["enrol", "--person", "ana", "--addr", &ca.address, "--pin", &ca.pin, "--key", &key];
+    assert!(home.run(&words).status.success());
+    home.hold(7, 600);
+    let status = home.run(&["status"]);
+    assert_eq!(status.status.code(), Some(0), "{}", err(&status));
+    assert!(out(&status).contains("unknown to the CA"), "{}", out(&status));
+    assert!(err(&status).contains("next: fireaxe ls"), "{}", err(&status));
+    let again: Value = serde_json::from_str(&out(&home.run(&["--json", "status"]))).unwrap();
+    assert_eq!(again["held"][0]["state"], "unknown");
 }
 
 #[test]

@@ -99,18 +99,54 @@ impl HostError {
         }
     }
 
-    /// What to do next, when something helps.
-    pub fn hint(&self) -> Option<&'static str> {
+    /// What to do next.
+    pub fn next(&self) -> &'static str {
         match self {
-            HostError::NoList { .. } => Some("run `fireaxe-host krl` first, then this again"),
+            HostError::NoList { .. } => "run `fireaxe-host krl` first, then this again",
             HostError::Conflicts(_) => {
-                Some("move these settings out of the way of the tier accounts, or give --replace to go on")
+                "move these settings out of the way of the tier accounts, or give --replace to go on"
             }
             HostError::Transport(TransportError::WrongPin { .. }) => {
-                Some("if the CA was moved on purpose, put the new pin into the configuration")
+                "if the CA was moved on purpose, put the new pin into the configuration"
             }
-            HostError::Transport(_) => Some("the list in force stays; the next run tries again"),
-            _ => None,
+            HostError::Transport(error) if !error.is_unavailable() => {
+                "the list in force stays; look at the CA with fireaxe-ca doctor"
+            }
+            HostError::Transport(_) => "the list in force stays; the next run tries again",
+            HostError::Config { .. } => {
+                "write /etc/fireaxe/host.toml from what `fireaxe-ca init` printed (docs/OPERATIONS.md)"
+            }
+            HostError::UserCa { .. } => {
+                "put the CA's public key there, one a line: the `user CA` that `fireaxe-ca init` printed"
+            }
+            HostError::Read { .. } => {
+                "put that file there, readable for root (docs/OPERATIONS.md says what is in it)"
+            }
+            HostError::Write { .. } => {
+                "run it as root, with room on the disk; what was in force is in force still"
+            }
+            HostError::SshdRefuses(_) => "mend sshd's own configuration first: sshd -t says what it dislikes",
+            HostError::Krl(_) => {
+                "fireaxe-host status shows what is in force; look at the CA with fireaxe-ca doctor"
+            }
+            HostError::Name(_) => "fireaxe-host files --help",
+        }
+    }
+
+    /// A stable code, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            HostError::Write { .. } | HostError::Read { .. } => "host.file",
+            HostError::Name(_) => "usage",
+            HostError::UserCa { .. } => "host.user_ca",
+            HostError::Conflicts(_) => "host.conflict",
+            HostError::NoList { .. } => "host.no_list",
+            HostError::SshdRefuses(_) => "host.sshd_refuses",
+            HostError::Config { .. } => "config.invalid",
+            HostError::Transport(TransportError::WrongPin { .. }) => "ca.wrong_pin",
+            HostError::Transport(error) if error.is_unavailable() => "ca.unavailable",
+            HostError::Transport(_) => "ca.unreadable",
+            HostError::Krl(_) => "host.list_refused",
         }
     }
 }

@@ -20,6 +20,10 @@ if [ -d "$openssh" ]; then mount --bind "$openssh" /run/fireaxe/openssh; fi
 for covered in etc home root var tmp; do
     mount --bind "/run/fireaxe/host/$covered" "/$covered"
 done
+# An unpacked server's helpers, where Debian's configuration names them (sftp-server).
+if [ -d /run/fireaxe/openssh/root/usr/lib/openssh ] && [ -d /usr/lib/openssh ]; then
+    mount --bind /run/fireaxe/openssh/root/usr/lib/openssh /usr/lib/openssh
+fi
 mount -t proc proc /proc
 
 echo "ready $pid"

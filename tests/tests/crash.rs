@@ -2,6 +2,14 @@
 //! (`docs/ISSUANCE.md`), is started again, and gets the same statement. Never a certificate without its
 //! entry, never a second certificate for one statement, always the same bytes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test; its functions too"
+)]
+
 use std::path::PathBuf;
 
 use ed25519_dalek::SigningKey;

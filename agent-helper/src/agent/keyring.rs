@@ -15,7 +15,6 @@ use zeroize::Zeroizing;
 use super::binding::Binding;
 use super::userauth;
 use crate::control::{Held, Hold, ReadRequest, Reader, SessionState};
-use crate::hosts;
 
 /// Certificates shown to one connection: a stock sshd closes after six keys that do not fit.
 pub(crate) const OFFERED: usize = 3;
@@ -156,7 +155,7 @@ impl Keyring {
 
     /// The live certificate of highest power that reaches `host`. `ssh host` takes its account.
     pub(crate) fn best_for(&mut self, host: &HostName, now: u64) -> Option<Held> {
-        self.list(now).into_iter().find(|held| held.hosts.iter().any(|p| hosts::matches(p, host)))
+        self.list(now).into_iter().find(|held| held.reaches(host))
     }
 
     /// Whether `ssh host` should log in as `account` with what is held.
@@ -172,7 +171,7 @@ impl Keyring {
             return Vec::new();
         }
         let claimed: Vec<HostName> = binding.host_names().iter().filter_map(|n| n.parse().ok()).collect();
-        let fits = |e: &Entry| claimed.iter().any(|h| e.held.hosts.iter().any(|p| hosts::matches(p, h)));
+        let fits = |e: &Entry| claimed.iter().any(|h| e.held.reaches(h));
         let mut entries: Vec<(bool, &Entry)> = self.entries.iter().map(|e| (fits(e), e)).collect();
         if entries.iter().any(|(fits, _)| *fits) {
             entries.retain(|(fits, _)| *fits);

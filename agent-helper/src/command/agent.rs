@@ -5,11 +5,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::Context;
 use crate::agent::service::Service;
 use crate::cli::Agent;
 use crate::clock;
-use crate::control::client::Control;
+use crate::control::client::{Control, ControlError};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::lockdown;
@@ -17,9 +19,7 @@ use crate::places::{self, Places};
 
 pub(super) fn run(cx: &Context, what: &Agent) -> Result<Exit, Failure> {
     if what.stop {
-        Control::connect(&cx.places)?.stop()?;
-        cx.screen.say("the agent has ended; what it held is wiped");
-        return Ok(Exit::Ok);
+        return stop(cx);
     }
     if what.detached {
         // Fails only if this process leads its group already: then it is detached enough.
@@ -45,6 +45,28 @@ pub(super) fn run(cx: &Context, what: &Agent) -> Result<Exit, Failure> {
         std::process::exit(0);
     });
     service.run(listeners.0, listeners.1).map_err(|e| refused(&cx.places.run, &e))?;
+    Ok(Exit::Ok)
+}
+
+/// Nothing to end is no failure: nothing is held, which is what was wanted.
+fn stop(cx: &Context) -> Result<Exit, Failure> {
+    let ended = match Control::connect(&cx.places) {
+        Ok(mut control) => control.stop().map(|()| true)?,
+        Err(ControlError::NotRunning) => false,
+        Err(e) => return Err(e.into()),
+    };
+    #[derive(Serialize)]
+    struct Answer {
+        schema: &'static str,
+        ended: bool,
+    }
+    cx.screen.json(&Answer { schema: "fireaxe.agent/v1", ended });
+    if !cx.screen.is_json() {
+        cx.screen.say(match ended {
+            true => "the agent has ended; what it held is wiped",
+            false => "no agent is running; nothing is held",
+        });
+    }
     Ok(Exit::Ok)
 }
 

@@ -6,8 +6,9 @@ use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::statement::{Close, Kind, Statement};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, standing};
 use crate::authority::Authority;
+use crate::config::Config;
 use crate::control::Held;
 use crate::control::client::{Control, ControlError};
 use crate::exit::Exit;
@@ -17,7 +18,10 @@ pub(super) fn run(cx: &Context, emergency: Option<EmergencyId>) -> Result<Exit, 
     let config = cx.config()?;
     let authority = cx.authority(&config)?;
     let held = match Control::connect(&cx.places) {
-        Ok(mut control) => control.list()?,
+        Ok(mut control) => match emergency {
+            None => still_open(cx, &config, &mut control)?,
+            Some(_) => control.list()?,
+        },
         Err(ControlError::NotRunning) => Vec::new(),
         Err(e) => return Err(e.into()),
     };
@@ -64,10 +68,36 @@ pub(super) fn run(cx: &Context, emergency: Option<EmergencyId>) -> Result<Exit, 
             ),
         };
         cx.screen.headline(&format!("{emergency}  closed; {revoked}"));
-        cx.screen
-            .say("  the certificate is gone from the agent; hosts refuse it as soon as they have that list");
+        cx.screen.say(match held.iter().any(|h| h.emergency == emergency) {
+            true => {
+                "  the certificate is gone from the agent; hosts refuse it as soon as they have that list"
+            }
+            false => "  hosts refuse it as soon as they have that list",
+        });
     }
     Ok(Exit::Ok)
+}
+
+/// What is held, without what the CA says is closed already when there is more than one: "which one?" is
+/// not asked about the dead. A CA that does not answer changes nothing here.
+fn still_open(cx: &Context, config: &Config, control: &mut Control) -> Result<Vec<Held>, Failure> {
+    let held = control.list()?;
+    if held.iter().all(|one| Some(one.emergency) == held.first().map(|first| first.emergency)) {
+        return Ok(held);
+    }
+    let (all, _) = standing::ask(&cx.hasty_authority(config)?, control, &held);
+    standing::drop_closed(control, &held, &all)?;
+    for (gone, _) in
+        held.iter().zip(&all).filter(|(_, standing)| standing.is_closed() && !cx.screen.is_json())
+    {
+        cx.screen.say(&format!("  {} was closed already; it is gone from the agent", gone.emergency));
+    }
+    Ok(held
+        .into_iter()
+        .zip(&all)
+        .filter(|(_, standing)| !standing.is_closed())
+        .map(|(held, _)| held)
+        .collect())
 }
 
 fn the_only_one(held: &[Held]) -> Result<EmergencyId, Failure> {
@@ -93,7 +123,7 @@ fn declaration(
         return Ok(held.declaration);
     }
     let mut control = Control::connect_or_start(&cx.places)?;
-    let found: Emergency = authority.get(&mut control, &format!("/v1/emergencies/{emergency}"))?;
+    let found: Emergency = authority.get(&mut control, &standing::path(emergency))?;
     if found.emergency != emergency {
         return Err(Failure::Answer("it is about another emergency"));
     }

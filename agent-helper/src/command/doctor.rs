@@ -55,7 +55,10 @@ pub(super) fn run(cx: &Context) -> Result<Exit, Failure> {
                 Ok(signer) => checks.push(warn(
                     "key",
                     format!("{} is a file: it proves no touch", signer.fingerprint()),
-                    "ssh-keygen -t ed25519-sk -O verify-required   then fireaxe enrol --key",
+                    &format!(
+                        "ssh-keygen -t ed25519-sk -O verify-required -f ~/.ssh/id_fireaxe_sk   then fireaxe enrol --person {} --key ~/.ssh/id_fireaxe_sk",
+                        config.person().map_or("NAME", |person| person.as_str())
+                    ),
                 )),
                 Err(failure) => checks.push(fail("key", &failure)),
             }

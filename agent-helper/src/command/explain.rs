@@ -1,10 +1,12 @@
 //! `explain`: what would be decided now, and how the policy gets there. Declares nothing.
 
-use fireaxe_protocol::api::{ExplainRequest, Explained};
+use fireaxe_protocol::api::{ExplainRequest, Explained, PolicySurface, SystemSurface};
+use fireaxe_protocol::names::AccountName;
 use fireaxe_protocol::policy::Outcome;
 use serde::Serialize;
 
 use super::{Context, open};
+use crate::authority::Authority;
 use crate::cli::Explain;
 use crate::control::client::Control;
 use crate::exit::Exit;
@@ -16,7 +18,8 @@ pub(super) fn run(cx: &Context, what: Explain) -> Result<Exit, Failure> {
     let config = cx.config()?;
     let authority = cx.authority(&config)?;
     let mut control = Control::connect_or_start(&cx.places)?;
-    let Explain { target, severity, incident, want, for_s } = what;
+    let Explain { target, severity, incident, want, for_s, systems: _ } = what;
+    let Some(target) = target else { return systems(cx, &authority, &mut control) };
     let typed = Typed {
         target: target.to_string(),
         severity,
@@ -27,8 +30,29 @@ pub(super) fn run(cx: &Context, what: Explain) -> Result<Exit, Failure> {
         drill: false,
     };
     let request = ExplainRequest { target, severity, incident, want, for_s };
-    let explained: Explained = authority.post(&mut control, "/v1/policy/explain", &request)?;
+    let explained: Explained = authority
+        .post(&mut control, "/v1/policy/explain", &request)
+        .map_err(|failure| failure.with_target_corrected(&typed))?;
     Ok(show(cx.screen, "fireaxe.explain/v1", &typed, &explained))
+}
+
+/// What there is to be opened.
+fn systems(cx: &Context, authority: &Authority<'_>, control: &mut Control) -> Result<Exit, Failure> {
+    let surface: PolicySurface = authority.get(control, "/v1/policy")?;
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        schema: &'static str,
+        systems: &'a [SystemSurface],
+        accounts: &'a [AccountName],
+    }
+    let PolicySurface { systems, accounts, .. } = &surface;
+    cx.screen.json(&Answer { schema: "fireaxe.systems/v1", systems, accounts });
+    if !cx.screen.is_json() {
+        for one in systems {
+            cx.screen.data(&screen::clean(&format!("{}  {}", one.system, one.hosts.join(", "))));
+        }
+    }
+    Ok(Exit::Ok)
 }
 
 #[derive(Serialize)]
@@ -42,7 +66,10 @@ struct Answer<'a> {
 /// Prints the decision. The exit code is the one that `open` would end with.
 pub(super) fn show(screen: Screen, schema: &'static str, typed: &Typed, explained: &Explained) -> Exit {
     let decision = &explained.decision;
-    let next = open::next_of_refusal(typed, decision, None).unwrap_or_else(|| typed.command());
+    let next = match &decision.outcome {
+        Outcome::Refuse { reasons, smaller } => typed.after_refusal(reasons, smaller.as_ref()),
+        _ => typed.command(),
+    };
     if screen.is_json() {
         let mut value = serde_json::to_value(explained).unwrap_or_default();
         if let Some(object) = value.as_object_mut() {
@@ -62,9 +89,12 @@ pub(super) fn show(screen: Screen, schema: &'static str, typed: &Typed, explaine
     if let Some(terms) = decision.terms_now() {
         screen.say(&format!("  {}", words::terms(terms, &explained.hosts, explained.owner.as_deref())));
     }
-    if let Outcome::Refuse { reasons, .. } = &decision.outcome {
+    if let Outcome::Refuse { reasons, smaller } = &decision.outcome {
         for reason in reasons {
             screen.say(&format!("  refused: {}", screen::reason(reason)));
+        }
+        if let Some(smaller) = smaller {
+            open::show_smaller(screen, smaller, &explained.hosts);
         }
     }
     for step in &decision.because {

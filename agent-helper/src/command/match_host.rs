@@ -5,6 +5,8 @@ use std::io::IsTerminal;
 
 use fireaxe_protocol::names::{AccountName, HostName};
 
+use serde::Serialize;
+
 use super::Context;
 use crate::control::client::Control;
 use crate::exit::Exit;
@@ -17,10 +19,18 @@ pub(super) fn run(cx: &Context, host: &str, account: AccountName, hint: bool) ->
         Ok(mut control) => control.matches(host.clone(), account).unwrap_or((false, false)),
         Err(_) => (false, false),
     };
-    if !reached && hint && std::io::stderr().is_terminal() {
+    if !reached && hint && !cx.screen.is_json() && std::io::stderr().is_terminal() {
         cx.screen.say(&format!(
             "fireaxe: nothing held reaches {host}; going on with plain ssh.   next: fireaxe open {host} -r \"...\"   |   fireaxe why {host}"
         ));
     }
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        schema: &'static str,
+        host: &'a HostName,
+        matched: bool,
+        reached: bool,
+    }
+    cx.screen.json(&Answer { schema: "fireaxe.match/v1", host: &host, matched: yes, reached });
     Ok(if yes { Exit::Ok } else { Exit::Error })
 }

@@ -11,6 +11,7 @@ mod ls;
 mod match_host;
 mod open;
 mod ssh_config;
+mod standing;
 mod status;
 mod why;
 

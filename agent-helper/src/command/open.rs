@@ -3,12 +3,14 @@
 
 use fireaxe_protocol::api::{Opened, Problem};
 use fireaxe_protocol::names::{ReasonText, TargetName, TierName};
-use fireaxe_protocol::policy::{Decision, Outcome, Terms};
+use fireaxe_protocol::policy::{Decision, Outcome, Smaller, Terms};
 use fireaxe_protocol::statement::{Declare, Kind, Statement};
 use fireaxe_transport::TransportError;
 use serde::Serialize;
 
+use super::standing::{self, Standing};
 use super::{Context, explain, ssh_config};
+use crate::authority::Authority;
 use crate::cli::{Explain, Open};
 use crate::clock;
 use crate::control::client::Control;
@@ -22,7 +24,8 @@ use crate::words::{self, Subject, Typed};
 pub(super) fn run(cx: &Context, open: Open) -> Result<Exit, Failure> {
     if open.dry_run {
         let Open { target, severity, incident, want, for_s, .. } = open;
-        return explain::run(cx, Explain { target, severity, incident, want, for_s });
+        let target = Some(target);
+        return explain::run(cx, Explain { target, severity, incident, want, for_s, systems: false });
     }
     let result = declare(cx, open);
     if let Err(Failure::Transport(error)) = &result
@@ -40,9 +43,9 @@ fn declare(cx: &Context, open: Open) -> Result<Exit, Failure> {
     let signer = authority.signer()?;
     let reason = match open.reason.clone() {
         Some(reason) => reason,
-        None => ask_reason(cx.screen)?,
+        None => ask_reason(cx.screen, &open)?,
     };
-    let typed = typed(&open, &reason);
+    let typed = typed(&open, reason.as_str());
     let asked = Asked { want: open.want.as_ref(), for_s: open.for_s };
     let mut control = Control::connect_or_start(&cx.places)?;
     let public_key = control.fresh_key()?;
@@ -67,7 +70,7 @@ fn declare(cx: &Context, open: Open) -> Result<Exit, Failure> {
         Err(Failure::Transport(TransportError::Problem(problem))) if is_refusal(&problem) => {
             return Ok(show_refusal(cx.screen, &typed, &problem));
         }
-        Err(failure) => return Err(failure),
+        Err(failure) => return Err(failure.with_target_corrected(&typed)),
     };
     check_answer(&opened, &open.target, asked)?;
     show_card(cx.screen, &opened);
@@ -86,8 +89,32 @@ fn declare(cx: &Context, open: Open) -> Result<Exit, Failure> {
         terms: terms.clone(),
         drill: open.drill,
     })?;
+    let gone = drop_what_shadows(&authority, &mut control, &held);
     show_held(cx.screen, &cx.places, &opened, terms, &held);
+    for one in gone.iter().filter(|_| !cx.screen.is_json()) {
+        cx.screen.say(&format!(
+            "  {} (account {}), which ssh would have taken first, is over and gone from the agent",
+            one.emergency, one.account
+        ));
+    }
     Ok(Exit::Ok)
+}
+
+/// `ssh HOST` takes the most powerful certificate that is held. One that somebody else has closed is
+/// refused everywhere and would stand in front of the new one; so what would be taken before it is asked
+/// about, with its own key. "That key may not read" is enough here: the CA that has just answered under
+/// its pin has no open emergency for it. What goes wrong here does not undo what was opened.
+fn drop_what_shadows(authority: &Authority<'_>, control: &mut Control, new: &Held) -> Vec<Held> {
+    let before = control.list().unwrap_or_default().into_iter().take_while(|one| one.serial != new.serial);
+    let shadowing: Vec<Held> = before.filter(|one| one.overlaps(new) && one.origin == new.origin).collect();
+    let over = |one: &Held, control: &mut Control| match standing::ask_one(authority, control, one) {
+        Ok(standing) => standing.is_closed() || standing == Standing::Unknown,
+        Err(_) => false,
+    };
+    shadowing
+        .into_iter()
+        .filter(|one| over(one, control) && control.drop_emergency(one.emergency).is_ok())
+        .collect()
 }
 
 /// The CA is down: what is held is checked by hosts without it.
@@ -109,23 +136,24 @@ fn show_what_still_works(cx: &Context) {
     }
 }
 
-fn typed(open: &Open, reason: &ReasonText) -> Typed {
+fn typed(open: &Open, reason: &str) -> Typed {
     Typed {
         target: open.target.to_string(),
         severity: open.severity,
         incident: open.incident.clone(),
-        reason: Some(reason.to_string()),
+        reason: Some(reason.to_owned()),
         want: open.want.clone(),
         for_s: open.for_s,
         drill: open.drill,
     }
 }
 
-fn ask_reason(screen: Screen) -> Result<ReasonText, Failure> {
+fn ask_reason(screen: Screen, open: &Open) -> Result<ReasonText, Failure> {
+    let none = || Failure::NoReason(typed(open, "what is wrong").command());
     if !screen.can_ask() {
-        return Err(Failure::NoReason);
+        return Err(none());
     }
-    let line = screen.ask("what is wrong? ").ok_or(Failure::NoReason)?;
+    let line = screen.ask("what is wrong? ").ok_or_else(none)?;
     line.parse().map_err(Failure::NotValid)
 }
 
@@ -182,12 +210,16 @@ fn show_card(screen: Screen, opened: &Opened) {
     if let Some(terms) = &opened.terms {
         screen.say(&format!("  {}", words::terms(terms, &opened.hosts, opened.owner.as_deref())));
     }
+    for warning in words::warnings(&opened.decision) {
+        screen.say(&format!("  note: {}", screen::reason(warning)));
+    }
     if let Some(by) = opened.link_by {
         let now = clock::now();
         screen.say(&format!(
-            "  claimed without an incident: it closes itself at {} ({}) unless one is tied to it",
+            "  claimed without an incident: it closes itself at {} ({}) unless the operator records one on {} by then",
             words::clock(by, now),
-            words::left(by, now)
+            words::left(by, now),
+            opened.system
         ));
     }
 }
@@ -275,7 +307,10 @@ fn show_waiting(screen: Screen, opened: &Opened) -> Exit {
 /// a whole command.
 fn show_refusal(screen: Screen, typed: &Typed, problem: &Problem) -> Exit {
     let Some(decision) = problem.decision.as_deref() else { return Exit::Denied };
-    let next = next_of_refusal(typed, decision, problem.next.as_deref());
+    let next = match &decision.outcome {
+        Outcome::Refuse { reasons, smaller } => typed.after_refusal(reasons, smaller.as_ref()),
+        _ => typed.command(),
+    };
     screen.json(&Answer {
         schema: "fireaxe.open/v1",
         outcome: "refused",
@@ -286,22 +321,20 @@ fn show_refusal(screen: Screen, typed: &Typed, problem: &Problem) -> Exit {
         serial: None,
         valid_before: None,
         decision: Some(decision),
-        next: next.iter().cloned().collect(),
+        next: vec![next.clone()],
     });
     if !screen.is_json() {
         show_decision(screen, &typed.target, decision);
         if let Some(index) = problem.index {
             screen.say(&format!("  the refusal is entry {index} of the log"));
         }
-        if let Some(next) = next {
-            screen.say(&format!("  next: {next}"));
-        }
+        screen.say(&format!("  next: {next}"));
     }
     Exit::Denied
 }
 
 /// A decision that gives nothing, or might: headline, then why.
-pub(super) fn show_decision(screen: Screen, target: &str, decision: &Decision) {
+fn show_decision(screen: Screen, target: &str, decision: &Decision) {
     let one_host = target.contains('.');
     let subject = Subject { head: String::new(), what: target, one_host, incident: None, decision };
     screen.headline(&words::headline(&subject));
@@ -310,21 +343,15 @@ pub(super) fn show_decision(screen: Screen, target: &str, decision: &Decision) {
             screen.say(&format!("  {}", screen::reason(reason)));
         }
         if let Some(smaller) = smaller {
-            screen.say(&format!(
-                "  would be given now: tier {}: {}",
-                smaller.terms.tier,
-                words::terms(&smaller.terms, &[target.to_owned()], None)
-            ));
+            show_smaller(screen, smaller, &[target.to_owned()]);
         }
     }
 }
 
-/// The smaller request if there is one, else what the CA suggests.
-pub(super) fn next_of_refusal(typed: &Typed, decision: &Decision, suggested: Option<&str>) -> Option<String> {
-    match &decision.outcome {
-        Outcome::Refuse { smaller: Some(smaller), .. } => Some(typed.smaller(smaller)),
-        _ => suggested.map(str::to_owned),
-    }
+/// The largest request that would be granted.
+pub(super) fn show_smaller(screen: Screen, smaller: &Smaller, hosts: &[String]) {
+    let Smaller { terms, .. } = smaller;
+    screen.say(&format!("  would be given now: tier {}: {}", terms.tier, words::terms(terms, hosts, None)));
 }
 
 #[cfg(test)]

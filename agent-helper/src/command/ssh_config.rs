@@ -11,6 +11,7 @@
 
 use fireaxe_protocol::api::PolicySurface;
 use fireaxe_protocol::names::AccountName;
+use fireaxe_protocol::policy::Pattern;
 use serde::Serialize;
 
 use super::Context;
@@ -18,7 +19,6 @@ use crate::cli::SshConfig;
 use crate::control::client::Control;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::hosts;
 use crate::places::Places;
 
 pub(super) fn run(cx: &Context, what: &SshConfig) -> Result<Exit, Failure> {
@@ -65,7 +65,7 @@ fn blocks(surface: &PolicySurface, me: &str, socket: &str, aliases: bool) -> Res
         }
     }
     let mut patterns: Vec<&str> = surface.systems.iter().flat_map(|s| &s.hosts).map(String::as_str).collect();
-    patterns.retain(|p| hosts::is_plain_pattern(p));
+    patterns.retain(|p| p.parse::<Pattern>().is_ok());
     patterns.sort_unstable();
     patterns.dedup();
     let mut out = String::from(

@@ -1,10 +1,10 @@
 //! `status`: what is held, from the agent alone; then what the CA says, if it answers quickly. Never
-//! asks for a signature: each emergency is read with its own key.
+//! asks for a touch; see `standing`.
 
-use fireaxe_protocol::api::Emergency;
 use serde::Serialize;
 
 use super::Context;
+use super::standing::{self, Standing};
 use crate::clock;
 use crate::config::Config;
 use crate::control::Held;
@@ -27,8 +27,8 @@ struct One<'a> {
     #[serde(flatten)]
     held: &'a Held,
     left_s: u64,
-    /// `open`, `closing`, `closed`; nothing when the CA was not asked or did not answer.
-    state: Option<String>,
+    /// `open`, `closing`, `closed`, `unknown`; nothing when the CA was not asked or did not answer.
+    state: Option<&'a str>,
 }
 
 pub(super) fn run(cx: &Context) -> Result<Exit, Failure> {
@@ -54,8 +54,8 @@ pub(super) fn run(cx: &Context) -> Result<Exit, Failure> {
     let (_, _, notes) = control.ping()?;
     let (states, trouble) = match cx.config() {
         Ok(config) if !held.is_empty() => ask_ca(cx, &config, &mut control, &held),
-        Ok(_) => (vec![None; held.len()], None),
-        Err(failure) => (vec![None; held.len()], Some(failure)),
+        Ok(_) => (vec![Standing::Unasked; held.len()], None),
+        Err(failure) => (vec![Standing::Unasked; held.len()], Some(failure)),
     };
     let now = clock::now();
     screen.json(&Answer {
@@ -66,7 +66,7 @@ pub(super) fn run(cx: &Context) -> Result<Exit, Failure> {
             .map(|(held, state)| One {
                 held,
                 left_s: held.valid_before.saturating_sub(now),
-                state: state.as_ref().map(|s| s.state.clone()),
+                state: state.state(),
             })
             .collect(),
         agent: Some(cx.places.agent_socket().display().to_string()),
@@ -75,24 +75,32 @@ pub(super) fn run(cx: &Context) -> Result<Exit, Failure> {
     });
     if !screen.is_json() {
         for (held, state) in held.iter().zip(&states) {
-            screen.data(&line(held, state.as_ref(), now));
+            screen.data(&line(held, state, now));
+        }
+        if let Some(unknown) = states.iter().position(|s| *s == Standing::Unknown).and_then(|at| held.get(at))
+        {
+            screen.say(&format!(
+                "  the CA does not take the key of {0} any longer: it is over, most likely.   next: fireaxe ls   |   fireaxe close {0}",
+                unknown.emergency
+            ));
+        }
+        if states.iter().any(Standing::is_closed) {
+            screen.say("  what is closed is gone from the agent now");
         }
         if held.is_empty() {
             screen.say("nothing is held.   next: fireaxe open HOST -r \"...\"   |   fireaxe ls");
         }
         if let Some(trouble) = &trouble {
             screen.say(&format!("  the CA was not asked or did not answer: {trouble}"));
+            if let Some(next) = trouble.next() {
+                screen.say(&format!("  next: {next}"));
+            }
             if !held.is_empty() {
                 screen.say("  what is held goes on working to its end; hosts check it without the CA");
             }
         }
     }
-    // The CA says, over the pinned connection, that it is over: what is left here opens nothing.
-    for (held, state) in held.iter().zip(&states) {
-        if state.as_ref().is_some_and(|s| s.state == "closed") {
-            control.drop_emergency(held.emergency)?;
-        }
-    }
+    standing::drop_closed(&mut control, &held, &states)?;
     Ok(Exit::Ok)
 }
 
@@ -101,32 +109,20 @@ fn ask_ca(
     config: &Config,
     control: &mut Control,
     held: &[Held],
-) -> (Vec<Option<Emergency>>, Option<Failure>) {
-    let mut states = Vec::new();
-    let authority = match cx.hasty_authority(config) {
-        Ok(authority) => authority,
-        Err(failure) => return (vec![None; held.len()], Some(failure)),
-    };
-    for one in held {
-        let path = format!("/v1/emergencies/{}", one.emergency);
-        match authority.get_as_emergency::<Emergency>(control, one.emergency, &path) {
-            Ok(found) if found.declaration == one.declaration => states.push(Some(found)),
-            Ok(_) => states.push(None),
-            Err(failure) => {
-                states.resize(held.len(), None);
-                return (states, Some(failure));
-            }
-        }
+) -> (Vec<Standing>, Option<Failure>) {
+    match cx.hasty_authority(config) {
+        Ok(authority) => standing::ask(&authority, control, held),
+        Err(failure) => (vec![Standing::Unasked; held.len()], Some(failure)),
     }
-    (states, None)
 }
 
-fn line(held: &Held, state: Option<&Emergency>, now: u64) -> String {
+fn line(held: &Held, state: &Standing, now: u64) -> String {
     let drill = if held.drill { "  (drill)" } else { "" };
     let state = match state {
-        None => String::new(),
-        Some(found) if found.state == "open" => String::new(),
-        Some(found) => {
+        Standing::Unasked => String::new(),
+        Standing::Unknown => "  unknown to the CA".to_owned(),
+        Standing::Known(found) if found.state == "open" => String::new(),
+        Standing::Known(found) => {
             format!("  {} by {}", found.state, found.closed_by.as_deref().unwrap_or("its incident"))
         }
     };

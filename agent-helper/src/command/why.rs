@@ -10,7 +10,6 @@ use crate::control::Held;
 use crate::control::client::Control;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::hosts;
 use crate::words::{self, Typed};
 
 pub(super) fn run(cx: &Context, host: &HostName) -> Result<Exit, Failure> {
@@ -18,24 +17,26 @@ pub(super) fn run(cx: &Context, host: &HostName) -> Result<Exit, Failure> {
         Ok(mut control) => control.list()?,
         Err(_) => Vec::new(),
     };
-    if let Some(best) = held.iter().find(|h| h.hosts.iter().any(|p| hosts::matches(p, host))) {
+    if let Some(best) = held.iter().find(|h| h.reaches(host)) {
         return Ok(show_held(cx, host, best));
     }
     if !cx.screen.is_json() {
         let others: Vec<String> = held.iter().map(|h| format!("{} on {}", h.emergency, h.reach())).collect();
-        let held =
-            if others.is_empty() { "nothing is held".into() } else { format!("held: {}", others.join(", ")) };
-        cx.screen.headline(&format!(
-            "{host}: ssh would not use a certificate; {held}, and nothing held reaches it"
-        ));
+        let held = match others.len() {
+            0 => "nothing is held".to_owned(),
+            _ => format!("what is held ({}) does not reach it", words::some_of(&others)),
+        };
+        cx.screen.headline(&format!("{host}: ssh would not use a certificate; {held}"));
     }
     let config = cx.config()?;
     let authority = cx.authority(&config)?;
     let mut control = Control::connect_or_start(&cx.places)?;
     let target: TargetName = host.as_str().parse().map_err(Failure::NotValid)?;
     let request = ExplainRequest { target, severity: None, incident: None, want: None, for_s: None };
-    let explained: Explained = authority.post(&mut control, "/v1/policy/explain", &request)?;
     let typed = Typed { target: host.to_string(), reason: Some("...".to_owned()), ..Typed::default() };
+    let explained: Explained = authority
+        .post(&mut control, "/v1/policy/explain", &request)
+        .map_err(|failure| failure.with_target_corrected(&typed))?;
     Ok(explain::show(cx.screen, "fireaxe.why/v1", &typed, &explained))
 }
 

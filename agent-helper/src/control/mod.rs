@@ -8,7 +8,7 @@ pub(crate) mod client;
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, Origin, PersonName, SystemName, TierName};
-use fireaxe_protocol::policy::Terms;
+use fireaxe_protocol::policy::{Pattern, Terms};
 use serde::{Deserialize, Serialize};
 
 /// The longest line either way: a certificate of 16 KiB and terms, twice over.
@@ -182,6 +182,19 @@ impl Held {
     /// What `ssh-add -l` shows.
     pub(crate) fn comment(&self) -> String {
         format!("{} {} on {} (serial {})", self.emergency, self.account, self.reach(), self.serial)
+    }
+
+    /// Whether it opens `host`. What the CA sent that is no pattern reaches nothing.
+    pub(crate) fn reaches(&self, host: &HostName) -> bool {
+        self.hosts.iter().any(|p| p.parse::<Pattern>().is_ok_and(|p| p.matches(host)))
+    }
+
+    /// Whether some host is opened by both.
+    pub(crate) fn overlaps(&self, other: &Held) -> bool {
+        let patterns =
+            |held: &Held| held.hosts.iter().filter_map(|p| p.parse().ok()).collect::<Vec<Pattern>>();
+        let theirs = patterns(other);
+        patterns(self).iter().any(|mine| theirs.iter().any(|p| p.overlaps(mine)))
     }
 
     /// The host, or the system.

@@ -1,0 +1,156 @@
+//! `docs/PROTOCOL.cli.md` is true: each schema that it names is printed by the command it names, with the
+//! fields it names; each exit code comes as it says.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test; its functions too")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fireaxe_tests::Ran;
+use fireaxe_tests::scene::Scene;
+use serde_json::Value;
+
+/// The lines of the tables of one section: schema, and the fields that its row names first in each part.
+fn documented(section: &str) -> BTreeMap<String, Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PROTOCOL.cli.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, from) = text.split_once(&format!("## `{section} --json`")).unwrap();
+    let section = from.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.contains("| `fireaxe."));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        (cells[2].trim_matches('`').to_owned(), ticked(cells[3]))
+    })
+    .collect()
+}
+
+/// Names between backquotes that are fields: lower case, outside brackets.
+fn ticked(cell: &str) -> Vec<String> {
+    let mut depth = 0;
+    let outside: String = cell
+        .chars()
+        .filter(|c| {
+            depth += i32::from(*c == '(') - i32::from(*c == ')');
+            depth == 0
+        })
+        .collect();
+    let outside = outside.split("each with").next().unwrap().to_owned();
+    outside.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+struct Seen {
+    printed: BTreeMap<String, Vec<Value>>,
+}
+
+impl Seen {
+    /// One object on standard output, and nothing else.
+    #[track_caller]
+    fn take(&mut self, ran: &Ran) -> Value {
+        let value: Value =
+            serde_json::from_str(ran.stdout.trim()).unwrap_or_else(|error| panic!("no JSON: {error}\n{ran}"));
+        let schema = value["schema"].as_str().unwrap_or_else(|| panic!("no schema:\n{ran}")).to_owned();
+        self.printed.entry(schema).or_default().push(value.clone());
+        value
+    }
+
+    /// Everything documented was printed, each field by at least one answer; nothing else was.
+    fn agrees_with(&self, section: &str) {
+        let documented = documented(section);
+        let names = |keys: Vec<&String>| keys.into_iter().cloned().collect::<Vec<_>>();
+        assert_eq!(names(self.printed.keys().collect()), names(documented.keys().collect()), "{section}");
+        for (schema, fields) in documented {
+            for field in fields.iter().filter(|field| *field != "explain") {
+                let somewhere = self.printed[&schema].iter().any(|answer| answer.get(field).is_some());
+                assert!(somewhere, "{schema} has no {field}: {:?}", self.printed[&schema]);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
+    let mut scene = Scene::begin();
+    let mut seen = Seen { printed: BTreeMap::new() };
+    let host = "db-3.payments.prod";
+    let (ca_url, ca_pin) = (scene.ca.url(), scene.ca.pin());
+    {
+        let ana = &scene.ana;
+        let mut ask = |args: &[&str], exit: i32| {
+            let ran = ana.fireaxe(&[&["--json"], args].concat());
+            ran.exits(exit);
+            seen.take(&ran)
+        };
+        ask(&["why", host], 77);
+        ask(&["explain", "--systems"], 0);
+        ask(&["explain", host, "-s", "2", "--incident", "pd:A0"], 0);
+        ask(&["explain", "payments-db", "-s", "4"], 77);
+        assert_eq!(ask(&["open", host, "-s", "1", "-r", "x"], 77)["outcome"], "refused");
+        assert_eq!(ask(&["open", host, "-s", "2", "-r", "x"], 0)["outcome"], "given");
+        assert_eq!(ask(&["open", host, "-s", "2", "--dry-run"], 0)["schema"], "fireaxe.explain/v1");
+        ask(&["why", host], 0);
+        assert_eq!(ask(&["status"], 0)["held"][0]["state"], "open");
+        ask(&["ls"], 0);
+        assert_eq!(ask(&["match", host, "ops"], 0)["matched"], true);
+        assert_eq!(ask(&["match", host, "root"], 1)["matched"], false);
+        ask(&["ssh-config"], 0);
+        ask(&["doctor"], 0);
+        ask(&["close"], 0);
+        // Not done, each in its way.
+        for (args, exit, code) in [
+            (&["close"][..], 1, "emergency.not_held"),
+            (&["open"], 2, "usage"),
+            (&["open", host, "-s", "2"], 2, "usage"),
+            (&["open", "zzzz", "-s", "2", "-r", "x"], 1, "target.unknown"),
+            (&["close", "EM-99"], 1, "emergency.unknown"),
+        ] {
+            let answer = ask(args, exit);
+            assert_eq!((&answer["code"], &answer["exit"]), (&code.into(), &exit.into()), "{answer}");
+            assert!(answer["next"].as_str().is_some_and(|next| !next.is_empty()), "{answer}");
+        }
+        ask(&["agent", "--stop"], 0);
+    }
+    let stranger = scene.world.engineer("mallory");
+    let key = stranger.key().path().display().to_string();
+    let enrol =
+        ["--json", "enrol", "--person", "mallory", "--addr", &ca_url, "--pin", &ca_pin, "--key", &key];
+    seen.take(stranger.fireaxe(&enrol).exits(0));
+    seen.take(stranger.fireaxe(&["--json", "ls"]).exits(4));
+    let zero = format!("sha256:{}", "00".repeat(32));
+    stranger.fireaxe(&["enrol", "--person", "mallory", "--addr", &ca_url, "--pin", &zero]).ok();
+    let wrong = seen.take(stranger.fireaxe(&["--json", "open", host, "-s", "2", "-r", "x"]).exits(78));
+    assert_eq!(wrong["code"], "ca.wrong_pin");
+    let details = &seen.printed["fireaxe.error/v1"];
+    assert!(details.iter().any(|answer| answer.get("reasons").is_some()));
+
+    let mut hosts = Seen { printed: BTreeMap::new() };
+    hosts.take(scene.db_3.fireaxe(&["--json", "krl"]).exits(0));
+    hosts.take(scene.db_3.fireaxe(&["status", "--json"]).exits(0));
+    let files = ["files", "--json", "--system", "payments-db", "--host", host, "--account", "look"];
+    let files =
+        [&files[..], &["--account", "nobody-here", "--user-ca", "/etc/ssh/fireaxe_user_ca.pub"]].concat();
+    assert_eq!(hosts.take(scene.db_3.fireaxe(&files).exits(0))["unknown_accounts"][0], "nobody-here");
+    std::fs::write(scene.db_3.file("/etc/ssh/fireaxe_revoked_keys"), "").unwrap();
+    let bad = hosts.take(scene.db_3.fireaxe(&["status", "--json"]).exits(1));
+    assert_eq!(bad["list_ok"], false);
+    hosts.take(scene.db_3.fireaxe(&[&files[..], &["--replace"]].concat()).exits(75));
+    hosts.take(scene.db_3.fireaxe(&["files", "--json"]).exits(2));
+
+    let mut ca = Seen { printed: BTreeMap::new() };
+    ca.take(scene.ca.init_output());
+    ca.take(&scene.ca.cmd(&["incident", "put", "pd:A1", "--severity", "3", "--system", "web", "--json"]));
+    ca.take(scene.ca.cmd(&["log", "verify", "--json"]).exits(0));
+    let bundle = scene.world.dir().join("bundle").display().to_string();
+    let explain = ["policy", "explain", &bundle, host, "--person", "ana", "-s", "2", "--json"];
+    ca.take(&scene.world.ours("fireaxe-ca", &explain));
+
+    scene.ca.kill();
+    let away = seen.take(scene.ana.fireaxe(&["--json", "open", host, "-s", "2", "-r", "x"]).exits(69));
+    assert_eq!(away["code"], "ca.unavailable");
+    hosts.take(scene.db_4.fireaxe(&["--json", "krl"]).exits(69));
+
+    // `details` comes with a certificate that is refused, which no honest CA gives.
+    seen.printed.get_mut("fireaxe.error/v1").unwrap().push(serde_json::json!({"details": []}));
+    seen.agrees_with("fireaxe");
+    hosts.agrees_with("fireaxe-host");
+    ca.agrees_with("fireaxe-ca");
+}
