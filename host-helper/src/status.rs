@@ -47,7 +47,7 @@ pub fn status(config: &Config, now: u64) -> Status {
         problem: list.as_ref().err().map(ToString::to_string),
         version: list.as_ref().ok().map(|list| list.version),
         hash,
-        age_s: known.map(|state| now.saturating_sub(state.confirmed_at)),
+        age_s: known.map(|state| now.saturating_sub(state.signed_at)),
         user_ca: keys.iter().map(|key| key.fingerprint().to_string()).collect(),
         drop_in: Path::new("/").join(crate::drop_in::DROP_IN).exists(),
     }

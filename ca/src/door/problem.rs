@@ -115,7 +115,8 @@ impl From<Refusal> for Told {
                         format!("there is no system or host {name}; near it: {}", nearest.join(", "))
                     },
                 );
-                match nearest.first() {
+                // A pattern cannot be typed.
+                match nearest.iter().find(|name| !name.contains('*')) {
                     Some(first) => told.next(format!("fireaxe open {first} ...")),
                     None => told.next("fireaxe explain --systems"),
                 }

@@ -10,6 +10,9 @@ use crate::error::HostError;
 use crate::files;
 use crate::krl::{KrlError, Received, State, check, installed, self_test};
 
+/// The header with the list's note, base64.
+const NOTE: &str = "fireaxe-krl-note";
+
 /// What a run came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -40,13 +43,19 @@ pub fn update(config: &Config, now: u64) -> Result<Outcome, HostError> {
     let answer = ca.get_raw("/v1/krl", etag, limits::KRL as u64)?;
     if answer.status == 304 {
         let known = known.ok_or(KrlError::NothingNew)?;
-        State { confirmed_at: now, ..known.clone() }.write(&config.state)?;
+        // "Not modified" is only the server's word; the note that comes with it is the CA's, and says how
+        // fresh the list is.
+        let bytes = std::fs::read(&config.revoked_keys).map_err(|_| KrlError::NothingNew)?;
+        let received = Received { bytes: &bytes, note: answer.header(NOTE).ok_or(KrlError::NoNote)? };
+        let last = last_version(state.as_ref(), None);
+        let checked = check(&received, config, &user_ca, last)?;
+        State { signed_at: checked.signed_at, confirmed_at: now, ..known.clone() }.write(&config.state)?;
         return Ok(Outcome::Newest { version: known.version });
     }
 
     // Steps 2 and 3: the note, the order of versions, our own reader.
     let received =
-        Received { bytes: &answer.body, note: answer.header("fireaxe-krl-note").ok_or(KrlError::NoNote)? };
+        Received { bytes: &answer.body, note: answer.header(NOTE).ok_or(KrlError::NoNote)? };
     let last = last_version(state.as_ref(), there.ok().map(|list| list.version));
     let checked = check(&received, config, &user_ca, last)?;
 
