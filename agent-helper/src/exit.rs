@@ -58,6 +58,7 @@ mod tests {
             code: String::new(),
             reasons: Vec::new(),
             next: None,
+            nearest: Vec::new(),
             decision: None,
             entry: None,
             index: None,

@@ -171,9 +171,7 @@ impl Failure {
     pub(crate) fn with_target_corrected(self, typed: &Typed) -> Failure {
         match self {
             Failure::Transport(TransportError::Problem(mut problem)) if problem.code == "target.unknown" => {
-                let near = problem.next.as_deref().and_then(|n| n.strip_prefix("fireaxe open "));
-                let near = near.map(|n| n.trim_end_matches(['.', ' ']));
-                let command = near.and_then(|near| typed.corrected(near));
+                let command = problem.nearest.first().and_then(|near| typed.corrected(near));
                 problem.next = Some(command.unwrap_or_else(|| "fireaxe explain --systems".to_owned()));
                 Failure::Transport(TransportError::Problem(problem))
             }

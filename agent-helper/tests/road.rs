@@ -48,6 +48,7 @@ fn problem(status: u16, code: &str, decided: Option<Outcome>) -> Value {
         code: code.into(),
         reasons,
         next: Some("fireaxe ls".into()),
+        nearest: Vec::new(),
         decision: decided.map(|o| Box::new(decision(o))),
         entry: None,
         index: Some(9),

@@ -264,6 +264,9 @@ pub struct Problem {
     /// The next command to type, when one helps.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
+    /// Names like the one that is not known, the most like first; hosts may be patterns with `*`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub nearest: Vec<String>,
     /// The decision, when the policy refused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub decision: Option<Box<Decision>>,

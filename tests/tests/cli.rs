@@ -73,6 +73,7 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
     let mut seen = Seen { printed: BTreeMap::new() };
     let host = "db-3.payments.prod";
     let (ca_url, ca_pin) = (scene.ca.url(), scene.ca.pin());
+    scene.ca.cmd(&["incident", "put", "pd:A0", "--severity", "2", "--system", "payments-db"]).ok();
     {
         let ana = &scene.ana;
         let mut ask = |args: &[&str], exit: i32| {

@@ -113,7 +113,12 @@ fn two_engineers_are_on_one_host_each_as_themselves_and_end_alone() {
         let logged = scene.db_3.log();
         assert!(logged.contains(&format!("/{who}/")), "sshd names {who}:\n{logged}");
     }
-    scene.ana.fireaxe(&["close", "EM-2"]).exits(77).says("ana may not close EM-2").says("next: fireaxe ls");
+    scene
+        .ana
+        .fireaxe(&["close", "EM-2"])
+        .exits(77)
+        .says("ana may not close EM-2")
+        .says("next: whoever declared it");
     scene.ana.fireaxe(&["close"]).ok();
     scene.db_3.fireaxe(&["krl"]).ok();
     scene.db_3.ssh(&ana, "ops", "true").exits(255);

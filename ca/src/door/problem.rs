@@ -29,6 +29,7 @@ impl Told {
             code: code.to_owned(),
             reasons: vec![Reason::new(code, sentence)],
             next: None,
+            nearest: Vec::new(),
             decision: None,
             entry: None,
             index: None,
@@ -106,7 +107,7 @@ impl From<Refusal> for Told {
                 Told::new(StatusCode::BAD_REQUEST, "public_key.unusable", said).next(FRESH)
             }
             Refusal::UnknownTarget { name, nearest } => {
-                let told = Told::new(
+                let mut told = Told::new(
                     StatusCode::NOT_FOUND,
                     "target.unknown",
                     if nearest.is_empty() {
@@ -116,10 +117,11 @@ impl From<Refusal> for Told {
                     },
                 );
                 // A pattern cannot be typed.
-                match nearest.iter().find(|name| !name.contains('*')) {
-                    Some(first) => told.next(format!("fireaxe open {first} ...")),
-                    None => told.next("fireaxe explain --systems"),
-                }
+                let typed = nearest.iter().find(|name| !name.contains('*'));
+                let next = typed
+                    .map_or("fireaxe explain --systems".into(), |name| format!("fireaxe open {name} ..."));
+                told.0.nearest = nearest;
+                told.next(next)
             }
             Refusal::Denied { decision, leaf, index } => denied(*decision, leaf, index),
             Refusal::UnknownEmergency(id) => {

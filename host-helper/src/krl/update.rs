@@ -54,8 +54,7 @@ pub fn update(config: &Config, now: u64) -> Result<Outcome, HostError> {
     }
 
     // Steps 2 and 3: the note, the order of versions, our own reader.
-    let received =
-        Received { bytes: &answer.body, note: answer.header(NOTE).ok_or(KrlError::NoNote)? };
+    let received = Received { bytes: &answer.body, note: answer.header(NOTE).ok_or(KrlError::NoNote)? };
     let last = last_version(state.as_ref(), there.ok().map(|list| list.version));
     let checked = check(&received, config, &user_ca, last)?;
 
