@@ -1,6 +1,8 @@
 //! How an emergency ends, by every way of the table in docs/ISSUANCE.md; and what a jump of the clock
 //! does.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
 mod installed;
 
 use base64::Engine;
@@ -222,4 +224,64 @@ async fn the_whole_log_verifies_and_a_changed_entry_is_named() {
         "{found:?}"
     );
     assert!(found.iter().any(|f| f.what.contains("not over these entries")), "{found:?}");
+}
+
+/// Opens what is there with a wall that is off by `seconds`, as a machine with a broken clock does at boot.
+fn restart_with_wall_off(ca: Installed, seconds: i64) -> Installed {
+    ca.clock.jump(seconds);
+    ca.restart()
+}
+
+#[tokio::test]
+async fn a_wall_that_is_wrong_at_start_empties_no_list_and_forgets_no_statement() {
+    let ca = Installed::new();
+    let words = signed(ANA, &Statement::Declare(ca.declare(DB)));
+    let opened: Opened = ca.send(&words).await.json();
+    assert_eq!(ca.close_emergency(ANA, &opened).await.status, 200);
+    let ca = restart_with_wall_off(ca, 30 * 86_400);
+    let (krl, _, keys) = list(&ca).await;
+    assert!(krl.is_revoked(&keys.user_ca, serial(&opened)), "a month passed, says the wall alone");
+    // The wall is put right; nothing was appended meanwhile.
+    let ca = restart_with_wall_off(ca, -30 * 86_400);
+    let (krl, ..) = list(&ca).await;
+    assert!(krl.is_revoked(&keys.user_ca, serial(&opened)));
+    ca.send(&words).await.problem(409, "emergency.closed");
+    assert_eq!(fireaxe_ca::verify::verify(&ca.reader(), &mut |_| {}).unwrap().1, []);
+}
+
+#[tokio::test]
+async fn whoever_is_told_of_a_closing_finds_it_in_the_list_at_once() {
+    let ca = Installed::new();
+    for _ in 0..50 {
+        let opened = ca.open_emergency(ANA, &ca.declare(DB)).await;
+        let closed: Closed = ca.close_emergency(ANA, &opened).await.json();
+        assert_eq!(ca.road.published().revocations().version, closed.entry);
+    }
+}
+
+#[tokio::test]
+async fn a_log_whose_facts_are_not_its_signed_words_is_found_out() {
+    let ca = Installed::new();
+    ca.incident("pd:PGR0VU2", 2, "open", "payments-db").await;
+    let mut words = ca.declare(DB);
+    words.incident = Some("pd:PGR0VU2".parse().unwrap());
+    ca.open_emergency(ANA, &words).await;
+    let (_, found) = fireaxe_ca::verify::verify(&ca.reader(), &mut |_| {}).unwrap();
+    assert_eq!(found, []);
+    let database = rusqlite::Connection::open(ca.data().log()).unwrap();
+    for (from, to, says) in [
+        ("\"on_call\":true", "\"on_call\":false", "its facts are not those"),
+        ("\"person\":\"ana\"", "\"person\":\"ben\"", "does not give that key to ben"),
+        ("\"until\":", "\"until\":1", "do not follow"),
+    ] {
+        let sql = "UPDATE entry SET bytes = CAST(replace(CAST(bytes AS TEXT), ?1, ?2) AS BLOB) WHERE idx = 5";
+        let changed = |a: &str, b: &str| database.execute(sql, [a, b]).unwrap();
+        let before: Vec<u8> =
+            database.query_row("SELECT bytes FROM entry WHERE idx = 5", [], |row| row.get(0)).unwrap();
+        assert!(String::from_utf8_lossy(&before).contains(from), "{from}");
+        changed(from, to);
+        let (_, found) = fireaxe_ca::verify::verify(&ca.reader(), &mut |_| {}).unwrap();
+        assert!(found.iter().any(|f| f.entry == 5 && f.what.contains(says)), "{to}: {found:?}");
+        database.execute("UPDATE entry SET bytes = ?1 WHERE idx = 5", [before]).unwrap();
+    }
 }

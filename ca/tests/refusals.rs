@@ -1,5 +1,7 @@
 //! What bad input gets at the door: a stable code, all reasons, and nothing half-written.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
 mod installed;
 
 use fireaxe_protocol::api::Opened;
@@ -327,4 +329,105 @@ async fn paths_and_methods_that_are_not_served_say_so() {
 async fn an_incident_of_an_unknown_system_is_refused() {
     let ca = Installed::new();
     ca.incident("pd:X", 1, "open", "payments").await.problem(404, "system.unknown");
+}
+
+#[tokio::test]
+async fn signatures_that_cannot_count_are_told_apart() {
+    let ca = Installed::new();
+    let before = ca.size();
+    let mut envelope = signed(ANA, &Statement::Declare(ca.declare(DB)));
+    for armor in
+        ["", "x", "-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n", &"x".repeat(5000)]
+    {
+        envelope.signature = armor.to_owned();
+        ca.send(&envelope).await.problem(400, "signature.unreadable");
+    }
+    // Key types that sign no statements, as ssh-keygen makes them.
+    for (kind, bits) in [("ecdsa", "256"), ("rsa", "1024"), ("rsa", "3072")] {
+        let place = tempfile::tempdir().unwrap();
+        let (key, words) = (place.path().join("key"), place.path().join("words"));
+        let run = |args: &[&str]| {
+            let ran = std::process::Command::new("ssh-keygen").args(args).output().unwrap();
+            assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        };
+        run(&["-q", "-t", kind, "-b", bits, "-N", "", "-f", key.to_str().unwrap()]);
+        std::fs::write(&words, &envelope.statement).unwrap();
+        let (key, words) = (key.to_str().unwrap(), words.to_str().unwrap());
+        run(&["-q", "-Y", "sign", "-n", "declare.v1@fireaxe", "-f", key, words]);
+        envelope.signature = std::fs::read_to_string(format!("{words}.sig")).unwrap();
+        ca.send(&envelope).await.problem(400, "signature.algorithm");
+    }
+    assert_eq!(ca.size(), before);
+}
+
+#[tokio::test]
+async fn a_key_to_certify_that_proves_nothing_or_is_the_cas_own_is_refused() {
+    let ca = Installed::new();
+    let before = ca.size();
+    let mut identity = [0u8; 32];
+    identity[0] = 1;
+    let mut words = ca.declare(DB);
+    words.public_key = fireaxe_protocol::keys::Ed25519Key(identity);
+    ca.send(&signed(ANA, &Statement::Declare(words))).await.problem(400, "statement.unreadable");
+    let keys = ca.road.published().keys().clone();
+    for own in [keys.user_ca, keys.log, keys.krl] {
+        let mut words = ca.declare(DB);
+        words.public_key = own;
+        ca.send(&signed(ANA, &Statement::Declare(words))).await.problem(400, "public_key.not_fresh");
+    }
+    assert_eq!(ca.size(), before);
+}
+
+#[tokio::test]
+async fn nobody_puts_another_persons_key_under_their_own_name() {
+    let ca = Installed::new();
+    let bens = ca.login(BEN).await;
+    let login = |by: u8, session: &ed25519_dalek::SigningKey| {
+        let words = fireaxe_protocol::statement::Login {
+            header: ca.header(Kind::Login),
+            session_key: fireaxe_protocol::keys::Ed25519Key(session.verifying_key().to_bytes()),
+            for_s: 3600,
+        };
+        signed(by, &Statement::Login(words))
+    };
+    for session in [&bens, &key(BEN), &key(ANA)] {
+        ca.post("/v1/sessions", &login(ANA, session)).await.problem(400, "session_key.not_fresh");
+    }
+    assert_eq!(ca.post("/v1/sessions", &login(BEN, &bens)).await.status, 200, "one's own again is fine");
+}
+
+#[tokio::test]
+async fn an_incident_without_a_system_or_a_plain_reporter_is_refused() {
+    let ca = Installed::new();
+    let before = ca.size();
+    let incident = |systems: serde_json::Value, by: &str| serde_json::json!({"incident": "pd:X", "state": "open", "severity": 1, "systems": systems, "by": by});
+    let path = "/operator/incidents";
+    let told = ca.operator("POST", path, incident(serde_json::json!([]), "test")).await;
+    told.problem(400, "incident.no_system");
+    for by in ["", "a\nb", "\u{1b}[2J", &"x".repeat(65)] {
+        let told = ca.operator("POST", path, incident(serde_json::json!(["build"]), by)).await;
+        told.problem(400, "incident.by");
+    }
+    assert_eq!(ca.size(), before);
+}
+
+#[tokio::test]
+async fn what_a_body_says_is_never_echoed_raw() {
+    let ca = Installed::new();
+    let body = "{\"statement\":\"x\",\"signature\":\"y\",\"\\u001b]52;c;x\\u0007\":1}";
+    let problem = ca.post_bytes("/v1/emergencies", body.into()).await.problem(400, "body.unreadable");
+    assert!(!problem.title.contains('\u{1b}'), "{:?}", problem.title);
+    let told = ca.post_bytes("/v1/emergencies/%ff/closure", b"{}".to_vec()).await;
+    told.problem(400, "emergency.name");
+    ca.get("/log/tile/%ff", None).await.problem(404, "tile.unknown");
+}
+
+#[tokio::test]
+async fn a_system_opened_whole_counts_as_another_host() {
+    let ca = Installed::new();
+    ca.open_emergency(ANA, &ca.declare("payments-db")).await;
+    let told = ca.open_emergency(ANA, &ca.declare(DB)).await;
+    assert_eq!(told.decision.band, "high", "one host is not alone while its whole system is open");
+    let told = ca.open_emergency(BEN, &ca.declare(DB)).await;
+    assert_eq!(told.decision.band, "medium", "by somebody else, for nothing in common");
 }

@@ -108,7 +108,7 @@ impl Failed {
             LogError::Missing => Failed::error(format!("there is no CA in {data}"))
                 .hint(format!("fireaxe-ca init --data {data} --bundle DIR")),
             LogError::Unfinished => failed.hint(format!(
-                "init was interrupted and nothing was ever signed: remove {data} and run it again"
+                "if this CA has never run, remove {data} and run init again; else restore from a copy"
             )),
             LogError::Locked => failed.hint(format!("stop the other fireaxe-ca of {data} first")),
             LogError::ReadOnly => failed

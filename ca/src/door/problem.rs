@@ -103,9 +103,6 @@ impl From<Refusal> for Told {
             Refusal::KeyNotFresh => {
                 Told::new(StatusCode::BAD_REQUEST, "public_key.not_fresh", said).next(FRESH)
             }
-            Refusal::KeyUnusable => {
-                Told::new(StatusCode::BAD_REQUEST, "public_key.unusable", said).next(FRESH)
-            }
             Refusal::UnknownTarget { name, nearest } => {
                 let mut told = Told::new(
                     StatusCode::NOT_FOUND,

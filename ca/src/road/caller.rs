@@ -12,7 +12,32 @@ use fireaxe_protocol::statement::{Claimed, Envelope, Kind, Signed};
 
 use super::Refusal;
 
-/// A statement whose signer is a person of the roster. Made only by [`Gate::know`].
+/// A statement whose signer is a person of the roster. Made only by [`Gate::know`]:
+///
+/// ```compile_fail,E0451
+/// use fireaxe_ca::road::Known;
+/// let anybody = Known { signed: todo!(), person: "ana".parse().unwrap() };
+/// ```
+///
+/// One statement is one request:
+///
+/// ```compile_fail,E0382
+/// use fireaxe_ca::road::{Known, Road};
+/// fn twice(road: Road, known: Known) {
+///     let first = road.declare(known);
+///     let second = road.declare(known);
+/// }
+/// ```
+///
+/// And what was only sent is not known:
+///
+/// ```compile_fail,E0308
+/// use fireaxe_ca::road::Road;
+/// use fireaxe_protocol::statement::Envelope;
+/// fn unknown(road: Road, sent: Envelope) {
+///     let opening = road.declare(sent);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Known {
     signed: Signed,

@@ -52,9 +52,6 @@ pub enum Refusal {
     /// The key to certify is not fresh.
     #[error("the key to certify is enrolled or in use already")]
     KeyNotFresh,
-    /// The key to certify is no point of the curve, or one of small order.
-    #[error("the key to certify is not a usable Ed25519 key")]
-    KeyUnusable,
     /// Neither a system nor a host of the policy.
     #[error("there is no system or host {name}")]
     UnknownTarget {

@@ -243,9 +243,6 @@ impl<'a> Turn<'a> {
             _ => return Err(Refusal::Stranger),
         }
         self.counter_ahead(&signed.fingerprint, signed.counter)?;
-        if words.public_key.verifying().is_none() {
-            return Err(Refusal::KeyUnusable);
-        }
         let pinned = self.state.keys();
         let fresh_key = words.public_key.fingerprint();
         if self.bundle.roster.by_key(&fresh_key).is_some()

@@ -67,6 +67,11 @@ pub struct Live {
 }
 
 impl Live {
+    #[cfg(test)]
+    pub(super) fn terms_hash(&self) -> Option<Hash> {
+        self.terms.map(|(hash, _)| hash)
+    }
+
     /// Its certificates, oldest first.
     pub fn certificates(&self) -> &[Issued] {
         &self.certificates

@@ -2,6 +2,12 @@
 //! to through its routes.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's own steps may fail it"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -294,6 +300,10 @@ impl Installed {
         told.json()
     }
 
+    pub async fn post_body(&self, path: &str, body: Body) -> Told {
+        answer(&self.outside, Request::post(path).body(body).unwrap()).await
+    }
+
     async fn ask(
         &self,
         router: &Router,
@@ -306,12 +316,16 @@ impl Installed {
         if let Some(proof) = proof {
             request = request.header("authorization", proof);
         }
-        let response = router.clone().call(request.body(Body::from(body)).unwrap()).await.unwrap();
-        let status = response.status().as_u16();
-        let headers = response.headers().clone();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes().to_vec();
-        Told { status, headers, bytes }
+        answer(router, request.body(Body::from(body)).unwrap()).await
     }
+}
+
+async fn answer(router: &Router, request: Request<Body>) -> Told {
+    let response = router.clone().call(request).await.unwrap();
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes().to_vec();
+    Told { status, headers, bytes }
 }
 
 /// Signs words with a person's software key, under the words' own kind.
