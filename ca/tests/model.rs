@@ -132,7 +132,8 @@ async fn day(acts: Vec<Act>) {
                 assert!(model.all.iter().all(|one| one.serial < serial), "a serial is used once");
                 let tied = model.incident_open && opened.system.as_str() == "payments-db";
                 let link_by = opened.link_by.filter(|_| !tied);
-                let (phase, on_incident) = (Phase::Open, incident);
+                // Named and counted: one that did not count starts no countdown.
+                let (phase, on_incident) = (Phase::Open, incident && opened.incident.is_some());
                 let said_at = now;
                 model.all.push(Emergency {
                     owner: by,

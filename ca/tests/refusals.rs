@@ -5,6 +5,7 @@
 mod installed;
 
 use fireaxe_protocol::api::Opened;
+use fireaxe_protocol::log::Event;
 use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::statement::{Envelope, Kind, Statement, sign_ed25519};
 use installed::{ANA, BEN, CLEO, Installed, STRANGER, key, signed};
@@ -397,18 +398,21 @@ async fn nobody_puts_another_persons_key_under_their_own_name() {
 }
 
 #[tokio::test]
-async fn an_incident_without_a_system_or_a_plain_reporter_is_refused() {
+async fn an_incident_names_a_system_and_its_reporter_is_who_the_socket_says() {
     let ca = Installed::new();
     let before = ca.size();
-    let incident = |systems: serde_json::Value, by: &str| serde_json::json!({"incident": "pd:X", "state": "open", "severity": 1, "systems": systems, "by": by});
     let path = "/operator/incidents";
-    let told = ca.operator("POST", path, incident(serde_json::json!([]), "test")).await;
-    told.problem(400, "incident.no_system");
-    for by in ["", "a\nb", "\u{1b}[2J", &"x".repeat(65)] {
-        let told = ca.operator("POST", path, incident(serde_json::json!(["build"]), by)).await;
-        told.problem(400, "incident.by");
-    }
+    let report = |systems: &[&str]| serde_json::json!({"incident": "pd:X", "state": "open", "severity": 1, "systems": systems});
+    ca.operator("POST", path, report(&[])).await.problem(400, "incident.no_system");
+    let mut claimed = report(&["build"]);
+    claimed["by"] = "somebody else".into();
+    ca.operator("POST", path, claimed).await.problem(400, "body.unreadable");
     assert_eq!(ca.size(), before);
+    assert_eq!(ca.operator("POST", path, report(&["build"])).await.status, 200);
+    let Event::IncidentUpdated(update) = ca.reader().entry(before).unwrap().event else {
+        panic!("not an incident")
+    };
+    assert_eq!(update.by, "operator uid 0");
 }
 
 #[tokio::test]

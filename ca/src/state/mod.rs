@@ -478,7 +478,7 @@ mod tests {
         let mut fold = Fold::new();
         let event = fold.declaration(1);
         let Event::EmergencyDeclared { declared, key, .. } = &event else { unreachable!() };
-        let (declared, key) = (declared.clone(), key.clone());
+        let (declared, key) = (declared.clone(), *key);
         let Ok(Statement::Declare(words)) = Statement::read(&declared.statement) else { unreachable!() };
         let index = fold.put(event).unwrap();
         let find = |fold: &Fold, text: &str| fold.state.answered.find(&key, &words.header, text);
