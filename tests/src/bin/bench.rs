@@ -22,7 +22,7 @@ const HOST: &str = "db-1.payments.prod";
 const PEOPLE: u8 = 64;
 
 fn main() {
-    let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(4);
+    let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(2);
     let mut figures = summary::Summary::default();
     let world = World::new();
     eprintln!("this machine's own ceilings");
@@ -102,8 +102,8 @@ fn main() {
         ana.key().path().to_str().unwrap(),
     ])
     .ok();
-    ana.fireaxe(&["open", HOST, "-s", "2", "-r", "bench"]).ok();
     figures.put("client.open_ms.p50", client::open_ms(&ana, HOST, 30));
+    ana.fireaxe(&["open", HOST, "-s", "2", "-r", "bench"]).ok();
     figures.put("client.match_ms.p50", client::match_ms(&ana, HOST, "ops", 60));
 
     eprintln!("ratios to the ceilings of this run");
