@@ -47,8 +47,8 @@ build: crash-build
 
 bench: root openssh
 	$(CARGO) build --release --locked --workspace --bins
-	$(CARGO) bench --locked --workspace --benches
-	FIREAXE_BIN_DIR=$(TARGET)/release $(AS_ROOT) $(TARGET)/release/bench
+	$(CARGO) bench --locked -p fireaxe-tests --bench steps
+	@$(AS_ROOT) $(TARGET)/release/bench
 
 fmt:
 	$(CARGO) fmt --all
