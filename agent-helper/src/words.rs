@@ -99,7 +99,7 @@ fn approvals(terms: &Terms) -> String {
     if all.is_empty() { "approval".to_owned() } else { format!("approval by {all}") }
 }
 
-/// `account root on db-3.payments.prod, with a terminal, 45 min, recorded; owner team payments is told`
+/// `account root on db-3.payments.prod, with a terminal, 45 min, recorded; owner: team payments`
 pub(crate) fn terms(terms: &Terms, hosts: &[String], owner: Option<&str>) -> String {
     let mut parts = vec![format!("account {} on {}", terms.account, hosts_in_words(hosts))];
     match &terms.force_command {
@@ -129,7 +129,7 @@ pub(crate) fn terms(terms: &Terms, hosts: &[String], owner: Option<&str>) -> Str
         Presence::Touch => parts.push("needs a touch of your key".to_owned()),
         Presence::Verified => parts.push("needs your key's PIN or fingerprint".to_owned()),
     }
-    let told = owner.map(|owner| format!("; owner team {owner} is told")).unwrap_or_default();
+    let told = owner.map(|owner| format!("; owner: team {owner}")).unwrap_or_default();
     parts.join(", ") + &told
 }
 
@@ -347,7 +347,7 @@ mod tests {
         );
         assert_eq!(
             terms(&given, &["db-3.payments.prod".into()], Some("payments")),
-            "account root on db-3.payments.prod, any command, with a terminal, 45 min, recorded; owner team payments is told"
+            "account root on db-3.payments.prod, any command, with a terminal, 45 min, recorded; owner: team payments"
         );
     }
 

@@ -65,7 +65,7 @@ fn open_puts_exactly_the_agreed_certificate_into_the_agent_and_says_what_next() 
     let said = err(&done);
     for part in [
         "EM-42  payments-db, one host (sensitivity 4 x blast 2: medium), severity 1 from pd:PGR0VU2 (2 min old)  ->  tier root",
-        "  account root on db-3.payments.prod, any command, with a terminal, 45 min, not recorded; owner team payments is told",
+        "  account root on db-3.payments.prod, any command, with a terminal, 45 min, not recorded; owner: team payments",
         "certificate in the agent, ends ",
         "fireaxe close EM-42",
     ] {

@@ -53,7 +53,7 @@ pub struct Opened {
     pub host: Option<HostName>,
     /// The hosts it reaches: one name, or the system's patterns.
     pub hosts: Vec<String>,
-    /// The group that is told.
+    /// The group that owns the system. Nothing notifies it yet: it sees the emergency in the list.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub owner: Option<String>,
     /// The incident it rests on, and its age in seconds.
@@ -215,7 +215,7 @@ pub struct Explained {
     pub host: Option<HostName>,
     /// The hosts it would reach.
     pub hosts: Vec<String>,
-    /// The group that would be told.
+    /// The group that owns the system.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub owner: Option<String>,
     /// The incident it would rest on, and its age in seconds.

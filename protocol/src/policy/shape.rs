@@ -80,7 +80,7 @@ pub struct System {
     pub sensitivity: u8,
     /// 1 to 4, of the whole system.
     pub blast: u8,
-    /// Told of every opening.
+    /// Whose it is.
     pub owner: At<GroupName>,
     /// Whose members are on call for it.
     pub on_call: At<GroupName>,
