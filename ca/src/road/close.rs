@@ -1,11 +1,16 @@
-//! Step 10: close, by a person's word. Closed means: no further certificate, and what is alive revoked.
+//! Step 10: close, by a person's word, or begin to when an incident is over. Closed means: no further
+//! certificate, and what is alive revoked. What the clock closes is `clockwork.rs`'s.
 
+use fireaxe_protocol::log::{Closer, Event, IncidentUpdate};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
-use fireaxe_protocol::policy::{Bundle, Role};
-use fireaxe_protocol::statement::Close;
+use fireaxe_protocol::policy::{Bundle, IncidentState, Role};
+use fireaxe_protocol::statement::{Close, Statement};
 
-use super::Refusal;
-use crate::state::{Live, State};
+use super::caller::fresh;
+use super::refusal::{Internal, Refusal};
+use super::turn::Turn;
+use super::{Asked, Known, Recorded, Reply};
+use crate::state::{Answered, Live, Phase, State};
 
 /// An emergency that is closed now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,4 +43,98 @@ pub(crate) fn may_close<'a>(
         return Err(Refusal::NotYours { person: person.clone(), id });
     }
     Ok(live)
+}
+
+/// The word of a trigger's `close_on` for an incident that is over.
+const RESOLVED: &str = "incident.resolved";
+
+impl Turn<'_> {
+    pub(super) fn take_closing(&mut self, id: EmergencyId, known: Box<Known>, reply: Reply<ClosedNow>) {
+        let signed = known.signed();
+        let header = signed.statement.header();
+        match self.state.answered.find(&signed.fingerprint, header, &signed.envelope.statement) {
+            Some(Answered::Other) => self.later(Err(Refusal::NonceReused), reply),
+            Some(Answered::Same { entry }) if entry >= self.committed => {
+                self.deferred.push(Asked::Close(id, known, reply));
+            }
+            Some(Answered::Same { entry }) => self.later(self.closed_again(entry), reply),
+            None => {
+                let closed = self.close(id, &known);
+                self.later(closed, reply);
+            }
+        }
+    }
+
+    fn closed_again(&self, index: u64) -> Result<ClosedNow, Refusal> {
+        match self.read_back(index)?.0.event {
+            Event::EmergencyClosed { emergency, revoked, .. } => {
+                Ok(ClosedNow { emergency, revoked, entry: index })
+            }
+            _ => Err(Internal::Entry(index).into()),
+        }
+    }
+
+    /// Step 10, by a person.
+    fn close(&mut self, id: EmergencyId, known: &Known) -> Result<ClosedNow, Refusal> {
+        let signed = known.signed();
+        let Statement::Close(words) = &signed.statement else {
+            return Err(Internal::Fold("a closing is none".into()).into());
+        };
+        fresh(words.header.at, self.now)?;
+        match self.bundle.roster.by_key(&signed.fingerprint) {
+            Some((still, _)) if still.name == *known.person() => {}
+            _ => return Err(Refusal::Stranger),
+        }
+        self.counter_ahead(&signed.fingerprint, signed.counter)?;
+        may_close(self.state, &self.bundle, known.person(), id, words)?;
+        let by = Closer::Person {
+            person: known.person().clone(),
+            closed: signed.envelope.clone(),
+            key: signed.fingerprint,
+        };
+        self.close_now(id, by)
+    }
+
+    pub(super) fn close_now(&mut self, id: EmergencyId, by: Closer) -> Result<ClosedNow, Refusal> {
+        let live = self.state.emergencies.get(id).ok_or(Refusal::Closed(id))?;
+        let revoked = live.alive(self.now);
+        let event = Event::EmergencyClosed { emergency: id, by, revoked: revoked.clone() };
+        let Recorded { index, .. } = self.append(event)?;
+        self.revoked |= !revoked.is_empty();
+        Ok(ClosedNow { emergency: id, revoked, entry: index })
+    }
+
+    /// Evidence from outside. A resolved incident starts the countdown of what rests on it; it closes
+    /// nothing by itself.
+    pub(super) fn incident(&mut self, update: IncidentUpdate) -> Result<Recorded, Refusal> {
+        for system in &update.systems {
+            if self.bundle.policy.system(system).is_none() {
+                return Err(Refusal::UnknownSystem(system.to_string()));
+            }
+        }
+        let incident = update.incident.clone();
+        let resolved = update.state == IncidentState::Resolved;
+        let recorded = self.append(Event::IncidentUpdated(update))?;
+        let trigger = self.bundle.policy.trigger_for(&incident);
+        let Some(grace_s) = trigger.filter(|t| t.close_on.as_deref() == Some(RESOLVED)).map(|t| t.grace_s)
+        else {
+            return Ok(recorded);
+        };
+        if resolved {
+            let resting: Vec<(EmergencyId, u64)> = self
+                .state
+                .emergencies
+                .iter()
+                .filter(|live| live.phase == Phase::Open && live.incident.as_ref() == Some(&incident))
+                .map(|live| (live.id, live.until))
+                .collect();
+            for (emergency, end) in resting {
+                let until = end.min(self.now + u64::from(grace_s));
+                // The incident is recorded already: all of this, or nothing of the batch.
+                self.append(Event::EmergencyClosing { emergency, incident: incident.clone(), until })
+                    .map_err(|e| Internal::Fold(e.to_string()))?;
+            }
+        }
+        Ok(recorded)
+    }
 }

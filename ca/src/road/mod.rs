@@ -4,11 +4,13 @@
 //! |---|---|---|
 //! | 2 | `caller.rs` | signed words -> a known person ([`Known`]) |
 //! | 3 | `facts.rs` | state -> the facts a decision may rest on |
+//! | 3, 4 | `declare.rs` | facts -> decision -> entries; the same words, the same answer |
 //! | 4 | `issue.rs` | terms -> exact body, linted ([`issue::Prepared`]); logged -> signed |
 //! | 10 | `close.rs`, `clockwork.rs` | a person's word, an incident's end or the clock -> closed |
 //!
-//! One conductor calls them in order (`turn.rs`; `conductor.rs` is the thread it runs on, with group
-//! commit and recovery); no stage calls another. That thread owns state and log, so a decision, its entry
+//! `turn.rs` takes a batch of requests through them, in order, and commits, signs and answers;
+//! `conductor.rs` is the thread it runs on, with group commit and recovery. `caller`, `facts`, `issue` and
+//! `clockwork` know nothing of each other. That thread owns state and log, so a decision, its entry
 //! and its signature cannot be overtaken by a closing.
 //! The door and the operator's commands talk to it through [`Road`].
 
@@ -17,6 +19,7 @@ mod clockwork;
 mod close;
 mod conductor;
 mod crash;
+mod declare;
 mod facts;
 mod issue;
 mod refusal;
@@ -30,10 +33,10 @@ pub use close::ClosedNow;
 pub(crate) use close::may_close;
 pub(crate) use conductor::fold;
 pub use conductor::{Conductor, Deps, StartError};
+pub(crate) use declare::{hosts_of, link_by, longest};
 pub(crate) use facts::{Request, gather};
 pub use issue::Opening;
 pub use refusal::Refusal;
-pub(crate) use turn::{hosts_of, link_by, longest};
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
