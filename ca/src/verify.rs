@@ -274,7 +274,7 @@ impl Check {
 
     /// An end: by somebody who may, or by the clock when it was due.
     fn closing(&mut self, index: u64, state: &State, entry: &Entry, id: EmergencyId, by: &Closer) {
-        let Closer::Person { person, closed, key } = by else {
+        let Closer::Person { person, closed, key, counter } = by else {
             if due(state, entry.at).is_none_or(|(due, why)| due != id || why != *by) {
                 self.note(index, "the clock did not close that emergency at that time");
             }
@@ -286,7 +286,7 @@ impl Check {
             Statement::Close(words) => may_close(state, bundle, person, id, words).is_ok(),
             _ => false,
         };
-        if !may || signed.fingerprint != *key {
+        if !may || signed.fingerprint != *key || signed.counter != *counter {
             self.note(index, format!("what {person} signed does not close {id}"));
         }
     }

@@ -66,8 +66,8 @@ struct Emergency {
 struct Model {
     all: Vec<Emergency>,
     revoked: BTreeSet<u64>,
-    /// Whether the incident, which is on payments-db, is open.
-    incident_open: bool,
+    /// Since when the incident, which is on payments-db, was last said to be open.
+    incident_open: Option<u64>,
 }
 
 impl Model {
@@ -92,7 +92,7 @@ impl Model {
     }
 
     fn incident(&mut self, resolved: bool, now: u64) {
-        self.incident_open = !resolved;
+        self.incident_open = (!resolved).then_some(now);
         for one in &mut self.all {
             if !resolved && one.opened.system.as_str() == "payments-db" {
                 one.link_by = None;
@@ -130,8 +130,12 @@ async fn day(acts: Vec<Act>) {
                 assert_eq!(certificate.valid_principals(), &[terms.principals[0].to_string()]);
                 let serial = certificate.serial();
                 assert!(model.all.iter().all(|one| one.serial < serial), "a serial is used once");
-                let tied = model.incident_open && opened.system.as_str() == "payments-db";
-                let link_by = opened.link_by.filter(|_| !tied);
+                // The default policy: the last word on an incident counts for four hours.
+                let fresh = model.incident_open.is_some_and(|since| now - since <= 4 * 3600);
+                let tied = fresh && opened.system.as_str() == "payments-db";
+                let claim = opened.decision.trigger.as_ref().is_some_and(|t| t.as_str() == "manual");
+                let link_by = (claim && !tied).then_some(now + 1800);
+                assert_eq!(opened.link_by, link_by);
                 // Named and counted: one that did not count starts no countdown.
                 let (phase, on_incident) = (Phase::Open, incident && opened.incident.is_some());
                 let said_at = now;

@@ -91,6 +91,7 @@ impl Turn<'_> {
             person: known.person().clone(),
             closed: signed.envelope.clone(),
             key: signed.fingerprint,
+            counter: signed.counter,
         };
         self.close_now(id, by)
     }

@@ -234,7 +234,7 @@ pub(crate) fn hosts_of(bundle: &Bundle, target: &Target) -> Vec<String> {
 pub(crate) fn link_by(state: &State, bundle: &Bundle, decision: &Decision, facts: &Facts) -> Option<u64> {
     let trigger = bundle.policy.trigger(decision.trigger.as_ref()?)?;
     // An open incident on the system ties it at once.
-    if state.incidents.any_open_on(&facts.target.system) {
+    if state.incidents.any_counts(&facts.target.system, &bundle.policy, facts.at) {
         return None;
     }
     let now = facts.at;

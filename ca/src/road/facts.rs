@@ -60,7 +60,11 @@ pub(crate) fn gather(
     });
     // Only a refusal for want of a severity names them, and looking costs.
     let nothing_claimed = request.severity.is_none() && request.incident.is_none();
-    let open_incidents = if nothing_claimed { state.incidents.open_on(&target.system) } else { Vec::new() };
+    let open_incidents = if nothing_claimed {
+        state.incidents.counting(&target.system, &bundle.policy, now)
+    } else {
+        Vec::new()
+    };
     Ok(Facts {
         at: now,
         person: person.clone(),

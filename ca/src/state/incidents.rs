@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fireaxe_protocol::log::IncidentUpdate;
 use fireaxe_protocol::names::{IncidentId, SystemName};
-use fireaxe_protocol::policy::{IncidentFact, IncidentState};
+use fireaxe_protocol::policy::{IncidentFact, IncidentState, Policy, TriggerSource};
 
 /// All incidents the log knows, by id.
 #[derive(Debug, Default)]
@@ -33,20 +33,30 @@ impl Incidents {
         }
     }
 
-    /// Up to five open incidents that name `system`, sorted.
-    pub fn open_on(&self, system: &SystemName) -> Vec<IncidentId> {
-        self.on(system).take(5).cloned().collect()
+    /// Up to five incidents that count for `system` at `now`, sorted.
+    pub fn counting(&self, system: &SystemName, policy: &Policy, now: u64) -> Vec<IncidentId> {
+        self.on(system, policy, now).take(5).cloned().collect()
     }
 
-    /// Whether any open incident names `system`.
-    pub fn any_open_on(&self, system: &SystemName) -> bool {
-        self.on(system).next().is_some()
+    /// Whether any incident counts for `system` at `now`.
+    pub fn any_counts(&self, system: &SystemName, policy: &Policy, now: u64) -> bool {
+        self.on(system, policy, now).next().is_some()
     }
 
-    fn on<'a>(&'a self, system: &'a SystemName) -> impl Iterator<Item = &'a IncidentId> {
-        self.known
-            .iter()
-            .filter(move |(_, (u, _))| u.state == IncidentState::Open && u.systems.contains(system))
-            .map(|(id, _)| id)
+    /// Open, of a trigger of the policy, and heard of recently enough: a record that nobody ever resolved
+    /// must not tie bare claims for ever.
+    fn on<'a>(
+        &'a self,
+        system: &'a SystemName,
+        policy: &'a Policy,
+        now: u64,
+    ) -> impl Iterator<Item = &'a IncidentId> {
+        self.known.iter().filter_map(move |(id, (update, at))| {
+            let TriggerSource::Incidents { max_age_s, .. } = &policy.trigger_for(id)?.source else {
+                return None;
+            };
+            let fresh = now.saturating_sub(*at) <= u64::from(*max_age_s);
+            (fresh && update.state == IncidentState::Open && update.systems.contains(system)).then_some(id)
+        })
     }
 }

@@ -185,7 +185,8 @@ impl State {
                 self.emergencies.closing(index, *emergency, *until)?;
             }
             Event::EmergencyClosed { emergency, by, revoked } => {
-                if let Closer::Person { closed, key, .. } = by {
+                if let Closer::Person { closed, key, counter, .. } = by {
+                    self.note_counter(key, *counter);
                     let statement =
                         Statement::read(&closed.statement).map_err(|_| FoldError::Statement(index))?;
                     self.answered.remember(key, statement.header(), &closed.statement, index);
@@ -218,10 +219,10 @@ impl State {
         if at < self.last_at {
             return Err(FoldError::TimeRuns(index));
         }
-        self.bundle.as_ref().ok_or(FoldError::NoBundle(index))?;
+        let bundle = self.bundle.clone().ok_or(FoldError::NoBundle(index))?;
         self.note_counter(key, *counter);
         self.answered.remember(key, &words.header, &declared.statement, index);
-        let linked = self.incidents.any_open_on(&facts.target.system);
+        let linked = self.incidents.any_counts(&facts.target.system, &bundle.policy, at);
         self.emergencies.declare(index, leaf, at, event, words.public_key, linked)?;
         self.reached(index, at);
         Ok(())

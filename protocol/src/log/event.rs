@@ -148,6 +148,9 @@ pub enum Closer {
         closed: Envelope,
         /// Which enrolled key signed.
         key: Fingerprint,
+        /// A FIDO key's signature counter.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        counter: Option<u32>,
     },
     /// Its time ran out.
     Deadline,
