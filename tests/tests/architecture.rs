@@ -71,7 +71,8 @@ fn every_member_of_the_workspace_is_one_of_these() {
     let manifest: toml::Table = text.parse().unwrap();
     let members: BTreeSet<&str> =
         manifest["workspace"]["members"].as_array().unwrap().iter().map(|m| m.as_str().unwrap()).collect();
-    let known: BTreeSet<&str> = MAY_KNOW.iter().map(|(folder, _)| *folder).chain(["tests", SK_PROVIDER]).collect();
+    let known: BTreeSet<&str> =
+        MAY_KNOW.iter().map(|(folder, _)| *folder).chain(["tests", SK_PROVIDER]).collect();
     assert_eq!(members, known);
 }
 

@@ -1,7 +1,10 @@
 //! OpenSSH's `sk-api.h`, version 10 (OpenSSH 8.9 and later), in the names and layouts that C expects. All
 //! memory that is handed over is malloc'ed: ssh-sk-helper frees it.
 
-#![allow(unsafe_code, reason = "a C interface that ssh-sk-helper loads: exported names, raw pointers, malloc")]
+#![allow(
+    unsafe_code,
+    reason = "a C interface that ssh-sk-helper loads: exported names, raw pointers, malloc"
+)]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
@@ -11,6 +14,7 @@ use crate::key::{self, Key};
 /// `struct sk_enroll_response`
 #[repr(C)]
 pub struct EnrollResponse {
+    flags: u8,
     public_key: *mut u8,
     public_key_len: usize,
     key_handle: *mut u8,
@@ -66,6 +70,7 @@ pub unsafe extern "C" fn sk_enroll(
     let key = Key::enrol(challenge);
     let (public_key, key_handle) = (key.public(), key.handle());
     let made = EnrollResponse {
+        flags,
         public_key: malloced(&public_key),
         public_key_len: public_key.len(),
         key_handle: malloced(&key_handle),

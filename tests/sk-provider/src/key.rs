@@ -66,7 +66,8 @@ pub fn count() -> Option<u32> {
     let Some(file) = std::env::var_os("FIREAXE_TEST_SK_COUNTER").map(PathBuf::from) else {
         return Some(0);
     };
-    let last: u32 = if file.exists() { std::fs::read_to_string(&file).ok()?.trim().parse().ok()? } else { 0 };
+    let last: u32 =
+        if file.exists() { std::fs::read_to_string(&file).ok()?.trim().parse().ok()? } else { 0 };
     let next = last.checked_add(1)?;
     std::fs::write(&file, format!("{next}\n")).ok()?;
     Some(next)
