@@ -18,6 +18,7 @@ pub struct Engineer {
     home: PathBuf,
     key: KeyPair,
     agent: Option<Child>,
+    environment: Vec<(String, String)>,
 }
 
 impl Engineer {
@@ -27,7 +28,7 @@ impl Engineer {
             world.room(&format!("people-{name}/{dir}"));
         }
         let key = KeyPair::generate(&home.join(".ssh"), "id_ed25519");
-        Engineer { world: world.clone(), name: name.into(), home, key, agent: None }
+        Engineer { world: world.clone(), name: name.into(), home, key, agent: None, environment: Vec::new() }
     }
 
     /// Their name in the roster.
@@ -57,8 +58,53 @@ impl Engineer {
         command.env("XDG_DATA_HOME", self.home.join(".local/share"));
         command.env("XDG_CACHE_HOME", self.home.join(".cache"));
         command.env("XDG_RUNTIME_DIR", self.home.join("run"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(&self.home);
         command
+    }
+
+    /// Sets an environment variable for the next commands.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(n, _)| n != name);
+        self.environment.push((name.into(), value.into()));
+    }
+
+    /// Gives them a security key (`tests/sk-provider`) and a new `ed25519-sk` key on it in place of the
+    /// one they had. It is touched, and counts, until `FIREAXE_TEST_SK_FLAGS` or [`Self::set_counter`]
+    /// says otherwise.
+    pub fn take_security_key(&mut self) {
+        let provider = self.world.programs().sk_provider();
+        self.set_env("SSH_SK_PROVIDER", &provider.display().to_string());
+        self.set_env("FIREAXE_TEST_SK_COUNTER", &self.counter_file().display().to_string());
+        let path = self.home.join(".ssh/id_fireaxe_sk");
+        let mut command = self.command("ssh-keygen");
+        command.args(["-q", "-t", "ed25519-sk", "-N", "", "-C", &format!("{}-key-1", self.name), "-f"]);
+        run(command.arg(&path)).ok();
+        self.key = KeyPair::at(path);
+    }
+
+    /// The last counter of their security key.
+    pub fn counter(&self) -> u32 {
+        let text = fs::read_to_string(self.counter_file()).expect("counter");
+        text.trim().parse().expect("a number")
+    }
+
+    /// Makes their security key count on from here.
+    pub fn set_counter(&self, last: u32) {
+        fs::write(self.counter_file(), last.to_string()).expect("counter");
+    }
+
+    fn counter_file(&self) -> PathBuf {
+        self.home.join("security-key-counter")
+    }
+
+    /// The lines of a roster that `fireaxe enrol` prints for them, put into these groups.
+    pub fn roster(&self, groups: &[&str]) -> String {
+        let key = self.key.path().display().to_string();
+        let enrolled = self.fireaxe(&["enrol", "--person", &self.name, "--key", &key]);
+        let lines = enrolled.ok();
+        assert!(lines.contains("groups = []"), "{enrolled}");
+        lines.replace("groups = []", &format!("groups = {groups:?}"))
     }
 
     /// Runs `fireaxe` as this person.

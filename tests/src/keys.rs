@@ -22,6 +22,11 @@ impl KeyPair {
         KeyPair { path }
     }
 
+    /// One that is there already: `path` and `path.pub`.
+    pub(crate) fn at(path: PathBuf) -> KeyPair {
+        KeyPair { path }
+    }
+
     /// The private key's file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -36,10 +36,20 @@ impl Scene {
         Scene::begin_with(None)
     }
 
+    /// The same, ana's enrolled key on a security key; see [`Engineer::take_security_key`].
+    pub fn begin_with_security_key() -> Scene {
+        Scene::build(None, Engineer::take_security_key)
+    }
+
     /// The same, the CA run from another build of its program and with these environment variables.
     pub fn begin_with(program: Option<(&Path, &[(&str, &str)])>) -> Scene {
+        Scene::build(program, |_| ())
+    }
+
+    fn build(program: Option<(&Path, &[(&str, &str)])>, prepare_ana: impl FnOnce(&mut Engineer)) -> Scene {
         let world = World::new();
         let (mut ana, mut ben) = (world.engineer("ana"), world.engineer("ben"));
+        prepare_ana(&mut ana);
         let people: [(&Engineer, &[&str]); 2] =
             [(&ana, &["payments", "payments-oncall", "sre"]), (&ben, &["sre", "sre-leads", "security"])];
         let bundle = world.bundle(&default_policy(), &people, ROLES);

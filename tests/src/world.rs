@@ -80,17 +80,13 @@ impl World {
         Engineer::new(self, name)
     }
 
-    /// Writes a bundle into the world: this policy, and a roster with these people's keys. Groups are
-    /// given for each person.
+    /// Writes a bundle into the world: this policy, and a roster with the lines that `fireaxe
+    /// enrol` prints for these people. Groups are given for each person.
     pub fn bundle(&self, policy: &str, people: &[(&Engineer, &[&str])], roster_tail: &str) -> PathBuf {
         let bundle = self.room("bundle");
         let mut roster = String::from("version = 1\n");
         for (engineer, groups) in people {
-            roster.push_str(&format!(
-                "\n[person.{}]\ngroups = {groups:?}\nkeys = [{:?}]\n",
-                engineer.name(),
-                engineer.key().public_line()
-            ));
+            roster.push_str(&format!("\n{}\n", engineer.roster(groups)));
         }
         roster.push_str(roster_tail);
         fs::write(bundle.join("policy.toml"), policy).expect("policy");
@@ -134,6 +130,14 @@ impl Programs {
     /// The sshd that `provide.sh` unpacked.
     pub fn unpacked_sshd(&self) -> PathBuf {
         self.openssh.join("root/usr/sbin/sshd")
+    }
+
+    /// The security key in software, which cargo builds beside the tests.
+    pub fn sk_provider(&self) -> PathBuf {
+        let exe = std::env::current_exe().expect("own path");
+        let path = exe.with_file_name("libfireaxe_test_sk_provider.so");
+        assert!(path.exists(), "{} is not built: it comes with `cargo test`", path.display());
+        path
     }
 
     /// One of our binaries; panics, saying how to build it, when it is missing.

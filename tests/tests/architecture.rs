@@ -15,6 +15,9 @@ const MAY_KNOW: [(&str, &[&str]); 5] = [
     ("host-helper", &["fireaxe-protocol", "fireaxe-transport"]),
 ];
 
+/// Loaded by OpenSSH in a test, so a C interface: the one crate with `unsafe`.
+const SK_PROVIDER: &str = "tests/sk-provider";
+
 /// What `protocol` may be built on: formats and arithmetic; no I/O, no clock, no randomness, no async.
 const PROTOCOL_MAY_USE: [&str; 9] =
     ["base64", "ed25519-dalek", "serde", "serde_json", "sha2", "ssh-key", "strsim", "thiserror", "toml"];
@@ -68,15 +71,23 @@ fn every_member_of_the_workspace_is_one_of_these() {
     let manifest: toml::Table = text.parse().unwrap();
     let members: BTreeSet<&str> =
         manifest["workspace"]["members"].as_array().unwrap().iter().map(|m| m.as_str().unwrap()).collect();
-    let known: BTreeSet<&str> = MAY_KNOW.iter().map(|(folder, _)| *folder).chain(["tests"]).collect();
+    let known: BTreeSet<&str> =
+        MAY_KNOW.iter().map(|(folder, _)| *folder).chain(["tests", SK_PROVIDER]).collect();
     assert_eq!(members, known);
 }
 
 #[test]
-fn every_crate_takes_the_workspace_lints_and_none_needs_unsafe() {
+fn every_crate_takes_the_workspace_lints_and_one_of_the_tests_needs_unsafe() {
     for (folder, _) in MAY_KNOW.iter().chain([&("tests", &[][..])]) {
         let text = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         assert!(text.contains("[lints]\nworkspace = true"), "{folder}");
+        assert!(!dependencies(folder).contains("fireaxe-test-sk-provider"), "{folder} takes a test's key");
+    }
+    let text = fs::read_to_string(root().join(SK_PROVIDER).join("Cargo.toml")).unwrap();
+    assert!(text.contains("unsafe_code = \"deny\""), "{SK_PROVIDER}");
+    for file in rust_files(&root().join(SK_PROVIDER)) {
+        let api = file.file_name().is_some_and(|name| name == "api.rs");
+        assert!(api || !code(&file).contains("unsafe"), "{} is unsafe", file.display());
     }
 }
 
@@ -140,7 +151,7 @@ fn the_pure_rooms_do_not_reach_into_each_other_backwards() {
 
 #[test]
 fn every_file_begins_with_what_it_is() {
-    for (folder, _) in MAY_KNOW.iter().chain([&("tests", &[][..])]) {
+    for (folder, _) in MAY_KNOW.iter().chain([&("tests", &[][..]), &(SK_PROVIDER, &[][..])]) {
         for part in ["src", "tests", "benches"] {
             for file in rust_files(&root().join(folder).join(part)) {
                 let text = fs::read_to_string(&file).unwrap();
