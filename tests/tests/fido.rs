@@ -113,11 +113,12 @@ fn a_counter_that_goes_back_is_refused_and_one_that_goes_on_is_not() {
     scene.ana.set_counter(40);
     let fix = [&WHOLE[..], &["--want", "fix"]].concat();
     scene.ana.open(&fix);
+    scene.ana.set_counter(60);
     scene.ana.fireaxe(&["close"]).ok();
     let before = entries(&scene).len();
 
-    // A clone that was made earlier.
-    scene.ana.set_counter(7);
+    // A clone that was made after the declaration and before the closing: what closes counts too.
+    scene.ana.set_counter(50);
     let refused = scene.ana.fireaxe(&open(&["--json"]));
     refused.exits(77);
     assert!(refused.stdout.contains("key.counter_back"), "{refused}");
