@@ -149,6 +149,45 @@ fn the_pure_rooms_do_not_reach_into_each_other_backwards() {
     }
 }
 
+/// The rooms of the CA, and which of its other rooms each may know. State and log know nobody: they are
+/// what everything else stands on.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("state", &[]),
+    ("log", &[]),
+    ("views", &["log"]),
+    ("road", &["clock", "keys", "log", "randomness", "state"]),
+    ("door", &["clock", "log", "metrics", "road", "views"]),
+];
+
+#[test]
+fn the_rooms_of_the_ca_know_only_what_is_below_them() {
+    for (room, may) in ROOMS {
+        let files = rust_files(&root().join("ca/src").join(room));
+        assert!(!files.is_empty(), "there is no room {room}");
+        for file in files {
+            let code = code(&file);
+            for known in code.split("crate::").skip(1) {
+                let name: String = known.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                assert!(name == *room || may.contains(&name.as_str()), "{}: knows {name}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_stages_of_the_road_know_nothing_of_each_other() {
+    let stages = ["caller", "facts", "issue", "clockwork"];
+    for stage in stages {
+        let code = code(&root().join("ca/src/road").join(stage).with_extension("rs"));
+        for other in stages.iter().filter(|other| **other != stage) {
+            assert!(!code.contains(&format!("super::{other}")), "{stage} knows {other}");
+        }
+        for conductor in ["turn", "conductor", "declare", "close"] {
+            assert!(!code.contains(&format!("super::{conductor}")), "{stage} knows {conductor}");
+        }
+    }
+}
+
 #[test]
 fn every_file_begins_with_what_it_is() {
     for (folder, _) in MAY_KNOW.iter().chain([&("tests", &[][..]), &(SK_PROVIDER, &[][..])]) {
