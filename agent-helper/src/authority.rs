@@ -133,6 +133,12 @@ impl<'a> Authority<'a> {
                 Kind::Declare => "declare",
                 Kind::Close => "close",
                 Kind::Login => "sign in for reading",
+                Kind::Second => "sign the claim too",
+                Kind::Approve => "approve",
+                Kind::Refuse => "refuse",
+                Kind::Extend => "ask for more time",
+                Kind::Review => "review",
+                Kind::Bundle => "put the bundle in force",
             };
             self.screen.say(&format!("  touch your key to {purpose} ..."));
         }

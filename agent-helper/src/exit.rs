@@ -59,6 +59,7 @@ mod tests {
             reasons: Vec::new(),
             next: None,
             nearest: Vec::new(),
+            changed: Vec::new(),
             decision: None,
             entry: None,
             index: None,
@@ -75,6 +76,7 @@ mod tests {
             blast: 1,
             band: "low".into(),
             cell: None,
+            awaits: None,
             because: Vec::new(),
         }));
         assert_eq!(of_problem(&denied) as u8, 77);

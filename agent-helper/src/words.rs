@@ -73,10 +73,10 @@ pub(crate) fn some_of(all: &[String]) -> String {
 fn outcome(decision: &Decision) -> String {
     match &decision.outcome {
         Outcome::Permit(terms) => tier(terms),
-        Outcome::NeedsApproval { full, meanwhile: Some(now) } => {
+        Outcome::NeedsApproval { full, meanwhile: Some(now), .. } => {
             format!("{} now; {} waits for {}", tier(now), tier(full), approvals(full))
         }
-        Outcome::NeedsApproval { full, meanwhile: None } => {
+        Outcome::NeedsApproval { full, meanwhile: None, .. } => {
             format!("{} waits for {}", tier(full), approvals(full))
         }
         Outcome::Refuse { .. } => "refused".to_owned(),
@@ -323,6 +323,7 @@ mod tests {
             blast: 2,
             band: "medium".into(),
             cell: None,
+            awaits: None,
             because: Vec::new(),
         }
     }

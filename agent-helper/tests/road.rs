@@ -49,6 +49,7 @@ fn problem(status: u16, code: &str, decided: Option<Outcome>) -> Value {
         reasons,
         next: Some("fireaxe ls".into()),
         nearest: Vec::new(),
+        changed: Vec::new(),
         decision: decided.map(|o| Box::new(decision(o))),
         entry: None,
         index: Some(9),
@@ -319,7 +320,13 @@ fn each_other_no_has_its_exit_code_and_is_printed_harmlessly() {
 fn when_all_of_it_waits_nothing_is_held_and_the_exit_code_says_so() {
     let ca = FakeCa::start(|request, _| {
         let mut answer = opened(request, &Makes::default());
-        let waits = decision(Outcome::NeedsApproval { full: terms(), meanwhile: None });
+        let waits = decision(Outcome::NeedsApproval {
+            full: terms(),
+            meanwhile: None,
+            smaller: None,
+            ladder: vec![],
+            wait_s: 600,
+        });
         answer["decision"] = serde_json::to_value(waits).unwrap();
         answer["terms"] = Value::Null;
         answer["certificate"] = Value::Null;
@@ -423,6 +430,11 @@ fn emergency(state: &str) -> Value {
         closed_by: Some("ben".into()),
         closed_at: None,
         serials: vec![1],
+        waiting: None,
+        seconds: Vec::new(),
+        approved_by: Vec::new(),
+        extensions: 0,
+        review: None,
     })
     .unwrap()
 }
@@ -444,6 +456,7 @@ fn reads_sign_in_once_and_again_once_when_the_session_is_not_taken_any_more() {
                     hosts: vec!["db-*.payments.prod".into()],
                 }],
                 accounts: vec!["root".parse().unwrap()],
+                actions: Vec::new(),
             };
             Some((200, serde_json::to_value(surface).unwrap()))
         }

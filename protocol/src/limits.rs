@@ -34,6 +34,23 @@ pub const BLOB_CHUNK: usize = 40 * 1024;
 pub const BUNDLE: usize = 4 * 1024 * 1024;
 /// How far a statement's time may lie from the CA's, either way, in seconds.
 pub const STATEMENT_WINDOW_S: u64 = 300;
+/// How long a signed change of the bundle counts after its time, in seconds: a quorum gathers within a
+/// working week. It can be played only once whatever its age: it names the activation that it replaces.
+pub const BUNDLE_WINDOW_S: u64 = 7 * 24 * 3600;
+/// Parameters of one action: a command line that a person types.
+pub const PARAMS: usize = 8;
+/// One parameter's value: bytes. A host name is the longest that an action should need.
+pub const PARAM: usize = 253;
+/// How long a request waits for approvals when its tier does not say, in seconds.
+pub const WAIT_DEFAULT_S: u32 = 30 * 60;
+/// The longest a request may wait, in seconds: one shift, as for a certificate.
+pub const WAIT_MAX_S: u64 = LIFETIME_MAX_S;
+/// Rungs of one ladder: more people than that are a crowd.
+pub const RUNGS: usize = 8;
+/// Quorums of one request (AND between them), each of at most 8 people.
+pub const QUORUMS: usize = 4;
+/// Extensions of one emergency when its tier does not say.
+pub const EXTENDS_DEFAULT: u8 = 3;
 /// How far a certificate is back-dated, in seconds: sshd allows no skew at all.
 pub const BACKDATE_S: u64 = 120;
 /// The longest lifetime of a certificate, in seconds: one shift.

@@ -17,8 +17,8 @@ use std::sync::OnceLock;
 
 use fireaxe_protocol::names::Severity;
 use fireaxe_protocol::policy::{
-    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, Presence, Target, Terms, Want, check,
-    decide,
+    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, Presence, Signals, Target, Terms, Want,
+    check, decide,
 };
 use proptest::prelude::*;
 
@@ -310,6 +310,11 @@ fn roll_facts(d: &mut Dice) -> Facts {
         want: d.maybe(3, |d| Want::Tier(format!("t{}", d.below(5)).parse().unwrap())),
         for_s: d.maybe(3, |d| 30 * d.below(130) as u32),
         drill: d.one_in(4),
+        seconds: vec![],
+        extension: 0,
+        network: None,
+        reviews_overdue: 0,
+        signals: Signals::default(),
     }
 }
 
@@ -602,7 +607,7 @@ fn answer(decision: &Decision) -> Answer {
     ];
     match &decision.outcome {
         Outcome::Permit(terms) => Answer::Permit(given(terms)),
-        Outcome::NeedsApproval { full, meanwhile } => {
+        Outcome::NeedsApproval { full, meanwhile, .. } => {
             Answer::Wait(given(full), meanwhile.as_ref().map(given))
         }
         Outcome::Refuse { reasons, smaller } => {
@@ -688,7 +693,7 @@ proptest! {
         let decision = decide(&bundle.policy, &facts);
         let all = match &decision.outcome {
             Outcome::Permit(terms) => vec![terms],
-            Outcome::NeedsApproval { full, meanwhile } => std::iter::once(full).chain(meanwhile).collect(),
+            Outcome::NeedsApproval { full, meanwhile, .. } => std::iter::once(full).chain(meanwhile).collect(),
             Outcome::Refuse { .. } => vec![],
         };
         for terms in all {

@@ -13,7 +13,8 @@ use std::path::Path;
 
 use fireaxe_protocol::names::Severity;
 use fireaxe_protocol::policy::{
-    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, Presence, Smaller, Target, Want, decide,
+    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, Presence, Signals, Smaller, Target, Want,
+    decide,
 };
 use fireaxe_protocol::reason::Reason;
 
@@ -78,6 +79,11 @@ fn facts() -> Facts {
         want: None,
         for_s: None,
         drill: false,
+        seconds: vec![],
+        extension: 0,
+        network: None,
+        reviews_overdue: 0,
+        signals: Signals::default(),
     }
 }
 

@@ -11,8 +11,8 @@ use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::policy::Presence;
 use fireaxe_protocol::statement::{
-    Claimed, Close, Declare, EnrolledKey, Envelope, Header, Kind, Login, Nonce, SignatureError, Signed,
-    Statement, sign_ed25519,
+    Claimed, Close, Declare, EnrolledKey, Envelope, Header, Kind, Login, Nonce, Params, SignatureError,
+    Signed, Statement, sign_ed25519,
 };
 use keygen::Keygen;
 use proptest::prelude::*;
@@ -40,6 +40,8 @@ fn declare() -> Statement {
         incident: Some("pd:PGR0VU2".parse().unwrap()),
         reason: "primary \"refuses\" writes — Störung".parse().unwrap(),
         want: None,
+        action: None,
+        params: Params::default(),
         for_s: Some(1800),
         drill: false,
         public_key: fresh(),
@@ -154,6 +156,7 @@ fn close() -> Statement {
         header: header(Kind::Close),
         of: "a".repeat(64).parse().unwrap(),
         emergency: "EM-42".parse().unwrap(),
+        uses: None,
     })
 }
 
@@ -392,6 +395,8 @@ proptest! {
             incident: incident.map(|i| i.parse().unwrap()),
             reason: reason.parse().unwrap(),
             want: want.map(|w| w.parse().unwrap()),
+            action: None,
+            params: Params::default(),
             for_s,
             drill,
             public_key: fresh(),
@@ -400,6 +405,7 @@ proptest! {
             header: header(Kind::Close),
             of: fireaxe_protocol::log::Hash(of),
             emergency: fireaxe_protocol::names::EmergencyId(number),
+        uses: None,
         });
         let login = Statement::Login(Login {
             header: header(Kind::Login),

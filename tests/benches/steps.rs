@@ -9,7 +9,9 @@ use fireaxe_protocol::certificate::{self, Body, Issue, Profile};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{Event, Hash, IncidentUpdate, NoteSigner, PinnedKeys, receipt};
 use fireaxe_protocol::names::{EmergencyId, Origin};
-use fireaxe_protocol::policy::{Bundle, Facts, IncidentState, Outcome, Presence, Target, Terms, decide};
+use fireaxe_protocol::policy::{
+    Bundle, Facts, IncidentState, Outcome, Presence, Signals, Target, Terms, decide,
+};
 
 fn bundle() -> Bundle {
     let policy = include_str!("../../policies/default/policy.toml");
@@ -35,6 +37,11 @@ fn facts() -> Facts {
         want: None,
         for_s: None,
         drill: false,
+        seconds: vec![],
+        extension: 0,
+        network: None,
+        reviews_overdue: 0,
+        signals: Signals::default(),
     }
 }
 

@@ -17,7 +17,9 @@ use fireaxe_ca::log::Reader;
 use fireaxe_protocol::api::{Closed, Keys, Opened};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{Entry, Event};
-use fireaxe_protocol::statement::{Close, Declare, Envelope, Header, Kind, Nonce, Statement, sign_ed25519};
+use fireaxe_protocol::statement::{
+    Close, Declare, Envelope, Header, Kind, Nonce, Params, Statement, sign_ed25519,
+};
 use fireaxe_tests::{Ca, World, clock};
 use fireaxe_transport::{Ca as Transport, Timeouts};
 
@@ -61,6 +63,8 @@ impl Crashing {
             incident: None,
             reason: "primary refuses writes".parse().expect("reason"),
             want: None,
+            action: None,
+            params: Params::default(),
             for_s: None,
             drill: false,
             public_key: Ed25519Key(fresh.verifying_key().to_bytes()),
@@ -156,6 +160,7 @@ fn after_a_power_cut_the_same_closing_closes_once() {
             header: world.header(Kind::Close, 200 + number),
             of: opened.declaration,
             emergency: opened.emergency,
+            uses: None,
         });
         let envelope = sign_ed25519(&world.person, Kind::Close, &words.write());
         let path = format!("/v1/emergencies/{}/closure", opened.emergency);

@@ -31,7 +31,7 @@ pub(super) fn run(cx: &Context, emergency: Option<EmergencyId>) -> Result<Exit, 
     };
     let of = declaration(cx, &authority, &held, emergency)?;
     let header = authority.header(Kind::Close)?;
-    let statement = Statement::Close(Close { header, of, emergency });
+    let statement = Statement::Close(Close { header, of, emergency, uses: None });
     let envelope = authority.sign(&authority.signer()?, &statement)?;
     let closed = authority.close(emergency, &envelope);
     if let Err(failure) = closed {

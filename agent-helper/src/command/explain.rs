@@ -3,6 +3,7 @@
 use fireaxe_protocol::api::{ExplainRequest, Explained, PolicySurface, SystemSurface};
 use fireaxe_protocol::names::AccountName;
 use fireaxe_protocol::policy::Outcome;
+use fireaxe_protocol::statement::Params;
 use serde::Serialize;
 
 use super::{Context, open};
@@ -29,7 +30,8 @@ pub(super) fn run(cx: &Context, what: Explain) -> Result<Exit, Failure> {
         for_s,
         drill: false,
     };
-    let request = ExplainRequest { target, severity, incident, want, for_s };
+    let request =
+        ExplainRequest { target, severity, incident, want, for_s, action: None, params: Params::default() };
     let explained: Explained = authority
         .post(&mut control, "/v1/policy/explain", &request)
         .map_err(|failure| failure.with_target_corrected(&typed))?;

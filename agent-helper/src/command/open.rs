@@ -4,7 +4,7 @@
 use fireaxe_protocol::api::{Opened, Problem};
 use fireaxe_protocol::names::{ReasonText, TargetName, TierName};
 use fireaxe_protocol::policy::{Decision, Outcome, Smaller, Terms};
-use fireaxe_protocol::statement::{Declare, Kind, Statement};
+use fireaxe_protocol::statement::{Declare, Kind, Params, Statement};
 use fireaxe_transport::TransportError;
 use serde::Serialize;
 
@@ -56,6 +56,8 @@ fn declare(cx: &Context, open: Open) -> Result<Exit, Failure> {
         incident: open.incident.clone(),
         reason,
         want: open.want.clone(),
+        action: None,
+        params: Params::default(),
         for_s: open.for_s,
         drill: open.drill,
         public_key,
@@ -375,6 +377,7 @@ mod tests {
                 blast: 1,
                 band: "low".into(),
                 cell: None,
+                awaits: None,
                 because: Vec::new(),
             },
             system: "payments-db".parse().unwrap(),
@@ -383,6 +386,7 @@ mod tests {
             owner: None,
             incident: None,
             link_by: None,
+            waiting: None,
             terms: Some(given),
             certificate: Some("x".into()),
             valid_before: None,

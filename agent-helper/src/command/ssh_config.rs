@@ -123,6 +123,7 @@ mod tests {
                 hosts: hosts.iter().map(|h| h.to_string()).collect(),
             }],
             accounts: vec!["root".parse().unwrap(), "look".parse().unwrap()],
+            actions: Vec::new(),
         }
     }
 

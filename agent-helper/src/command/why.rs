@@ -2,6 +2,7 @@
 
 use fireaxe_protocol::api::{ExplainRequest, Explained};
 use fireaxe_protocol::names::{HostName, TargetName};
+use fireaxe_protocol::statement::Params;
 use serde::Serialize;
 
 use super::{Context, explain, ssh_config};
@@ -32,7 +33,15 @@ pub(super) fn run(cx: &Context, host: &HostName) -> Result<Exit, Failure> {
     let authority = cx.authority(&config)?;
     let mut control = Control::connect_or_start(&cx.places)?;
     let target: TargetName = host.as_str().parse().map_err(Failure::NotValid)?;
-    let request = ExplainRequest { target, severity: None, incident: None, want: None, for_s: None };
+    let request = ExplainRequest {
+        target,
+        severity: None,
+        incident: None,
+        want: None,
+        action: None,
+        params: Params::default(),
+        for_s: None,
+    };
     let typed = Typed { target: host.to_string(), reason: Some("...".to_owned()), ..Typed::default() };
     let explained: Explained = authority
         .post(&mut control, "/v1/policy/explain", &request)

@@ -183,6 +183,7 @@ pub(crate) fn decision(outcome: Outcome) -> Decision {
         blast: 2,
         band: "medium".into(),
         cell: None,
+        awaits: None,
         because: Vec::new(),
     }
 }
@@ -220,6 +221,7 @@ pub(crate) fn opened(request: &Request, makes: &Makes) -> Value {
         owner: Some("payments".into()),
         incident: Some(("pd:PGR0VU2".parse().unwrap(), 120)),
         link_by: None,
+        waiting: None,
         terms: Some(terms()),
         certificate: Some(certificate),
         valid_before: None,

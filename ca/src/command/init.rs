@@ -167,7 +167,12 @@ fn activate(log: &mut Log, files: &BundleFiles, now: u64, signer: &NoteSigner) -
         }
     }
     let [policy, roster] = leaves;
-    let activated = Event::BundleActivated { bundle: files.bundle.hash, policy, roster, by: "init".into() };
+    let activated = Event::BundleActivated {
+        bundle: files.bundle.hash,
+        policy,
+        roster,
+        by: fireaxe_protocol::log::Activation::Init,
+    };
     let _activated = batch.append(now, &activated, None, ())?;
     batch.commit(signer)?;
     Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use fireaxe_protocol::names::{IncidentId, PersonName, Severity, TargetName, TierName};
 use fireaxe_protocol::policy::{
-    Decision, Facts, IncidentFact, IncidentState, Outcome, Presence, Want, check, decide, run_tests,
+    Decision, Facts, IncidentFact, IncidentState, Outcome, Presence, Signals, Want, check, decide, run_tests,
 };
 
 use super::bundle_files::{BundleFiles, refused};
@@ -139,6 +139,11 @@ impl Explain {
             want: self.want.clone().map(Want::Tier),
             for_s: None,
             drill: false,
+            seconds: Vec::new(),
+            extension: 0,
+            network: None,
+            reviews_overdue: 0,
+            signals: Signals::default(),
         };
         let decision = decide(&bundle.policy, &facts);
         if self.json {
@@ -164,7 +169,7 @@ fn in_words(decision: &Decision) -> String {
         Outcome::Permit(terms) => {
             format!("tier {}: account {}, {} min", terms.tier, terms.account, terms.lifetime_s / 60)
         }
-        Outcome::NeedsApproval { full, meanwhile } => format!(
+        Outcome::NeedsApproval { full, meanwhile, .. } => format!(
             "tier {} once approved; meanwhile {}",
             full.tier,
             meanwhile.as_ref().map_or("nothing".to_owned(), |terms| terms.tier.to_string())

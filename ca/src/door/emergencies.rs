@@ -81,6 +81,7 @@ fn opened(door: &Door, opening: Opening) -> Option<Opened> {
         owner,
         incident,
         link_by,
+        waiting: None,
         valid_before: terms.as_ref().map(|t| opening.at + u64::from(t.lifetime_s)),
         terms,
         certificate: opening.certificate,

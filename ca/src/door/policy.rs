@@ -40,5 +40,6 @@ pub(super) async fn surface(
         bundle: bundle.hash,
         systems: systems.collect(),
         accounts: bundle.policy.accounts(),
+        actions: Vec::new(),
     }))
 }

@@ -30,6 +30,7 @@ impl Told {
             reasons: vec![Reason::new(code, sentence)],
             next: None,
             nearest: Vec::new(),
+            changed: Vec::new(),
             decision: None,
             entry: None,
             index: None,

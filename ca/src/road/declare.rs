@@ -211,8 +211,8 @@ impl Turn<'_> {
 pub(crate) fn longest(decision: &Decision) -> Option<u32> {
     match &decision.outcome {
         Outcome::Permit(terms) => Some(terms.lifetime_s),
-        Outcome::NeedsApproval { full, meanwhile } => {
-            Some(full.lifetime_s.max(meanwhile.as_ref().map_or(0, |m| m.lifetime_s)))
+        Outcome::NeedsApproval { meanwhile, wait_s, .. } => {
+            Some((*wait_s).max(meanwhile.as_ref().map_or(0, |m| m.lifetime_s)))
         }
         Outcome::Refuse { .. } => None,
     }

@@ -2,7 +2,7 @@
 
 use fireaxe_protocol::api::ExplainRequest;
 use fireaxe_protocol::names::{IncidentId, PersonName, Severity, TargetName, TierName};
-use fireaxe_protocol::policy::{Bundle, Facts, Presence, Target, Want};
+use fireaxe_protocol::policy::{Bundle, Facts, Presence, Signals, Target, Want};
 use fireaxe_protocol::statement::Declare;
 
 use super::Refusal;
@@ -79,6 +79,11 @@ pub(crate) fn gather(
         want: request.want.cloned().map(Want::Tier),
         for_s: request.for_s,
         drill: request.drill,
+        seconds: Vec::new(),
+        extension: 0,
+        network: None,
+        reviews_overdue: 0,
+        signals: Signals::default(),
     })
 }
 

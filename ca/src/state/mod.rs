@@ -199,6 +199,7 @@ impl State {
                 self.revocations.revoke(index, alive);
             }
             Event::ClockCorrected { .. } => {}
+            _ => {}
         }
         self.reached(index, at);
         Ok(())
@@ -255,8 +256,8 @@ mod tests {
     use fireaxe_protocol::keys::Ed25519Key;
     use fireaxe_protocol::log::IncidentUpdate;
     use fireaxe_protocol::names::EmergencyId;
-    use fireaxe_protocol::policy::{Facts, IncidentState, Presence, Target, decide};
-    use fireaxe_protocol::statement::{Header, Kind, Nonce, sign_ed25519};
+    use fireaxe_protocol::policy::{Facts, IncidentState, Presence, Signals, Target, decide};
+    use fireaxe_protocol::statement::{Header, Kind, Nonce, Params, sign_ed25519};
 
     use super::*;
 
@@ -301,7 +302,13 @@ mod tests {
             }
             let [policy, roster] = leaves.try_into().unwrap();
             let (policy, roster) = (vec![policy], vec![roster]);
-            fold.put(Event::BundleActivated { bundle: hash, policy, roster, by: "init".into() }).unwrap();
+            fold.put(Event::BundleActivated {
+                bundle: hash,
+                policy,
+                roster,
+                by: fireaxe_protocol::log::Activation::Init,
+            })
+            .unwrap();
             fold
         }
 
@@ -326,6 +333,8 @@ mod tests {
                 incident: None,
                 reason: "primary refuses writes".parse().unwrap(),
                 want: None,
+                action: None,
+                params: Params::default(),
                 for_s: None,
                 drill: false,
                 public_key: public(100 + u8::try_from(number).unwrap()),
@@ -347,6 +356,11 @@ mod tests {
                 want: None,
                 for_s: None,
                 drill: false,
+                seconds: Vec::new(),
+                extension: 0,
+                network: None,
+                reviews_overdue: 0,
+                signals: Signals::default(),
             };
             let decision = decide(&bundle.policy, &facts);
             let until = self.now + u64::from(decision.terms_now().unwrap().lifetime_s);

@@ -239,6 +239,11 @@ fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
                 closed_by: None,
                 closed_at: None,
                 serials: Vec::new(),
+                waiting: None,
+                seconds: Vec::new(),
+                approved_by: Vec::new(),
+                extensions: 0,
+                review: None,
             };
             let json = serde_json::to_string(&row).map_err(|_| ViewError::Row)?;
             to.prepare_cached(
@@ -259,6 +264,7 @@ fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
                 Closer::Deadline => "deadline".into(),
                 Closer::Grace => "grace".into(),
                 Closer::Unlinked => "unlinked".into(),
+                Closer::Removed => "removed".into(),
             };
             to.execute(
                 "UPDATE emergency SET state = 'closed', closed_by = ?2, closed_at = ?3 WHERE id = ?1",

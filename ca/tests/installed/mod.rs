@@ -32,7 +32,7 @@ use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{KrlNote, NoteSigner};
 use fireaxe_protocol::names::{EmergencyId, Origin};
 use fireaxe_protocol::statement::{
-    Close, Declare, Envelope, Header, Kind, Login, Nonce, Statement, sign_ed25519,
+    Close, Declare, Envelope, Header, Kind, Login, Nonce, Params, Statement, sign_ed25519,
 };
 use http_body_util::BodyExt;
 use tower_service::Service;
@@ -218,6 +218,8 @@ impl Installed {
             incident: None,
             reason: "primary refuses writes".parse().unwrap(),
             want: None,
+            action: None,
+            params: Params::default(),
             for_s: None,
             drill: false,
             public_key: Ed25519Key(SigningKey::from_bytes(&seed).verifying_key().to_bytes()),
@@ -257,8 +259,12 @@ impl Installed {
     }
 
     pub fn closing(&self, by: u8, opened: &Opened) -> Envelope {
-        let words =
-            Close { header: self.header(Kind::Close), of: opened.declaration, emergency: opened.emergency };
+        let words = Close {
+            header: self.header(Kind::Close),
+            of: opened.declaration,
+            emergency: opened.emergency,
+            uses: None,
+        };
         signed(by, &Statement::Close(words))
     }
 

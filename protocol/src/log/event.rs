@@ -4,8 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::keys::{Ed25519Key, Fingerprint};
 use crate::log::Hash;
-use crate::names::{EmergencyId, IncidentId, Origin, PersonName, ReasonText, Severity, SystemName};
-use crate::policy::{Decision, Facts, IncidentState, Terms};
+use crate::names::{
+    EmergencyId, GroupName, IncidentId, Origin, PersonName, ReasonText, Severity, SystemName,
+};
+use crate::policy::{Decision, Facts, IncidentState, Presence, Terms};
+use crate::reason::Reason;
 use crate::statement::Envelope;
 
 /// A host pattern of the policy as it stood at a decision: a host name, or one with `*`.
@@ -38,8 +41,8 @@ pub enum Event {
         policy: Vec<Hash>,
         /// The same for `roster.toml`.
         roster: Vec<Hash>,
-        /// `init`, or the local operator (`uid 0`).
-        by: String,
+        /// Who put it in force.
+        by: Activation,
     },
     /// An incident as the operator or a tracker reports it.
     #[serde(rename = "incident.updated")]
@@ -87,11 +90,143 @@ pub enum Event {
         /// The refusal with all its reasons.
         decision: Decision,
     },
+    /// Another on-call person signed the claim too: decided anew. What was given goes on; what waited is
+    /// replaced.
+    #[serde(rename = "emergency.seconded")]
+    EmergencySeconded {
+        /// Which.
+        emergency: EmergencyId,
+        /// Leaf of its `emergency.declared` entry.
+        of: Hash,
+        /// The signed words and who signed them.
+        by: SignedBy,
+        /// The bundle that decided.
+        bundle: Hash,
+        /// What the decision rested on.
+        facts: Facts,
+        /// The decision.
+        decision: Decision,
+        /// The hosts these terms reach.
+        hosts: Vec<HostPattern>,
+    },
+    /// The bundle changed while a request waited: decided anew under the new one, from the words that were
+    /// signed, so that nobody has to type them again. Its approvals so far are void.
+    #[serde(rename = "emergency.redecided")]
+    EmergencyRedecided {
+        /// Which.
+        emergency: EmergencyId,
+        /// Leaf of its `emergency.declared` entry.
+        of: Hash,
+        /// The bundle that decided.
+        bundle: Hash,
+        /// What the decision rested on.
+        facts: Facts,
+        /// The decision.
+        decision: Decision,
+        /// The hosts these terms reach.
+        hosts: Vec<HostPattern>,
+    },
+    /// More time was asked for, and is given or waits. An emergency that was closing is open again.
+    #[serde(rename = "extension.requested")]
+    ExtensionRequested {
+        /// Which.
+        emergency: EmergencyId,
+        /// Leaf of its `emergency.declared` entry.
+        of: Hash,
+        /// The signed words and who signed them.
+        by: SignedBy,
+        /// The bundle that decided.
+        bundle: Hash,
+        /// What the decision rested on.
+        facts: Facts,
+        /// The decision.
+        decision: Decision,
+        /// The hosts these terms reach.
+        hosts: Vec<HostPattern>,
+    },
+    /// More time was asked for and refused. What is held goes on to its end; an emergency that was closing is
+    /// open again until then: its holder says that it is not over.
+    #[serde(rename = "extension.refused")]
+    ExtensionRefused {
+        /// Which.
+        emergency: EmergencyId,
+        /// Leaf of its `emergency.declared` entry.
+        of: Hash,
+        /// The signed words and who signed them.
+        by: SignedBy,
+        /// The bundle that decided.
+        bundle: Hash,
+        /// What the decision rested on.
+        facts: Facts,
+        /// The refusal with all its reasons.
+        decision: Decision,
+    },
+    /// A rung of the ladder: these people were asked, by the CA's own clock.
+    #[serde(rename = "rung.called")]
+    RungCalled {
+        /// Which.
+        emergency: EmergencyId,
+        /// Leaf of the entry whose decision waits.
+        of: Hash,
+        /// Counted from 0: the first is called at once.
+        rung: u8,
+        /// Its groups. Sorted.
+        groups: Vec<GroupName>,
+        /// Who of them may approve this. Sorted.
+        people: Vec<PersonName>,
+    },
+    /// Somebody who may said yes.
+    #[serde(rename = "approval.given")]
+    ApprovalGiven {
+        /// Which.
+        emergency: EmergencyId,
+        /// Leaf of the entry that they approve.
+        of: Hash,
+        /// The signed words and who signed them.
+        by: SignedBy,
+    },
+    /// Somebody who may said no: the request is over.
+    #[serde(rename = "approval.refused")]
+    ApprovalRefused {
+        /// Which.
+        emergency: EmergencyId,
+        /// Leaf of the entry that they refuse.
+        of: Hash,
+        /// The signed words and who signed them.
+        by: SignedBy,
+    },
+    /// Nobody answered in time.
+    #[serde(rename = "request.lapsed")]
+    RequestLapsed {
+        /// Which.
+        emergency: EmergencyId,
+        /// Leaf of the entry whose decision waited.
+        of: Hash,
+    },
+    /// Something unusual, from the facts of an entry alone.
+    #[serde(rename = "anomaly.raised")]
+    AnomalyRaised {
+        /// Which.
+        emergency: EmergencyId,
+        /// Leaf of the entry that shows it.
+        of: Hash,
+        /// The signals, each with its one sentence; never empty. In order of [`crate::policy::Signal`].
+        signals: Vec<Reason>,
+    },
+    /// Somebody who took no part looked at an emergency that is over.
+    #[serde(rename = "emergency.reviewed")]
+    EmergencyReviewed {
+        /// Which.
+        emergency: EmergencyId,
+        /// The signed words and who signed them.
+        by: SignedBy,
+    },
     /// A certificate body is about to be signed. The entry's second line is that body, base64.
     /// Holds no people and no text: this line travels in the certificate's receipt.
     #[serde(rename = "certificate.issued")]
     CertificateIssued {
-        /// Leaf of the `emergency.declared` entry it comes from.
+        /// Leaf of the entry whose decision gives it: `emergency.declared`, `emergency.seconded`,
+        /// `emergency.redecided` or `extension.requested`.
         of: Hash,
         /// [`Terms::hash`] of the terms it embodies.
         terms: Hash,
@@ -158,6 +293,35 @@ pub enum Closer {
     Grace,
     /// A bare claim that was never tied to an incident: flagged.
     Unlinked,
+    /// The key that declared it, or its person, is no longer in the roster.
+    Removed,
+}
+
+/// A statement, verbatim, and what its signature proved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedBy {
+    /// Who signed.
+    pub person: PersonName,
+    /// The signed words, verbatim.
+    pub said: Envelope,
+    /// Which enrolled key signed.
+    pub key: Fingerprint,
+    /// What the signature proves about the human.
+    pub presence: Presence,
+    /// A FIDO key's signature counter.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub counter: Option<u32>,
+}
+
+/// Who put a bundle in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Activation {
+    /// The operator who made the log.
+    Init,
+    /// The quorum of policy admins that the bundle before names. In the order sent.
+    Admins(Vec<SignedBy>),
 }
 
 /// An incident as reported at one moment; replaces what was known of it.
@@ -191,11 +355,39 @@ pub struct PinnedKeys {
     pub krl: Ed25519Key,
 }
 
+/// An entry that decided something about an emergency: what approvals and certificates refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decided<'e> {
+    /// Which emergency.
+    pub emergency: EmergencyId,
+    /// The bundle that decided.
+    pub bundle: Hash,
+    /// What the decision rested on.
+    pub facts: &'e Facts,
+    /// The decision.
+    pub decision: &'e Decision,
+    /// The hosts its terms reach.
+    pub hosts: &'e [HostPattern],
+}
+
 impl Event {
     /// The terms that are in force at once after this declaration, if it is one.
     pub fn terms_now(&self) -> Option<&Terms> {
         match self {
             Event::EmergencyDeclared { decision, .. } => decision.terms_now(),
+            _ => None,
+        }
+    }
+
+    /// What this entry decided, if it is one that approvals and certificates may refer to.
+    pub fn decided(&self) -> Option<Decided<'_>> {
+        match self {
+            Event::EmergencyDeclared { emergency, bundle, facts, decision, hosts, .. }
+            | Event::EmergencySeconded { emergency, bundle, facts, decision, hosts, .. }
+            | Event::EmergencyRedecided { emergency, bundle, facts, decision, hosts, .. }
+            | Event::ExtensionRequested { emergency, bundle, facts, decision, hosts, .. } => {
+                Some(Decided { emergency: *emergency, bundle: *bundle, facts, decision, hosts })
+            }
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Reads worked examples: `[[test]]` in `policy.toml`, `[[case]]` in a file of cases.
 
 use super::finding::Finding;
-use super::policy_file::{EXTENSION, PRESENCE, RECORD, severity, unix};
+use super::policy_file::{EXTENSION, PRESENCE, RECORD, severity, signal_words, unix};
 use super::reading::{Reading, Table, Value};
 use super::shape::{Case, CaseIncident, Expect, Given};
 use super::{Extension, Presence};
@@ -79,6 +79,17 @@ fn read_given(mut t: Table<'_, '_>) -> Option<Given> {
     let groups = t.may("groups").and_then(|v| v.list(|g| g.name::<GroupName>().map(|g| g.value)));
     let presence = t.may("presence").map(|v| v.word(&PRESENCE));
     let want = t.may("want").and_then(|v| v.name());
+    let action = t.may("action").and_then(|v| v.name());
+    let params = t.may("params").and_then(|v| v.table()).map(|t| {
+        t.parts()
+            .into_iter()
+            .filter_map(|(name, v)| Some((name.value.to_owned(), v.text()?.to_owned())))
+            .collect()
+    });
+    let seconds = t.may("seconds").and_then(|v| v.number(0..=8));
+    let signals = t.may("signals").and_then(|v| v.list(|item| item.word(&signal_words())));
+    let extension = t.may("extension").and_then(|v| v.number(0..=16));
+    let overdue_reviews = t.may("overdue_reviews").and_then(|v| v.number(0..=200));
     let for_s = t.may("for").and_then(|v| v.duration(0..=u32::MAX));
     let other_host_open = t.may("other_host_open").and_then(|v| v.boolean());
     let drill = t.may("drill").and_then(|v| v.boolean());
@@ -95,11 +106,22 @@ fn read_given(mut t: Table<'_, '_>) -> Option<Given> {
         groups,
         presence: presence.unwrap_or(Some(Presence::Verified))?,
         want,
+        action,
+        params: sorted_params(params.unwrap_or_default()),
+        seconds: seconds.unwrap_or(0),
+        signals: signals.unwrap_or_default(),
+        extension: extension.unwrap_or(0),
+        overdue_reviews: overdue_reviews.unwrap_or(0),
         for_s,
         other_host_open: other_host_open.unwrap_or(false),
         drill: drill.unwrap_or(false),
         at: at.unwrap_or(0),
     })
+}
+
+fn sorted_params(mut params: Vec<(String, String)>) -> Vec<(String, String)> {
+    params.sort();
+    params
 }
 
 fn read_expect(value: &Value<'_, '_>) -> Option<Expect> {
@@ -112,6 +134,8 @@ fn read_expect(value: &Value<'_, '_>) -> Option<Expect> {
     let approvals = t.may("approvals").and_then(|v| v.number(0..=8));
     let from = t.may("from").and_then(|v| v.list(|g| g.name::<GroupName>().map(|g| g.value)));
     let lifetime_s = t.may("ttl").and_then(|v| v.duration(0..=u32::MAX));
+    let awaits = t.may("awaits").and_then(|v| v.number(0..=8));
+    let command = t.may("command").and_then(|v| v.text().map(str::to_owned));
     let account = t.may("account").and_then(|v| v.name());
     let extensions = t.may("extensions").and_then(|v| v.list(|item| item.word(&EXTENSION)));
     let record = t.may("record").and_then(|v| v.word(&RECORD));
@@ -137,6 +161,8 @@ fn read_expect(value: &Value<'_, '_>) -> Option<Expect> {
         approvals,
         from: from.map(sorted),
         lifetime_s,
+        awaits,
+        command,
         account: account.map(|at| at.value),
         extensions: extensions.map(sorted_extensions),
         record,

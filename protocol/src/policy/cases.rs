@@ -3,7 +3,10 @@
 use super::case_file;
 use super::finding::Finding;
 use super::shape::{Case, CaseIncident, Expect, Given, Policy, TriggerSource};
-use super::{Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, Target, Terms, Want, decide};
+use super::{
+    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, RATE, Signal, Signals, Target, Terms,
+    Want, decide,
+};
 use crate::names::{IncidentId, PersonName};
 
 /// What came of one example.
@@ -70,10 +73,37 @@ fn facts(policy: &Policy, given: &Given) -> Result<Facts, String> {
         on_call: given.on_call,
         other_host_open: given.other_host_open,
         open_incidents: vec![],
-        want: given.want.as_ref().map(|at| Want::Tier(at.value.clone())),
+        want: match &given.action {
+            Some(at) => Some(Want::Action(at.value.clone(), given.params.clone())),
+            None => given.want.as_ref().map(|at| Want::Tier(at.value.clone())),
+        },
         for_s: given.for_s,
         drill: given.drill,
+        seconds: seconds(given.seconds)?,
+        extension: given.extension,
+        network: None,
+        reviews_overdue: given.overdue_reviews.into(),
+        signals: signals(&given.signals),
     })
+}
+
+fn seconds(count: u8) -> Result<Vec<PersonName>, String> {
+    (0..count).map(|n| format!("second-{n}").parse().map_err(|error| format!("{error}"))).collect()
+}
+
+/// Those given hold; all others are known not to.
+fn signals(holding: &[Signal]) -> Signals {
+    let is = |signal| Some(holding.contains(&signal));
+    Signals {
+        unusual_hour: is(Signal::UnusualHour),
+        new_network: is(Signal::NewNetwork),
+        new_key: is(Signal::NewKey),
+        unusual_system: is(Signal::UnusualSystem),
+        severity_raised: is(Signal::SeverityRaised),
+        never_used: is(Signal::NeverUsed),
+        declared_1h: if holding.contains(&Signal::Rate) { RATE } else { 0 },
+        asked_1h: 0,
+    }
 }
 
 /// An incident of the first trigger that takes incidents.
@@ -116,7 +146,9 @@ fn compare(expect: &Expect, decision: &Decision) -> Vec<String> {
     };
     let (full, meanwhile, reasons, smaller) = match &decision.outcome {
         Outcome::Permit(terms) => (Some(terms), None, None, None),
-        Outcome::NeedsApproval { full, meanwhile } => (Some(full), meanwhile.as_ref(), None, None),
+        Outcome::NeedsApproval { full, meanwhile, smaller, .. } => {
+            (Some(full), meanwhile.as_ref(), None, smaller.as_ref())
+        }
         Outcome::Refuse { reasons, smaller } => (None, None, Some(reasons), smaller.as_ref()),
     };
     let tier_of = |terms: Option<&Terms>| terms.map_or("none".to_owned(), |terms| terms.tier.to_string());
@@ -141,6 +173,10 @@ fn compare(expect: &Expect, decision: &Decision) -> Vec<String> {
         let came = decision.severity.map_or("none".to_owned(), |s| s.to_string());
         differ("severity", severity.to_string(), came);
     }
+    if let Some(more) = expect.awaits {
+        let came = decision.awaits.as_ref().map_or(0, |awaits| awaits.more);
+        differ("awaits", more.to_string(), came.to_string());
+    }
     let mut field = |what: &str, expected: Option<String>, of: fn(&Terms) -> String| {
         if let Some(expected) = expected {
             differ(what, expected, full.map_or("nothing".to_owned(), of));
@@ -152,6 +188,7 @@ fn compare(expect: &Expect, decision: &Decision) -> Vec<String> {
         format!("{:?}", terms.approvals.iter().flat_map(|a| a.from.clone()).collect::<Vec<_>>())
     });
     field("ttl", expect.lifetime_s.map(|s| format!("{s} s")), |terms| format!("{} s", terms.lifetime_s));
+    field("command", expect.command.clone(), |t| t.force_command.clone().unwrap_or("a shell".into()));
     field("account", expect.account.as_ref().map(ToString::to_string), |terms| terms.account.to_string());
     field("extensions", expect.extensions.as_ref().map(|e| format!("{e:?}")), |terms| {
         format!("{:?}", terms.extensions)

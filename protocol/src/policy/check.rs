@@ -4,10 +4,10 @@
 use super::decide::decide_at;
 use super::finding::{At, Finding};
 use super::severity::Founded;
-use super::shape::{Band, Exception, Policy, System, Tier, Trigger, TriggerSource};
+use super::shape::{Band, Exception, Policy, Quorum, System, Tier, Trigger, TriggerSource};
 use super::table;
-use super::{Bundle, Decision, Facts, Outcome, Presence, Target};
-use crate::names::{HostName, PersonName, Severity, TierName};
+use super::{Bundle, Decision, Facts, Outcome, Presence, Signals, Target};
+use crate::names::{GroupName, HostName, PersonName, Severity, TierName};
 
 const FILE: &str = "policy.toml";
 
@@ -77,6 +77,11 @@ fn walk<'p>(policy: &'p Policy, system: &'p System) -> Option<Walked<'p>> {
         want: None,
         for_s: None,
         drill: false,
+        seconds: vec![],
+        extension: 0,
+        network: None,
+        reviews_overdue: 0,
+        signals: Signals::default(),
     };
     let mut cases = Vec::new();
     for one_host in [false, true] {
@@ -171,15 +176,15 @@ fn larger_bands_never_loosen(policy: &Policy, out: &mut Vec<Finding>) {
 
 /// The fields in which `a` controls less than `b`.
 fn weaker_controls(a: &Tier, b: &Tier) -> Vec<&'static str> {
-    let approvals = match (&a.approvals, &b.approvals) {
-        (_, None) => false,
-        (None, Some(_)) => true,
-        (Some(a), Some(b)) => {
-            let theirs = b.from.as_deref().unwrap_or_default();
-            let is_theirs = |g: &At<_>| theirs.iter().any(|t| t.value == g.value);
-            a.count < b.count || !a.from.as_deref().unwrap_or_default().iter().all(is_theirs)
-        }
+    // Every quorum of `b` has one of `a` that is at least as hard to meet.
+    let from = |quorum: &Quorum| -> Vec<GroupName> {
+        quorum.from.iter().flatten().map(|group| group.value.clone()).collect()
     };
+    let as_hard = |mine: &Quorum, theirs: &Quorum| {
+        let wider = from(theirs);
+        mine.count >= theirs.count && from(mine).iter().all(|group| wider.contains(group))
+    };
+    let approvals = b.approvals.iter().any(|theirs| !a.approvals.iter().any(|mine| as_hard(mine, theirs)));
     let freshness = a.krl_max_age_s.unwrap_or(u32::MAX) > b.krl_max_age_s.unwrap_or(u32::MAX);
     let somewhere = |a: &Tier| !a.source_address.is_empty();
     let addresses = somewhere(b)

@@ -1,14 +1,16 @@
 //! The decision: `decide(policy, facts) -> Decision`. Pure and total; gives all reasons, each with its
 //! line, and for every refusal the largest request that would be granted, where there is one.
 
+use std::collections::BTreeSet;
+
 use super::finding::meant;
 use super::reading::span;
 use super::severity::{Founded, derive, line};
 use super::shape::{Exception, Policy, System, Tier};
 use super::tighten::{Candidate, Setting, candidate, exception_applies};
-use super::{Decision, Facts, Outcome, Presence, Smaller, Terms, Want};
+use super::{Approvals, Decision, Facts, Outcome, Presence, Rung, Smaller, Terms, Want};
 use crate::limits;
-use crate::names::{Severity, TierName};
+use crate::names::{GroupName, Severity, TierName};
 use crate::reason::Reason;
 
 /// Decides. The same policy and facts give the same decision, years later too.
@@ -153,22 +155,56 @@ pub(super) fn decide_at(
     }
 
     // Step 8: nobody else is needed.
-    let Some(quorum) = terms.approvals.first() else {
+    if terms.approvals.is_empty() {
         decision.outcome = Outcome::Permit(terms);
         return decision;
-    };
+    }
 
     // Step 9: approvals, and what can be held meanwhile.
-    let groups: Vec<&str> = quorum.from.iter().map(|group| group.as_str()).collect();
-    let sentence = format!("tier {} waits for {} of {}", terms.tier, quorum.count, groups.join(", "));
+    let quorums: Vec<String> = terms.approvals.iter().map(in_words).collect();
+    let sentence = format!("tier {} waits for {}", terms.tier, quorums.join(" and "));
     decision.because.push(Reason::new("approvals.needed", sentence).at(line(tier_line)));
     let meanwhile = meanwhile(&setting, &choices, from, &terms);
     if let Some(meanwhile) = &meanwhile {
         let sentence = format!("tier {} at once, while you wait", meanwhile.tier);
         decision.because.push(Reason::new("meanwhile.given", sentence).at(line(tier_line)));
     }
-    decision.outcome = Outcome::NeedsApproval { full: terms, meanwhile };
+    let tier = policy.tier(&terms.tier);
+    decision.outcome = Outcome::NeedsApproval {
+        smaller: smaller_at(&setting, from, false),
+        ladder: ladder(tier, &terms),
+        wait_s: tier.map_or(limits::WAIT_DEFAULT_S, |tier| tier.wait_s),
+        full: terms,
+        meanwhile,
+    };
     decision
+}
+
+/// `1 of sre-leads or payments-oncall`
+fn in_words(quorum: &Approvals) -> String {
+    let groups: Vec<&str> = quorum.from.iter().map(|group| group.as_str()).collect();
+    format!("{} of {}", quorum.count, groups.join(" or "))
+}
+
+/// Who is asked when. The tier's rungs, as far as their groups may approve these very terms; at once, whoever
+/// may approve and is on no rung. If that is nobody, the first rung is called at once.
+fn ladder(tier: Option<&Tier>, terms: &Terms) -> Vec<Rung> {
+    let may: BTreeSet<&GroupName> = terms.approvals.iter().flat_map(|quorum| &quorum.from).collect();
+    let rungs =
+        tier.into_iter().flat_map(|tier| &tier.escalate).filter(|(_, group)| may.contains(&group.value));
+    let mut later: Vec<Rung> =
+        rungs.map(|(after_s, group)| Rung { after_s: *after_s, groups: vec![group.value.clone()] }).collect();
+    let on_a_rung: BTreeSet<&GroupName> = later.iter().flat_map(|rung| &rung.groups).collect();
+    let first: Vec<GroupName> =
+        may.iter().filter(|g| !on_a_rung.contains(**g)).map(|g| (*g).clone()).collect();
+    if first.is_empty() {
+        if let Some(rung) = later.first_mut() {
+            rung.after_s = 0;
+        }
+    } else {
+        later.insert(0, Rung { after_s: 0, groups: first });
+    }
+    later
 }
 
 /// A tier the person may have: the cell's own, or one that the same row gives at a milder severity.
@@ -362,6 +398,7 @@ fn open_decision(system: &System, blast: u8, policy: &Policy) -> Decision {
         blast,
         band: band.unwrap_or_default(),
         cell: None,
+        awaits: None,
         because: vec![],
     }
 }
@@ -376,6 +413,7 @@ fn nowhere(reasons: Vec<Reason>) -> Decision {
         blast: 0,
         band: String::new(),
         cell: None,
+        awaits: None,
         because: reasons,
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{Severity, TierName, TriggerName};
+use crate::names::{GroupName, Severity, TierName, TriggerName};
 use crate::policy::{Facts, IncidentFact, Terms};
 use crate::reason::Reason;
 
@@ -27,8 +27,33 @@ pub struct Decision {
     /// The cell's tier before smaller requests and rules; `None` is `deny` or no severity.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cell: Option<TierName>,
+    /// The person claimed worse than a bare claim may be: what was decided holds until others sign too.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub awaits: Option<Awaits>,
     /// How the policy got there, step by step, each with its line. Also for a permit.
     pub because: Vec<Reason>,
+}
+
+/// A claim above the cap that waits for further signatures (`second`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Awaits {
+    /// The severity that was claimed and would count.
+    pub severity: Severity,
+    /// How many more people must sign.
+    pub more: u8,
+    /// Whose members may.
+    pub from: GroupName,
+}
+
+/// One step of waking people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rung {
+    /// Seconds after the request.
+    pub after_s: u32,
+    /// Whose members are asked then; they may approve. Sorted, never empty.
+    pub groups: Vec<GroupName>,
 }
 
 impl Decision {
@@ -38,6 +63,14 @@ impl Decision {
             Outcome::Permit(terms) => Some(terms),
             Outcome::NeedsApproval { meanwhile, .. } => meanwhile.as_ref(),
             Outcome::Refuse { .. } => None,
+        }
+    }
+
+    /// The terms that wait for approval, if any.
+    pub fn terms_waiting(&self) -> Option<&Terms> {
+        match &self.outcome {
+            Outcome::NeedsApproval { full, .. } => Some(full),
+            Outcome::Permit(_) | Outcome::Refuse { .. } => None,
         }
     }
 }
@@ -64,6 +97,13 @@ pub enum Outcome {
         /// What is given at once.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         meanwhile: Option<Terms>,
+        /// The largest request that would be granted now without anybody's approval, if any.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        smaller: Option<Smaller>,
+        /// Who is asked and when; the first rung at once. Never empty.
+        ladder: Vec<Rung>,
+        /// How long it waits before it lapses, seconds.
+        wait_s: u32,
     },
     /// Nothing, for all these reasons.
     Refuse {

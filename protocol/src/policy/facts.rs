@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ActionName, GroupName, HostName, IncidentId, PersonName, Severity, SystemName, TierName};
-use crate::policy::Presence;
+use crate::policy::{Cidr, Presence, Signals};
 
 /// The input of `decide`, complete: replay needs the bundle and this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,29 @@ pub struct Facts {
     pub for_s: Option<u32>,
     /// A marked rehearsal.
     pub drill: bool,
+    /// People besides the declarer who signed the claim too, on call when they did. Sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub seconds: Vec<PersonName>,
+    /// Which extension of its emergency this would be; 0 for a declaration.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub extension: u8,
+    /// The network the request came from, as the socket says: /24 or /48. `None` when nobody can tell.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub network: Option<Cidr>,
+    /// Emergencies of this system whose review is overdue.
+    #[serde(skip_serializing_if = "is_none_due", default)]
+    pub reviews_overdue: u32,
+    /// What the log says of this person and request beside the rest.
+    #[serde(default, skip_serializing_if = "Signals::is_silent")]
+    pub signals: Signals,
+}
+
+fn is_zero(n: &u8) -> bool {
+    *n == 0
+}
+
+fn is_none_due(n: &u32) -> bool {
+    *n == 0
 }
 
 /// A system, or one host of it.

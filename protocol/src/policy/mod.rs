@@ -17,11 +17,13 @@ mod facts;
 mod finding;
 mod hosts;
 mod policy_file;
+mod quorum;
 mod reading;
 mod references;
 mod roster;
 mod severity;
 mod shape;
+mod signals;
 mod table;
 mod terms;
 mod tighten;
@@ -30,13 +32,15 @@ pub use bundle::Bundle;
 pub use cases::{TestOutcome, run_cases, run_tests};
 pub use check::{Report, check};
 pub use decide::decide;
-pub use decision::{Decision, Outcome, Smaller};
+pub use decision::{Awaits, Decision, Outcome, Rung, Smaller};
 pub use facts::{Facts, IncidentFact, IncidentState, Target, Want};
 pub use finding::{At, Finding};
 pub use hosts::Pattern;
+pub use quorum::{is_met, missing};
 pub use roster::{Person, Role, RoleHolders, Roster};
 pub use shape::{
-    Action, Band, Case, CaseIncident, Exception, Expect, Given, Policy, Quorum, Risk, Rule, System, Tier,
-    Tightening, Trigger, TriggerSource, Unknown, When,
+    Action, Band, Case, CaseIncident, Exception, Expect, Given, Limits, Policy, Quorum, Reviews, Risk, Rule,
+    System, Tier, Tightening, Trigger, TriggerSource, Unknown, When,
 };
+pub use signals::{PAIR, RATE, READ_S, Signal, Signals, raised, raised_by_approval};
 pub use terms::{Approvals, Cidr, Extension, Presence, Record, Terms};

@@ -12,12 +12,12 @@ use super::finding::{At, Finding};
 use super::hosts::HostIndex;
 use super::reading::{Reading, Table, Value, seconds};
 use super::shape::{
-    Action, Band, Exception, Policy, Quorum, Risk, Rule, System, Tier, Tightening, Trigger, TriggerSource,
-    When,
+    Action, Band, Exception, Limits, Policy, Quorum, Reviews, Risk, Rule, System, Tier, Tightening, Trigger,
+    TriggerSource, When,
 };
-use super::{Extension, Presence, Record};
+use super::{Extension, Presence, Record, Signal};
 use crate::limits;
-use crate::names::{ActionName, RuleId, Severity, SystemName, TierName, TriggerName};
+use crate::names::{ActionName, GroupName, RuleId, Severity, SystemName, TierName, TriggerName};
 
 pub(super) const PRESENCE: [(&str, Presence); 3] =
     [("none", Presence::None), ("touch", Presence::Touch), ("verified", Presence::Verified)];
@@ -48,6 +48,8 @@ pub(super) fn read(text: &str) -> (Option<(Policy, Declared)>, Vec<Finding>) {
         let actions = parts(&reading, root.may("action"), action);
         let rules = each(root.may("rule"), rule);
         let exceptions = each(root.may("exception"), exception);
+        let limits = root.may("limits").and_then(|v| read_limits(&v)).unwrap_or_default();
+        let reviews = root.may("review").and_then(|v| read_reviews(&v));
         let tests = root.may("test").map(|v| read_cases(&v)).unwrap_or_default();
         root.finish();
         let declared = Declared { systems: systems.0, tiers: tiers.0, triggers: triggers.0 };
@@ -59,6 +61,8 @@ pub(super) fn read(text: &str) -> (Option<(Policy, Declared)>, Vec<Finding>) {
             actions: actions.1,
             rules,
             exceptions,
+            limits,
+            reviews,
             tests,
             hosts: HostIndex::default(),
         };
@@ -286,14 +290,26 @@ fn tier(name: At<TierName>, mut t: Table<'_, '_>) -> Option<Tier> {
     let extensions = optional(t.may("extensions"), extensions);
     let source_address = optional(t.may("source_address"), addresses);
     let ttl_s = t.must("ttl").and_then(|v| ttl(&v));
-    let approvals = optional(t.may("approvals"), |v| quorum(v, true));
+    let approvals = optional(t.may("approvals"), quorums);
+    let wait_s = optional(t.may("wait"), |v| v.duration(60..=limits::WAIT_MAX_S as u32));
     let meanwhile = optional(t.may("meanwhile"), |v| v.name());
-    let escalate = optional(t.may("escalate"), |v| v.some(rung));
+    let escalate = optional(t.may("escalate"), ladder);
+    let extends = optional(t.may("extends"), |v| v.number(0..=16));
     let presence = optional(t.may("presence"), |v| v.word(&PRESENCE));
     let record = optional(t.may("record"), |v| v.word(&RECORD));
     let krl_max_age_s = optional(t.may("krl_max_age"), |v| v.duration(60..=86_400));
     if let (Some(escalate), Some(None)) = (t.may("escalate"), &approvals) {
         escalate.finding("tier.escalate_unused", "nobody is woken for a tier without `approvals`", None);
+    }
+    let waits = wait_s.map(|wait_s| wait_s.unwrap_or(limits::WAIT_DEFAULT_S));
+    if let (Some(value), Some(wait_s), Some(Some(ladder))) = (t.may("escalate"), waits, &escalate)
+        && ladder.last().is_some_and(|(after_s, _)| *after_s >= wait_s)
+    {
+        value.finding(
+            "tier.escalate_late",
+            "its last rung comes after the request has lapsed (`wait`)",
+            None,
+        );
     }
     t.finish();
     Some(Tier {
@@ -305,9 +321,11 @@ fn tier(name: At<TierName>, mut t: Table<'_, '_>) -> Option<Tier> {
         extensions: extensions?.unwrap_or_default(),
         source_address: source_address?.unwrap_or_default(),
         ttl_s: ttl_s?,
-        approvals: approvals?,
+        approvals: approvals?.unwrap_or_default(),
+        wait_s: waits?,
         meanwhile: meanwhile?,
         escalate: escalate?.unwrap_or_default(),
+        extends: extends?.unwrap_or(limits::EXTENDS_DEFAULT),
         presence: presence?.unwrap_or_default(),
         record: record?.unwrap_or_default(),
         krl_max_age_s: krl_max_age_s?,
@@ -383,16 +401,63 @@ fn quorum(value: &Value<'_, '_>, from_needed: bool) -> Option<Quorum> {
     Some(Quorum { place: value.place, count: count?, from })
 }
 
-/// `90s secondary`: after how long, and whom.
-fn rung(value: &Value<'_, '_>) -> Option<(u32, String)> {
+/// One quorum, or a list of them that must all be met.
+fn quorums(value: &Value<'_, '_>) -> Option<Vec<Quorum>> {
+    if !value.is_array() {
+        return quorum(value, true).map(|one| vec![one]);
+    }
+    let all = value.some(|item| quorum(item, true))?;
+    if all.len() > limits::QUORUMS {
+        value.wrong(format_args!("at most {} quorums are taken", limits::QUORUMS), None);
+        return None;
+    }
+    Some(all)
+}
+
+/// `["90s secondary", "4m manager"]`: after how long, and which group; ascending.
+fn ladder(value: &Value<'_, '_>) -> Option<Vec<(u32, At<GroupName>)>> {
+    let rungs = value.some(rung)?;
+    if rungs.len() >= limits::RUNGS {
+        value.wrong(format_args!("at most {} rungs are taken", limits::RUNGS - 1), None);
+        return None;
+    }
+    if !rungs.is_sorted_by(|(a, _), (b, _)| a < b) {
+        value.wrong("each rung comes later than the one before it", None);
+        return None;
+    }
+    Some(rungs)
+}
+
+/// `90s secondary`
+fn rung(value: &Value<'_, '_>) -> Option<(u32, At<GroupName>)> {
     let parsed = value.text()?.split_once(' ').and_then(|(after, whom)| {
-        let whom = whom.parse::<TierName>().ok()?;
-        Some((seconds(after)?, whom.as_str().to_owned()))
+        let group = whom.parse::<GroupName>().ok()?;
+        Some((seconds(after).filter(|s| *s > 0)?, value.place.with(group)))
     });
     if parsed.is_none() {
-        value.wrong("a duration and a name are expected", Some("e.g. \"90s secondary\"".into()));
+        value.wrong("a duration and a group are expected", Some("e.g. \"90s secondary\"".into()));
     }
     parsed
+}
+
+fn read_limits(value: &Value<'_, '_>) -> Option<Limits> {
+    let mut t = value.table()?;
+    let per_hour = |v: Option<Value<'_, '_>>| v.and_then(|v| v.number(1..=200).map(|n| v.place.with(n)));
+    let limits = Limits {
+        declarations: per_hour(t.may("declarations")),
+        asks: per_hour(t.may("asks")),
+        approvals: per_hour(t.may("approvals")),
+    };
+    t.finish();
+    Some(limits)
+}
+
+fn read_reviews(value: &Value<'_, '_>) -> Option<Reviews> {
+    let mut t = value.table()?;
+    let from = t.must("from").and_then(|v| v.names());
+    let within_s = t.must("within").and_then(|v| v.duration(3600..=30 * 86_400));
+    t.finish();
+    Some(Reviews { line: value.place.line, from: from?, within_s: within_s? })
 }
 
 fn action(name: At<ActionName>, mut t: Table<'_, '_>) -> Option<Action> {
@@ -448,6 +513,10 @@ fn when(value: &Value<'_, '_>, of_rule: bool) -> Option<When> {
     let outside = optional(t.may("outside"), Value::names);
     let triggers = optional(t.may("triggers"), Value::names);
     let drill = optional(t.may("drill"), Value::boolean);
+    let mut of_rules = |key| if of_rule { t.may(key) } else { None };
+    let signals = optional(of_rules("signals"), |v| v.some(|item| item.word(&signal_words())));
+    let extension = optional(of_rules("extension"), |v| v.number(1..=16));
+    let overdue_reviews = optional(of_rules("overdue_reviews"), |v| v.number(1..=200));
     t.finish();
     Some(When {
         on_call: on_call?,
@@ -459,7 +528,15 @@ fn when(value: &Value<'_, '_>, of_rule: bool) -> Option<When> {
         outside: outside?,
         triggers: triggers?,
         drill: drill?,
+        signals: signals?,
+        extension: extension?,
+        overdue_reviews: overdue_reviews?,
     })
+}
+
+/// The signals that a rule may use, as it spells them.
+pub(super) fn signal_words() -> [(&'static str, Signal); 8] {
+    Signal::IN_RULES.map(|signal| (signal.as_str(), signal))
 }
 
 fn rule(mut t: Table<'_, '_>) -> Option<Rule> {
@@ -482,6 +559,7 @@ fn tightening(value: &Value<'_, '_>) -> Option<Tightening> {
         }
     });
     let approvals = optional(t.may("approvals"), |v| quorum(v, false));
+    let also = optional(t.may("also"), |v| quorum(v, true));
     let ttl_s = optional(t.may("ttl"), ttl);
     let extensions = optional(t.may("extensions"), extensions);
     let source_address = optional(t.may("source_address"), addresses);
@@ -495,6 +573,7 @@ fn tightening(value: &Value<'_, '_>) -> Option<Tightening> {
     Some(Tightening {
         deny: deny?.unwrap_or(false),
         approvals: approvals?,
+        also: also?,
         ttl_s: ttl_s?,
         extensions: extensions?,
         source_address: source_address?,

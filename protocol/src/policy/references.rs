@@ -77,9 +77,11 @@ fn groups(policy: &Policy, roster: &Roster, out: &mut Vec<Finding>) {
         groups.iter().chain(outside).flatten().for_each(&mut check);
     }
     policy.exceptions.iter().for_each(|exception| check(&exception.owner));
-    let tiers = policy.tiers.values().filter_map(|tier| tier.approvals.as_ref());
-    let quorums: Vec<&Quorum> =
-        tiers.chain(policy.rules.iter().filter_map(|rule| rule.add.approvals.as_ref())).collect();
+    policy.tiers.values().flat_map(|tier| &tier.escalate).for_each(|(_, group)| check(group));
+    policy.reviews.iter().flat_map(|reviews| &reviews.from).for_each(&mut check);
+    let tiers = policy.tiers.values().flat_map(|tier| &tier.approvals);
+    let rules = policy.rules.iter().flat_map(|rule| rule.add.approvals.iter().chain(&rule.add.also));
+    let quorums: Vec<&Quorum> = tiers.chain(rules).collect();
     quorums.iter().flat_map(|quorum| quorum.from.iter().flatten()).for_each(&mut check);
     for quorum in quorums {
         let Some(from) = &quorum.from else { continue };
@@ -97,14 +99,14 @@ pub(super) fn unused(policy: &Policy) -> Vec<Finding> {
     let mut out = Vec::new();
     let cells = policy.risk.bands.iter().flat_map(|band| &band.cells).filter_map(|cell| cell.value.as_ref());
     let used: BTreeSet<&TierName> = cells.chain(policy.exceptions.iter().map(|e| &e.tier.value)).collect();
-    let rule_asks = policy.rules.iter().any(|rule| rule.add.approvals.is_some());
+    let rule_asks = policy.rules.iter().any(|rule| rule.add.approvals.is_some() || rule.add.also.is_some());
     for tier in policy.tiers.values() {
         let at = At { value: (), line: tier.line, column: 1 };
         if !used.contains(&tier.name) {
             let message = format!("tier `{}` is used by no row and no exception", tier.name);
             out.push(at.finding(FILE, "tier.unused", message, None));
         }
-        if let Some(meanwhile) = tier.meanwhile.as_ref().filter(|_| tier.approvals.is_none() && !rule_asks) {
+        if let Some(meanwhile) = tier.meanwhile.as_ref().filter(|_| tier.approvals.is_empty() && !rule_asks) {
             let message =
                 format!("tier `{}` never waits for approvals: nothing is given meanwhile", tier.name);
             out.push(meanwhile.finding(FILE, "tier.meanwhile_unused", message, None));

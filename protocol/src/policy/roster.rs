@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Presence;
 use super::finding::{At, Finding};
 use super::reading::{Reading, Table, Value};
 use crate::keys::Fingerprint;
@@ -27,6 +28,8 @@ pub struct Person {
     pub groups: Vec<GroupName>,
     /// Their keys. Never empty.
     pub keys: Vec<EnrolledKey>,
+    /// The person of whom this is another name.
+    pub same_as: Option<At<PersonName>>,
 }
 
 /// What some people may do besides asking for access. Nobody holds a role by default.
@@ -47,12 +50,35 @@ pub struct RoleHolders {
     pub group: At<GroupName>,
     /// How many of them must agree, where it matters.
     pub quorum: u8,
+    /// What their signature must prove, where it matters.
+    pub presence: Presence,
 }
 
 impl Roster {
     /// A person by name.
     pub fn person(&self, name: &PersonName) -> Option<&Person> {
         self.people.get(name)
+    }
+
+    /// The one name of whoever stands under `name`: what decides who is the same person. A name that the
+    /// roster does not have stands for itself.
+    pub fn canonical<'a>(&'a self, name: &'a PersonName) -> &'a PersonName {
+        let same_as = self.people.get(name).and_then(|person| person.same_as.as_ref());
+        same_as.map_or(name, |at| &at.value)
+    }
+
+    /// Distinct people in any of `groups` under any of their names, by canonical name.
+    pub fn distinct_members(&self, groups: &[GroupName]) -> BTreeSet<&PersonName> {
+        let is_in = |person: &&Person| groups.iter().any(|group| person.groups.contains(group));
+        self.people.values().filter(is_in).map(|person| self.canonical(&person.name)).collect()
+    }
+
+    /// All groups of whoever stands under `name`, under all their names. Sorted.
+    pub fn all_groups(&self, name: &PersonName) -> Vec<GroupName> {
+        let canonical = self.canonical(name);
+        let same = self.people.values().filter(|person| self.canonical(&person.name) == canonical);
+        let groups: BTreeSet<&GroupName> = same.flat_map(|person| &person.groups).collect();
+        groups.into_iter().cloned().collect()
     }
 
     /// All people, by name.
@@ -87,8 +113,8 @@ impl Roster {
 
     /// How many distinct people are in any of `groups`.
     pub(super) fn members(&self, groups: &[At<GroupName>]) -> usize {
-        let is_in = |person: &&Person| groups.iter().any(|group| person.groups.contains(&group.value));
-        self.people.values().filter(is_in).count()
+        let groups: Vec<GroupName> = groups.iter().map(|group| group.value.clone()).collect();
+        self.distinct_members(&groups).len()
     }
 }
 
@@ -154,12 +180,35 @@ fn read_people(reading: &Reading<'_>, table: &Table<'_, '_>) -> People {
                 }
             }
         }
+        let same_as = fields.may("same_as").and_then(|v| v.name::<PersonName>());
         fields.finish();
         let mut groups = groups.unwrap_or_default();
         groups.sort();
-        people.insert(name.clone(), Person { name, line: at.line, groups, keys });
+        people.insert(name.clone(), Person { name, line: at.line, groups, keys, same_as });
     }
+    check_aliases(reading, &people);
     (people, by_key)
+}
+
+/// An alias points at a person who is none.
+fn check_aliases(reading: &Reading<'_>, people: &BTreeMap<PersonName, Person>) {
+    for (person, at) in people.values().filter_map(|person| Some((person, person.same_as.as_ref()?))) {
+        match people.get(&at.value) {
+            _ if at.value == person.name => {
+                reading.add(at, "person.alias", format!("{} is an alias of itself", person.name), None);
+            }
+            None => {
+                let help = super::finding::meant(at.value.as_str(), people.keys().map(PersonName::as_str));
+                let message = format!("there is no person `{}`", at.value);
+                reading.add(at, "person.alias", message, help);
+            }
+            Some(other) if other.same_as.is_some() => {
+                let message = format!("{} is an alias itself: name the person", other.name);
+                reading.add(at, "person.alias", message, None);
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 fn some_keys<'r, 't>(value: &Value<'r, 't>) -> Option<Vec<Value<'r, 't>>> {
@@ -183,9 +232,15 @@ fn read_roles(mut table: Table<'_, '_>) -> BTreeMap<Role, RoleHolders> {
             Role::PolicyAdmin => fields.must("quorum").and_then(|value| value.number(1..=16)),
             Role::Auditor | Role::IncidentCommander => Some(1),
         };
+        // Whoever changes the policy touches a key for it, unless the roster says otherwise, openly.
+        let presence = match (role, fields.may("presence").filter(|_| role == Role::PolicyAdmin)) {
+            (Role::PolicyAdmin, Some(value)) => value.word(&super::policy_file::PRESENCE),
+            (Role::PolicyAdmin, None) => Some(Presence::Touch),
+            (Role::Auditor | Role::IncidentCommander, _) => Some(Presence::None),
+        };
         fields.finish();
-        if let (Some(group), Some(quorum)) = (group, quorum) {
-            roles.insert(role, RoleHolders { group, quorum });
+        if let (Some(group), Some(quorum), Some(presence)) = (group, quorum, presence) {
+            roles.insert(role, RoleHolders { group, quorum, presence });
         }
     }
     table.finish();

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::finding::{At, nearest};
 use super::hosts::{HostIndex, Pattern};
-use super::{Cidr, Extension, Presence, Record, Target};
+use super::{Cidr, Extension, Presence, Record, Signal, Target};
 use crate::names::{
     AccountName, ActionName, GroupName, HostName, IncidentId, RuleId, Severity, SystemName, TargetName,
     TierName, TriggerName,
@@ -23,6 +23,8 @@ pub struct Policy {
     pub(super) actions: BTreeMap<ActionName, Action>,
     pub(super) rules: Vec<Rule>,
     pub(super) exceptions: Vec<Exception>,
+    pub(super) limits: Limits,
+    pub(super) reviews: Option<Reviews>,
     pub(super) tests: Vec<Case>,
     pub(super) hosts: HostIndex<SystemName>,
 }
@@ -145,12 +147,16 @@ pub struct Tier {
     pub source_address: Vec<Cidr>,
     /// Seconds.
     pub ttl_s: u32,
-    /// Who must approve, if anybody.
-    pub approvals: Option<Quorum>,
+    /// Who must approve: all of these quorums. Empty: nobody.
+    pub approvals: Vec<Quorum>,
+    /// How long a request for it waits before it lapses, seconds.
+    pub wait_s: u32,
     /// What is given while approvals are awaited.
     pub meanwhile: Option<At<TierName>>,
-    /// Whom to wake, and after how many seconds.
-    pub escalate: Vec<(u32, String)>,
+    /// Whom to wake, and after how many seconds; ascending.
+    pub escalate: Vec<(u32, At<GroupName>)>,
+    /// How often it may be extended.
+    pub extends: u8,
     /// What the declaring signature must prove.
     pub presence: Presence,
     /// Whether sessions are recorded.
@@ -210,6 +216,34 @@ pub struct When {
     pub triggers: Option<Vec<At<TriggerName>>>,
     /// A rehearsal, or not.
     pub drill: Option<bool>,
+    /// One of these signals holds, or nobody can tell. Rules only.
+    pub signals: Option<Vec<Signal>>,
+    /// It is this extension of its emergency, or a later one. Rules only.
+    pub extension: Option<u8>,
+    /// At least so many reviews of the system are overdue; never at severity 1. Rules only.
+    pub overdue_reviews: Option<u8>,
+}
+
+/// Per hour; `None` is no limit. None of them holds at severity 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Emergencies that one person may declare.
+    pub declarations: Option<At<u8>>,
+    /// Requests of one person that wake somebody.
+    pub asks: Option<At<u8>>,
+    /// Approvals that one person may give.
+    pub approvals: Option<At<u8>>,
+}
+
+/// Who looks back at an emergency, and by when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reviews {
+    /// Where it stands.
+    pub line: u32,
+    /// Members of any of these review. Never empty.
+    pub from: Vec<At<GroupName>>,
+    /// Seconds after the end.
+    pub within_s: u32,
 }
 
 /// A tightening.
@@ -232,8 +266,10 @@ pub struct Rule {
 pub struct Tightening {
     /// Nothing is given at all.
     pub deny: bool,
-    /// At least so many people; `from` is intersected.
+    /// At least so many people in every quorum; `from` is intersected with each.
     pub approvals: Option<Quorum>,
+    /// These people as well: a quorum of its own, met by other people than the rest.
+    pub also: Option<Quorum>,
     /// At most so long, seconds.
     pub ttl_s: Option<u32>,
     /// None but these.
@@ -301,6 +337,18 @@ pub struct Given {
     pub presence: Presence,
     /// A smaller request.
     pub want: Option<At<TierName>>,
+    /// One command instead of a tier.
+    pub action: Option<At<ActionName>>,
+    /// Its parameters. Sorted by name.
+    pub params: Vec<(String, String)>,
+    /// How many others signed the claim too.
+    pub seconds: u8,
+    /// Signals that hold; all others are known not to.
+    pub signals: Vec<Signal>,
+    /// Which extension it is; 0 for a declaration.
+    pub extension: u8,
+    /// Overdue reviews of the system.
+    pub overdue_reviews: u8,
     /// A shorter lifetime, seconds.
     pub for_s: Option<u32>,
     /// Another host of the system is open.
@@ -339,6 +387,10 @@ pub struct Expect {
     pub from: Option<Vec<GroupName>>,
     /// Seconds.
     pub lifetime_s: Option<u32>,
+    /// The tier waits for others to sign the claim.
+    pub awaits: Option<u8>,
+    /// The command that the certificate runs.
+    pub command: Option<String>,
     /// Login account.
     pub account: Option<AccountName>,
     /// Extensions. Sorted.
@@ -422,9 +474,24 @@ impl Policy {
         self.triggers.values().find(|trigger| matches!(trigger.source, TriggerSource::Claim { .. }))
     }
 
-    /// An action by name. What it gives is decided later than this version.
+    /// An action by name.
     pub fn action(&self, name: &ActionName) -> Option<&Action> {
         self.actions.get(name)
+    }
+
+    /// Actions that may run on a system, by name.
+    pub fn actions_on(&self, system: &SystemName) -> impl Iterator<Item = &Action> {
+        self.actions.values().filter(|action| action.systems.iter().any(|at| at.value == *system))
+    }
+
+    /// What a person may do per hour.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Who looks back, if anybody must.
+    pub fn reviews(&self) -> Option<&Reviews> {
+        self.reviews.as_ref()
     }
 
     /// The risk table.

@@ -120,7 +120,7 @@ fn cell(here: &[&Walk]) -> String {
 fn said(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Permit(terms) => terms.tier.to_string(),
-        Outcome::NeedsApproval { full, meanwhile } => {
+        Outcome::NeedsApproval { full, meanwhile, .. } => {
             let count: u8 = full.approvals.iter().map(|a| a.count).fold(0, u8::saturating_add);
             let meanwhile = meanwhile.as_ref().map_or("nothing".to_owned(), |terms| terms.tier.to_string());
             format!("{} +{count} approving (meanwhile {meanwhile})", full.tier)
@@ -143,7 +143,7 @@ fn meaning(tier: &Tier) -> String {
         parts.push(format!("only from {}", from.join(" and ")));
     }
     parts.push(format!("at most {}", span(tier.ttl_s)));
-    if let Some(quorum) = &tier.approvals {
+    for quorum in &tier.approvals {
         let from: Vec<&str> = quorum.from.iter().flatten().map(|group| group.value.as_str()).collect();
         parts.push(format!("{} approving out of {}", quorum.count, from.join(" or ")));
     }

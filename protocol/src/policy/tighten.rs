@@ -3,7 +3,7 @@
 
 use super::reading::span;
 use super::severity::line;
-use super::shape::{Band, Policy, Rule, System, Tier, Trigger, When};
+use super::shape::{Band, Policy, Quorum, Rule, System, Tier, Trigger, When};
 use super::{Approvals, Cidr, Facts, Terms};
 use crate::names::{GroupName, Principal, Severity};
 use crate::reason::Reason;
@@ -66,31 +66,56 @@ pub(super) fn candidate(setting: &Setting<'_>, tier: &Tier, cell: Severity) -> C
         tighten(&mut terms, rule, &mut denied);
         because.push(applied(rule));
     }
-    let quorums = tier.approvals.iter().chain(rules.iter().filter_map(|rule| rule.add.approvals.as_ref()));
-    let mut count = 0;
-    let mut from: Option<Vec<GroupName>> = None;
-    for quorum in quorums {
-        count = count.max(quorum.count);
-        if let Some(named) = &quorum.from {
-            let named: Vec<GroupName> = named.iter().map(|group| group.value.clone()).collect();
-            from = Some(match from {
-                None => named,
-                Some(before) => before.into_iter().filter(|group| named.contains(group)).collect(),
-            });
+    match approvals(system, tier, &rules) {
+        Ok(approvals) => terms.approvals = approvals,
+        Err(line_of) => {
+            let sentence = format!("tier {} asks for approvals that no group may give", tier.name);
+            denied.push(Reason::new("approvals.nobody", sentence).at(line(line_of)));
         }
     }
-    if count > 0 {
+    Candidate { terms, denied, because }
+}
+
+/// The quorums of a tier under its rules: each rule's count is the least of every quorum, its groups are all
+/// that is left of every quorum's, and what it asks for `also` is a quorum more. `Err`: the line that leaves a
+/// quorum nobody to be met by.
+fn approvals(system: &System, tier: &Tier, rules: &[&Rule]) -> Result<Vec<Approvals>, u32> {
+    let names = |quorum: &Quorum| -> Option<Vec<GroupName>> {
+        quorum.from.as_ref().map(|from| from.iter().map(|group| group.value.clone()).collect())
+    };
+    let asked: Vec<&Quorum> = rules.iter().filter_map(|rule| rule.add.approvals.as_ref()).collect();
+    let mut quorums: Vec<(u8, Option<Vec<GroupName>>)> =
+        tier.approvals.iter().map(|quorum| (quorum.count, names(quorum))).collect();
+    if quorums.is_empty() && !asked.is_empty() {
+        quorums.push((0, None));
+    }
+    for (count, from) in &mut quorums {
+        for quorum in &asked {
+            *count = (*count).max(quorum.count);
+            if let Some(named) = names(quorum) {
+                *from = Some(match from.take() {
+                    None => named,
+                    Some(before) => before.into_iter().filter(|group| named.contains(group)).collect(),
+                });
+            }
+        }
+    }
+    quorums.extend(rules.iter().filter_map(|rule| rule.add.also.as_ref()).map(|q| (q.count, names(q))));
+    let mut out: Vec<Approvals> = Vec::new();
+    for (count, from) in quorums {
         let mut from = from.unwrap_or_else(|| vec![system.on_call.value.clone(), system.owner.value.clone()]);
         from.sort();
         from.dedup();
         if from.is_empty() {
             let place = rules.iter().find(|rule| rule.add.approvals.is_some()).map_or(tier.line, |r| r.line);
-            let sentence = format!("tier {} asks for approvals that no group may give", tier.name);
-            denied.push(Reason::new("approvals.nobody", sentence).at(line(place)));
+            return Err(place);
         }
-        terms.approvals = vec![Approvals { count, from }];
+        out.push(Approvals { count, from });
     }
-    Candidate { terms, denied, because }
+    out.sort_by(|a, b| a.from.cmp(&b.from).then(b.count.cmp(&a.count)));
+    // Two of the same groups: the larger asks for both.
+    out.dedup_by(|later, first| later.from == first.from);
+    Ok(out)
 }
 
 fn tighten(terms: &mut Terms, rule: &Rule, denied: &mut Vec<Reason>) {
@@ -143,6 +168,9 @@ fn applied(rule: &Rule) -> Reason {
     }
     if let Some(quorum) = &add.approvals {
         what.push(format!("{} approval{}", quorum.count, if quorum.count == 1 { "" } else { "s" }));
+    }
+    if let Some(quorum) = &add.also {
+        what.push(format!("{} more of others", quorum.count));
     }
     if let Some(ttl_s) = add.ttl_s {
         what.push(format!("at most {}", span(ttl_s)));

@@ -9,8 +9,9 @@ use thiserror::Error;
 use crate::keys::Ed25519Key;
 use crate::log::Hash;
 use crate::names::{
-    EmergencyId, IncidentId, NameError, Origin, ReasonText, Severity, TargetName, TierName, shown,
+    ActionName, EmergencyId, IncidentId, NameError, Origin, ReasonText, Severity, TargetName, TierName, shown,
 };
+use crate::statement::Params;
 
 /// What a statement does. The namespace of its signature follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,6 +23,18 @@ pub enum Kind {
     Close,
     /// Hands reading to a fresh session key.
     Login,
+    /// Signs another person's claim too.
+    Second,
+    /// Says yes to a request that waits.
+    Approve,
+    /// Says no to one.
+    Refuse,
+    /// Asks for more time.
+    Extend,
+    /// Looks back at an emergency that is over.
+    Review,
+    /// Puts another bundle in force.
+    Bundle,
 }
 
 impl Kind {
@@ -31,6 +44,12 @@ impl Kind {
             Kind::Declare => "declare",
             Kind::Close => "close",
             Kind::Login => "login",
+            Kind::Second => "second",
+            Kind::Approve => "approve",
+            Kind::Refuse => "refuse",
+            Kind::Extend => "extend",
+            Kind::Review => "review",
+            Kind::Bundle => "bundle",
         }
     }
 
@@ -40,6 +59,12 @@ impl Kind {
             Kind::Declare => "declare.v1@fireaxe",
             Kind::Close => "close.v1@fireaxe",
             Kind::Login => "login.v1@fireaxe",
+            Kind::Second => "second.v1@fireaxe",
+            Kind::Approve => "approve.v1@fireaxe",
+            Kind::Refuse => "refuse.v1@fireaxe",
+            Kind::Extend => "extend.v1@fireaxe",
+            Kind::Review => "review.v1@fireaxe",
+            Kind::Bundle => "bundle.v1@fireaxe",
         }
     }
 }
@@ -123,6 +148,10 @@ pub struct Declare {
     pub reason: ReasonText,
     /// A smaller tier than the cell's.
     pub want: Option<TierName>,
+    /// One command instead of a tier; never beside `want`.
+    pub action: Option<ActionName>,
+    /// What the action's command is filled with; only with `action`.
+    pub params: Params,
     /// A shorter lifetime, seconds.
     pub for_s: Option<u32>,
     /// A marked rehearsal.
@@ -140,6 +169,109 @@ pub struct Close {
     pub of: Hash,
     /// The number that entry gave, for people; must agree with `of`.
     pub emergency: EmergencyId,
+    /// How often the agent signed a login with its certificates, as far as it knows. The holder's own
+    /// word: evidence of a certificate that was never needed, no more.
+    pub uses: Option<u32>,
+}
+
+/// "I am on call too, and I claim the same." The signer becomes a requester: they neither approve nor
+/// review.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Second {
+    /// The common fields.
+    pub header: Header,
+    /// Leaf of the entry whose decision awaits it.
+    pub of: Hash,
+    /// For people; must agree with `of`.
+    pub emergency: EmergencyId,
+}
+
+/// "I have read it: yes." Bound to one decision with its exact terms, by the leaf of its entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approve {
+    /// The common fields.
+    pub header: Header,
+    /// Leaf of the entry that holds declaration, decision, terms and hosts, as the approver's own client
+    /// computed it from what it showed.
+    pub of: Hash,
+    /// For people; must agree with `of`.
+    pub emergency: EmergencyId,
+    /// How long the card was on the screen, seconds, by the approver's clock.
+    pub shown_s: u32,
+    /// In the approver's words, if they say something.
+    pub reason: Option<ReasonText>,
+}
+
+/// "No." Ends the waiting; what is held meanwhile stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refuse {
+    /// The common fields.
+    pub header: Header,
+    /// As of [`Approve::of`].
+    pub of: Hash,
+    /// For people; must agree with `of`.
+    pub emergency: EmergencyId,
+    /// Why: the requester reads it.
+    pub reason: ReasonText,
+}
+
+/// "I need longer." Decided anew; while an emergency is closing it also holds the countdown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extend {
+    /// The common fields.
+    pub header: Header,
+    /// Leaf of the `emergency.declared` entry.
+    pub of: Hash,
+    /// For people; must agree with `of`.
+    pub emergency: EmergencyId,
+    /// How bad it is by now; left out: as declared.
+    pub severity: Option<Severity>,
+    /// The incident it is for by now; left out: as declared.
+    pub incident: Option<IncidentId>,
+    /// A shorter lifetime, seconds.
+    pub for_s: Option<u32>,
+    /// Why it takes longer.
+    pub reason: Option<ReasonText>,
+}
+
+/// What somebody who took no part found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It was an emergency, and what was done fits it.
+    Justified,
+    /// Something is to be done: about the system, the policy or how it was used.
+    FollowUp,
+    /// It was no emergency, or more was done than it called for.
+    Unjustified,
+}
+
+/// "I took no part, I have looked at it, and this is what I found."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Review {
+    /// The common fields.
+    pub header: Header,
+    /// Leaf of the `emergency.declared` entry.
+    pub of: Hash,
+    /// For people; must agree with `of`.
+    pub emergency: EmergencyId,
+    /// In one word.
+    pub verdict: Verdict,
+    /// In words.
+    pub reason: ReasonText,
+}
+
+/// "This bundle takes the place of that one." One of a quorum; each admin signs their own. Counts for
+/// [`crate::limits::BUNDLE_WINDOW_S`], and only while `of` is the activation in force: so it can never be
+/// played again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleChange {
+    /// The common fields.
+    pub header: Header,
+    /// Leaf of the `bundle.activated` entry that it replaces.
+    pub of: Hash,
+    /// Hash of the new bundle.
+    pub bundle: Hash,
 }
 
 /// "This key may read in my name for a while."
@@ -162,6 +294,18 @@ pub enum Statement {
     Close(Close),
     /// See [`Login`].
     Login(Login),
+    /// See [`Second`].
+    Second(Second),
+    /// See [`Approve`].
+    Approve(Approve),
+    /// See [`Refuse`].
+    Refuse(Refuse),
+    /// See [`Extend`].
+    Extend(Extend),
+    /// See [`Review`].
+    Review(Review),
+    /// See [`BundleChange`].
+    Bundle(BundleChange),
 }
 
 /// Why a text is not a statement. All that can be told at once is told.
@@ -198,6 +342,12 @@ impl Statement {
             Statement::Declare(s) => &s.header,
             Statement::Close(s) => &s.header,
             Statement::Login(s) => &s.header,
+            Statement::Second(s) => &s.header,
+            Statement::Approve(s) => &s.header,
+            Statement::Refuse(s) => &s.header,
+            Statement::Extend(s) => &s.header,
+            Statement::Review(s) => &s.header,
+            Statement::Bundle(s) => &s.header,
         }
     }
 }

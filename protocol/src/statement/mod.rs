@@ -6,12 +6,17 @@
 
 mod enrolled;
 mod kinds;
+mod params;
 mod sign;
 mod signature;
 mod text;
 
 pub use enrolled::EnrolledKey;
-pub use kinds::{Close, Declare, Header, Kind, Login, Nonce, Statement, StatementError};
+pub use kinds::{
+    Approve, BundleChange, Close, Declare, Extend, Header, Kind, Login, Nonce, Refuse, Review, Second,
+    Statement, StatementError, Verdict,
+};
+pub use params::Params;
 pub use sign::sign_ed25519;
 pub use signature::{Claimed, SignatureError, Signed};
 

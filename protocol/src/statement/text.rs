@@ -9,8 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::keys::Ed25519Key;
 use crate::limits;
 use crate::log::Hash;
-use crate::names::{EmergencyId, IncidentId, Origin, ReasonText, Severity, TargetName, TierName};
-use crate::statement::{Close, Declare, Header, Kind, Login, Nonce, Statement, StatementError};
+use crate::names::{ActionName, EmergencyId, IncidentId, Origin, ReasonText, Severity, TargetName, TierName};
+use crate::statement::{
+    Approve, BundleChange, Close, Declare, Extend, Header, Kind, Login, Nonce, Params, Refuse, Review,
+    Second, Statement, StatementError, Verdict,
+};
 
 /// All keys of all kinds, in the order in which they are written.
 #[derive(Default, Serialize, Deserialize)]
@@ -41,6 +44,10 @@ struct Text {
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     want: Option<TierName>,
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    action: Option<ActionName>,
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    params: Option<Params>,
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     for_s: Option<u32>,
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     drill: Option<bool>,
@@ -48,6 +55,14 @@ struct Text {
     public_key: Option<Ed25519Key>,
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     session_key: Option<Ed25519Key>,
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    uses: Option<u32>,
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    shown_s: Option<u32>,
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    verdict: Option<Verdict>,
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    bundle: Option<Hash>,
 }
 
 /// The value itself, never `null`: absent and empty are not the same.
@@ -122,14 +137,39 @@ impl Statement {
                 text.incident.clone_from(&s.incident);
                 text.reason = Some(s.reason.clone());
                 text.want.clone_from(&s.want);
+                text.action.clone_from(&s.action);
+                text.params = Some(s.params.clone()).filter(|params| !params.is_empty());
                 text.for_s = s.for_s;
                 text.drill = Some(s.drill);
                 text.public_key = Some(s.public_key);
             }
             Statement::Close(s) => {
-                text.of = Some(s.of);
-                text.emergency = Some(s.emergency);
+                (text.of, text.emergency) = (Some(s.of), Some(s.emergency));
+                text.uses = s.uses;
             }
+            Statement::Second(s) => (text.of, text.emergency) = (Some(s.of), Some(s.emergency)),
+            Statement::Approve(s) => {
+                (text.of, text.emergency) = (Some(s.of), Some(s.emergency));
+                text.shown_s = Some(s.shown_s);
+                text.reason.clone_from(&s.reason);
+            }
+            Statement::Refuse(s) => {
+                (text.of, text.emergency) = (Some(s.of), Some(s.emergency));
+                text.reason = Some(s.reason.clone());
+            }
+            Statement::Extend(s) => {
+                (text.of, text.emergency) = (Some(s.of), Some(s.emergency));
+                text.severity = s.severity;
+                text.incident.clone_from(&s.incident);
+                text.for_s = s.for_s;
+                text.reason.clone_from(&s.reason);
+            }
+            Statement::Review(s) => {
+                (text.of, text.emergency) = (Some(s.of), Some(s.emergency));
+                text.verdict = Some(s.verdict);
+                text.reason = Some(s.reason.clone());
+            }
+            Statement::Bundle(s) => (text.of, text.bundle) = (Some(s.of), Some(s.bundle)),
             Statement::Login(s) => {
                 text.for_s = Some(s.for_s);
                 text.session_key = Some(s.session_key);
@@ -141,80 +181,138 @@ impl Statement {
 }
 
 impl Text {
-    fn into_statement(self, kind: Kind) -> Result<Statement, StatementError> {
+    /// Every kind takes what is its own; whatever is left over then does not belong there.
+    fn into_statement(mut self, kind: Kind) -> Result<Statement, StatementError> {
         let mut keys = Keys::default();
-        let to = keys.must("to", self.to);
-        let nonce = keys.must("nonce", self.nonce);
-        let at = keys.must("at", self.at);
+        let to = keys.must("to", self.to.take());
+        let nonce = keys.must("nonce", self.nonce.take());
+        let at = keys.must("at", self.at.take());
         let header = match (to, nonce, at) {
             (Some(to), Some(nonce), Some(at)) => Some(Header { kind, to, nonce, at }),
             _ => None,
         };
-        if kind != Kind::Declare {
-            keys.none("target", self.target.as_ref());
-            keys.none("severity", self.severity);
-            keys.none("incident", self.incident.as_ref());
-            keys.none("reason", self.reason.as_ref());
-            keys.none("want", self.want.as_ref());
-            keys.none("drill", self.drill);
-            keys.none("public_key", self.public_key);
-        }
-        if kind != Kind::Close {
-            keys.none("of", self.of);
-            keys.none("emergency", self.emergency);
-        }
-        if kind != Kind::Login {
-            keys.none("session_key", self.session_key);
-        }
-        match kind {
-            Kind::Declare => {
-                let target = keys.must("target", self.target);
-                let reason = keys.must("reason", self.reason);
-                let drill = keys.must("drill", self.drill);
-                let public_key = keys.must("public_key", self.public_key);
-                match (header, target, reason, drill, public_key) {
-                    (Some(header), Some(target), Some(reason), Some(drill), Some(public_key))
-                        if keys.clean() =>
-                    {
-                        usable("public_key", public_key)?;
-                        Ok(Statement::Declare(Declare {
-                            header,
-                            target,
-                            severity: self.severity,
-                            incident: self.incident,
-                            reason,
-                            want: self.want,
-                            for_s: self.for_s,
-                            drill,
-                            public_key,
-                        }))
-                    }
-                    _ => Err(keys.wrong(kind)),
-                }
+        let statement = match kind {
+            Kind::Declare => self.declare(header, &mut keys),
+            Kind::Login => self.login(header, &mut keys),
+            Kind::Bundle => self.bundle_change(header, &mut keys),
+            Kind::Close | Kind::Second | Kind::Approve | Kind::Refuse | Kind::Extend | Kind::Review => {
+                self.about_an_emergency(kind, header, &mut keys)
             }
+        };
+        self.leave_nothing(&mut keys);
+        match statement {
+            Some(statement) if keys.clean() => {
+                match &statement {
+                    Statement::Declare(s) => usable("public_key", s.public_key)?,
+                    Statement::Login(s) => usable("session_key", s.session_key)?,
+                    _ => {}
+                }
+                Ok(statement)
+            }
+            _ => Err(keys.wrong(kind)),
+        }
+    }
+
+    fn declare(&mut self, header: Option<Header>, keys: &mut Keys) -> Option<Statement> {
+        let target = keys.must("target", self.target.take());
+        let reason = keys.must("reason", self.reason.take());
+        let drill = keys.must("drill", self.drill.take());
+        let public_key = keys.must("public_key", self.public_key.take());
+        let (want, action) = (self.want.take(), self.action.take());
+        if want.is_some() && action.is_some() {
+            keys.surplus.push("want beside action");
+        }
+        if action.is_none() {
+            keys.none("params", self.params.as_ref());
+        }
+        let params = self.params.take().unwrap_or_default();
+        let (severity, incident, for_s) = (self.severity.take(), self.incident.take(), self.for_s.take());
+        Some(Statement::Declare(Declare {
+            header: header?,
+            target: target?,
+            severity,
+            incident,
+            reason: reason?,
+            want,
+            action,
+            params,
+            for_s,
+            drill: drill?,
+            public_key: public_key?,
+        }))
+    }
+
+    fn login(&mut self, header: Option<Header>, keys: &mut Keys) -> Option<Statement> {
+        let session_key = keys.must("session_key", self.session_key.take());
+        let for_s = keys.must("for_s", self.for_s.take());
+        Some(Statement::Login(Login { header: header?, session_key: session_key?, for_s: for_s? }))
+    }
+
+    fn bundle_change(&mut self, header: Option<Header>, keys: &mut Keys) -> Option<Statement> {
+        let of = keys.must("of", self.of.take());
+        let bundle = keys.must("bundle", self.bundle.take());
+        Some(Statement::Bundle(BundleChange { header: header?, of: of?, bundle: bundle? }))
+    }
+
+    fn about_an_emergency(
+        &mut self,
+        kind: Kind,
+        header: Option<Header>,
+        keys: &mut Keys,
+    ) -> Option<Statement> {
+        let of = keys.must("of", self.of.take());
+        let emergency = keys.must("emergency", self.emergency.take());
+        let statement = match kind {
             Kind::Close => {
-                keys.none("for_s", self.for_s);
-                let of = keys.must("of", self.of);
-                let emergency = keys.must("emergency", self.emergency);
-                match (header, of, emergency) {
-                    (Some(header), Some(of), Some(emergency)) if keys.clean() => {
-                        Ok(Statement::Close(Close { header, of, emergency }))
-                    }
-                    _ => Err(keys.wrong(kind)),
-                }
+                let uses = self.uses.take();
+                Statement::Close(Close { header: header?, of: of?, emergency: emergency?, uses })
             }
-            Kind::Login => {
-                let session_key = keys.must("session_key", self.session_key);
-                let for_s = keys.must("for_s", self.for_s);
-                match (header, session_key, for_s) {
-                    (Some(header), Some(session_key), Some(for_s)) if keys.clean() => {
-                        usable("session_key", session_key)?;
-                        Ok(Statement::Login(Login { header, session_key, for_s }))
-                    }
-                    _ => Err(keys.wrong(kind)),
-                }
+            Kind::Approve => {
+                let shown_s = keys.must("shown_s", self.shown_s.take());
+                let reason = self.reason.take();
+                let (header, of, emergency) = (header?, of?, emergency?);
+                Statement::Approve(Approve { header, of, emergency, shown_s: shown_s?, reason })
             }
-        }
+            Kind::Refuse => {
+                let reason = keys.must("reason", self.reason.take());
+                Statement::Refuse(Refuse { header: header?, of: of?, emergency: emergency?, reason: reason? })
+            }
+            Kind::Extend => {
+                let (severity, incident) = (self.severity.take(), self.incident.take());
+                let (for_s, reason) = (self.for_s.take(), self.reason.take());
+                let (header, of, emergency) = (header?, of?, emergency?);
+                Statement::Extend(Extend { header, of, emergency, severity, incident, for_s, reason })
+            }
+            Kind::Review => {
+                let verdict = keys.must("verdict", self.verdict.take());
+                let reason = keys.must("reason", self.reason.take());
+                let (header, of, emergency) = (header?, of?, emergency?);
+                Statement::Review(Review { header, of, emergency, verdict: verdict?, reason: reason? })
+            }
+            _ => Statement::Second(Second { header: header?, of: of?, emergency: emergency? }),
+        };
+        Some(statement)
+    }
+
+    /// What no kind took is too much.
+    fn leave_nothing(&self, keys: &mut Keys) {
+        keys.none("of", self.of);
+        keys.none("emergency", self.emergency);
+        keys.none("target", self.target.as_ref());
+        keys.none("severity", self.severity);
+        keys.none("incident", self.incident.as_ref());
+        keys.none("reason", self.reason.as_ref());
+        keys.none("want", self.want.as_ref());
+        keys.none("action", self.action.as_ref());
+        keys.none("params", self.params.as_ref());
+        keys.none("for_s", self.for_s);
+        keys.none("drill", self.drill);
+        keys.none("public_key", self.public_key);
+        keys.none("session_key", self.session_key);
+        keys.none("uses", self.uses);
+        keys.none("shown_s", self.shown_s);
+        keys.none("verdict", self.verdict);
+        keys.none("bundle", self.bundle);
     }
 }
 

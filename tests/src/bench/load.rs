@@ -11,7 +11,7 @@ use ed25519_dalek::SigningKey;
 use fireaxe_protocol::api::Opened;
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::names::Origin;
-use fireaxe_protocol::statement::{Declare, Header, Kind, Nonce, Statement, sign_ed25519};
+use fireaxe_protocol::statement::{Declare, Header, Kind, Nonce, Params, Statement, sign_ed25519};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -106,6 +106,8 @@ pub fn statements(
                     .parse()
                     .expect("reason"),
                 want: None,
+                action: None,
+                params: Params::default(),
                 for_s: None,
                 drill: false,
                 public_key: Ed25519Key(SigningKey::from_bytes(&seed).verifying_key().to_bytes()),

@@ -2,20 +2,28 @@
 //!
 //! Every answer names its `schema`; changes only ever add.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signature, Signer, SigningKey};
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
+mod read_proof;
+mod requests;
 
-use crate::keys::{Ed25519Key, Fingerprint};
+pub use read_proof::{ReadProof, ReadProofError};
+pub use requests::{
+    Approved, Called, Grant, IncidentCard, NextRung, OwedReview, Progress, RecentUse, RequestCard,
+    RequestRefused, Requests, Reviewed, Settled, Waiting, WaitingRequest,
+};
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::keys::Ed25519Key;
 use crate::log::Hash;
 use crate::names::{
-    AccountName, EmergencyId, HostName, IncidentId, Origin, PersonName, ReasonText, Severity, SystemName,
-    TargetName, TierName,
+    AccountName, ActionName, EmergencyId, HostName, IncidentId, Origin, PersonName, ReasonText, Severity,
+    SystemName, TargetName, TierName,
 };
 use crate::policy::{Decision, Terms};
 use crate::reason::Reason;
+use crate::statement::{Params, Verdict};
 
 /// `GET /v1/keys`: what a client and a host must know of the CA. Open to everyone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +70,9 @@ pub struct Opened {
     /// A bare claim closes itself then unless an incident is tied to it. Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub link_by: Option<u64>,
+    /// What waits for approval, if anything does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waiting: Option<Waiting>,
     /// The terms of the certificate.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub terms: Option<Terms>,
@@ -102,7 +113,7 @@ pub struct LoggedIn {
 pub struct Emergency {
     /// Its number.
     pub emergency: EmergencyId,
-    /// `open`, `closing`, `closed`.
+    /// `open`, `closing`, `closed`, `reviewed`.
     pub state: String,
     /// Leaf of its `emergency.declared` entry.
     pub declaration: Hash,
@@ -132,7 +143,7 @@ pub struct Emergency {
     pub declared_at: u64,
     /// When it ends or ended, unix seconds.
     pub until: u64,
-    /// How it was closed: `ana`, `deadline`, `grace`, `unlinked`.
+    /// How it was closed: `ana`, `deadline`, `grace`, `unlinked`, `removed`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub closed_by: Option<String>,
     /// When it was closed, unix seconds.
@@ -140,6 +151,40 @@ pub struct Emergency {
     pub closed_at: Option<u64>,
     /// Serials of its certificates.
     pub serials: Vec<u64>,
+    /// The tier that waits for approval, if one does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waiting: Option<TierName>,
+    /// Who signed the claim too.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub seconds: Vec<PersonName>,
+    /// Who approved something of it. Sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub approved_by: Vec<PersonName>,
+    /// How often it was extended.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub extensions: u8,
+    /// The review that is owed, or was made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub review: Option<ReviewState>,
+}
+
+fn is_zero(n: &u8) -> bool {
+    *n == 0
+}
+
+/// The review of an emergency that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReviewState {
+    /// By when it is due, unix seconds.
+    pub due: u64,
+    /// Whether it is owed and late, at the time of the answer.
+    pub overdue: bool,
+    /// Who made it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub by: Option<PersonName>,
+    /// What they found.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub verdict: Option<Verdict>,
 }
 
 /// `GET /v1/emergencies`, newest first.
@@ -198,6 +243,12 @@ pub struct ExplainRequest {
     /// A smaller tier.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub want: Option<TierName>,
+    /// One command instead of a tier.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub action: Option<ActionName>,
+    /// Its parameters.
+    #[serde(skip_serializing_if = "Params::is_empty", default)]
+    pub params: Params,
     /// A shorter lifetime, seconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub for_s: Option<u32>,
@@ -236,6 +287,22 @@ pub struct PolicySurface {
     pub systems: Vec<SystemSurface>,
     /// Accounts that tiers use, the most powerful first.
     pub accounts: Vec<AccountName>,
+    /// Actions: one command instead of a shell.
+    #[serde(default)]
+    pub actions: Vec<ActionSurface>,
+}
+
+/// One action of [`PolicySurface`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionSurface {
+    /// Its name.
+    pub action: ActionName,
+    /// Where it may run.
+    pub systems: Vec<SystemName>,
+    /// The words of its command; `{name}` stands for a parameter.
+    pub command: Vec<String>,
+    /// The pattern of each parameter.
+    pub params: BTreeMap<String, String>,
 }
 
 /// One system of [`PolicySurface`].
@@ -267,6 +334,9 @@ pub struct Problem {
     /// Names like the one that is not known, the most like first; hosts may be patterns with `*`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub nearest: Vec<String>,
+    /// What is different now from what was approved or refused, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changed: Vec<String>,
     /// The decision, when the policy refused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub decision: Option<Box<Decision>>,
@@ -276,137 +346,4 @@ pub struct Problem {
     /// Index of that entry.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub index: Option<u64>,
-}
-
-/// The proof of a reader: the `Authorization` header of every read that is not open to everyone,
-/// `Fireaxe <key> <unix s> <base64 signature>` where key is the reader's fingerprint.
-///
-/// The signature is Ed25519 by a session key (`login`) or an emergency's fresh key over
-/// [`ReadProof::message`]. Valid for [`crate::limits::STATEMENT_WINDOW_S`] around the CA's time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadProof {
-    /// Which key.
-    pub key: Fingerprint,
-    /// When, unix seconds.
-    pub at: u64,
-    /// Raw Ed25519 signature.
-    pub signature: [u8; 64],
-}
-
-/// Why a read proof does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum ReadProofError {
-    /// Not `Fireaxe <key> <unix s> <base64 signature>`.
-    #[error("the Authorization header is not `Fireaxe <key> <unix s> <base64 signature>`")]
-    Unreadable,
-    /// Another key signed, or another request was signed.
-    #[error("the signature in the Authorization header does not match this request")]
-    Mismatch,
-}
-
-impl ReadProof {
-    /// The bytes that are signed: origin, method, path with query, time; each on its own line.
-    pub fn message(origin: &Origin, method: &str, path: &str, at: u64) -> Vec<u8> {
-        format!("read.v1@fireaxe\n{origin}\n{method}\n{path}\n{at}\n").into_bytes()
-    }
-
-    /// Signs one request with a session key or an emergency's fresh key.
-    pub fn sign(key: &SigningKey, origin: &Origin, method: &str, path: &str, at: u64) -> ReadProof {
-        let signature = key.sign(&ReadProof::message(origin, method, path, at)).to_bytes();
-        ReadProof { key: Ed25519Key::from(key).fingerprint(), at, signature }
-    }
-
-    /// The value of the `Authorization` header.
-    pub fn header(&self) -> String {
-        format!("Fireaxe {} {} {}", self.key, self.at, STANDARD.encode(self.signature))
-    }
-
-    /// Reads the header's value: only the spelling that [`ReadProof::header`] writes.
-    pub fn read(header: &str) -> Result<ReadProof, ReadProofError> {
-        let wrong = ReadProofError::Unreadable;
-        let mut words = header.split(' ');
-        let [scheme, key, at, signature, end] = std::array::from_fn(|_| words.next());
-        let (Some("Fireaxe"), Some(key), Some(at), Some(signature), None) = (scheme, key, at, signature, end)
-        else {
-            return Err(wrong);
-        };
-        let raw = STANDARD.decode(signature).map_err(|_| wrong)?;
-        let proof = ReadProof {
-            key: key.parse().map_err(|_| wrong)?,
-            at: at.parse().map_err(|_| wrong)?,
-            signature: raw.try_into().map_err(|_| wrong)?,
-        };
-        if proof.at.to_string() == at { Ok(proof) } else { Err(wrong) }
-    }
-
-    /// Checks the signature over this very request by `key`, which must be the one the header names.
-    /// Whether `at` is near enough to now is the caller's, who has the clock.
-    pub fn verify(
-        &self,
-        key: &Ed25519Key,
-        origin: &Origin,
-        method: &str,
-        path: &str,
-    ) -> Result<(), ReadProofError> {
-        if key.fingerprint() != self.key {
-            return Err(ReadProofError::Mismatch);
-        }
-        let point = key.verifying().ok_or(ReadProofError::Mismatch)?;
-        let message = ReadProof::message(origin, method, path, self.at);
-        point
-            .verify_strict(&message, &Signature::from_bytes(&self.signature))
-            .map_err(|_| ReadProofError::Mismatch)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn proof() -> (SigningKey, Origin, ReadProof) {
-        let key = SigningKey::from_bytes(&[5; 32]);
-        let origin: Origin = "ca.example/0123456789abcdef".parse().unwrap();
-        let proof = ReadProof::sign(&key, &origin, "GET", "/v1/emergencies?n=1", 1_800_000_000);
-        (key, origin, proof)
-    }
-
-    #[test]
-    fn a_read_proof_counts_for_its_request_only() {
-        let (key, origin, proof) = proof();
-        let read = ReadProof::read(&proof.header()).unwrap();
-        assert_eq!(read, proof);
-        let public = Ed25519Key::from(&key);
-        assert_eq!(read.verify(&public, &origin, "GET", "/v1/emergencies?n=1"), Ok(()));
-        let no = Err(ReadProofError::Mismatch);
-        assert_eq!(read.verify(&public, &origin, "POST", "/v1/emergencies?n=1"), no);
-        assert_eq!(read.verify(&public, &origin, "GET", "/v1/emergencies"), no);
-        let elsewhere: Origin = "ca.example/0123456789abcdee".parse().unwrap();
-        assert_eq!(read.verify(&public, &elsewhere, "GET", "/v1/emergencies?n=1"), no);
-        let later = ReadProof { at: proof.at + 1, ..proof.clone() };
-        assert_eq!(later.verify(&public, &origin, "GET", "/v1/emergencies?n=1"), no);
-        let other = Ed25519Key::from(&SigningKey::from_bytes(&[6; 32]));
-        assert_eq!(read.verify(&other, &origin, "GET", "/v1/emergencies?n=1"), no);
-    }
-
-    #[test]
-    fn a_read_proof_has_one_spelling() {
-        let (_, _, proof) = proof();
-        let header = proof.header();
-        for other in [
-            header.replace("Fireaxe", "fireaxe"),
-            header.replace("Fireaxe", "Bearer"),
-            header.replace("1800000000", "01800000000"),
-            header.replace("1800000000", "+1800000000"),
-            header.replace("1800000000", "99999999999999999999"),
-            header.replace(' ', "  "),
-            format!("{header} "),
-            format!("{header}="),
-            header.trim_end_matches('=').to_owned(),
-            header.replace("SHA256:", "MD5:"),
-            String::new(),
-            "Fireaxe".to_owned(),
-        ] {
-            assert_eq!(ReadProof::read(&other), Err(ReadProofError::Unreadable), "{other}");
-        }
-    }
 }
