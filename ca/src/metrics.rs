@@ -16,11 +16,19 @@ struct Outcome {
     outcome: String,
 }
 
+/// What came of another statement: its kind, and `ok` or a problem's code. Closed sets both.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Statement {
+    kind: &'static str,
+    outcome: String,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     declarations: Family<Outcome, Counter>,
+    statements: Family<Statement, Counter>,
     entries: Gauge,
     open: Gauge,
     can_issue: Gauge,
@@ -30,12 +38,14 @@ impl Default for Metrics {
     fn default() -> Metrics {
         let mut registry = Registry::with_prefix("fireaxe");
         let declarations = Family::<Outcome, Counter>::default();
+        let statements = Family::<Statement, Counter>::default();
         let (entries, open, can_issue) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("declarations", "Declarations by outcome", declarations.clone());
+        registry.register("statements", "Other statements by kind and outcome", statements.clone());
         registry.register("log_entries", "Entries in the log", entries.clone());
         registry.register("emergencies_open", "Emergencies open or closing", open.clone());
         registry.register("can_issue", "1 when log and clock allow issuing", can_issue.clone());
-        Metrics { registry, declarations, entries, open, can_issue }
+        Metrics { registry, declarations, statements, entries, open, can_issue }
     }
 }
 
@@ -43,6 +53,11 @@ impl Metrics {
     /// Counts a declaration by what came of it.
     pub fn declared(&self, outcome: &str) {
         self.declarations.get_or_create(&Outcome { outcome: outcome.to_owned() }).inc();
+    }
+
+    /// Counts another statement by its kind and what came of it.
+    pub fn said(&self, kind: &'static str, outcome: &str) {
+        self.statements.get_or_create(&Statement { kind, outcome: outcome.to_owned() }).inc();
     }
 
     /// OpenMetrics text.

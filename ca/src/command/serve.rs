@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::{Data, Failed, tell};
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
-use crate::door::{self, Door, RevocationList, Sessions, Tls};
+use crate::door::{self, Door, RevocationList, Sessions, Tls, Watchers};
 use crate::keys::{self, Purpose};
 use crate::log::{Log, Reader, WalKeeper};
 use crate::metrics::Metrics;
@@ -63,6 +63,7 @@ impl Serve {
             checkpoints: NoteSigner::new(origin.as_str(), log_key).map_err(Failed::error)?,
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
+            pager: None,
         };
         let (road, writer) = Conductor::start(deps).map_err(|error| match error {
             StartError::Log(error) => unlogged(error),
@@ -83,6 +84,7 @@ impl Serve {
             views,
             sessions: Sessions::default(),
             revocation_list: RevocationList::new(krl_signer),
+            watchers: Watchers::default(),
             clock,
             metrics: Metrics::default(),
         });

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use fireaxe_protocol::api::{Certificates, Closed, Emergencies, Emergency, Opened};
 use fireaxe_protocol::log::Event;
 use fireaxe_protocol::names::{EmergencyId, shown};
+use fireaxe_protocol::policy::Cidr;
 use fireaxe_protocol::statement::{Envelope, Kind};
 
+use super::listen::PeerAddress;
 use super::problem::{Answer, Told};
 use super::reading::{self, Scope};
 use super::{Door, problem};
@@ -42,15 +44,19 @@ pub(super) fn body<T: serde::de::DeserializeOwned>(bytes: Bytes) -> Answer<T> {
 }
 
 /// `POST /v1/emergencies`
-pub(super) async fn declare(State(door): State<Arc<Door>>, bytes: Bytes) -> Answer<Response> {
-    let told = declared(&door, bytes).await;
+pub(super) async fn declare(
+    State(door): State<Arc<Door>>,
+    from: Option<Extension<PeerAddress>>,
+    bytes: Bytes,
+) -> Answer<Response> {
+    let told = declared(&door, from, bytes).await;
     door.metrics.declared(told.as_ref().map_or_else(|t| t.code(), |_| "opened"));
     told
 }
 
-async fn declared(door: &Door, bytes: Bytes) -> Answer<Response> {
+async fn declared(door: &Door, from: Option<Extension<PeerAddress>>, bytes: Bytes) -> Answer<Response> {
     let envelope: Envelope = body(bytes)?;
-    let known = door.road.published().gate().know(envelope, Kind::Declare)?;
+    let known = door.road.published().gate().know(envelope, Kind::Declare)?.from_network(network(from));
     let opening = door.road.declare(known).await?;
     let status = if opening.certificate.is_none() {
         StatusCode::ACCEPTED
@@ -131,13 +137,7 @@ pub(super) async fn one(
 ) -> Answer<Json<Emergency>> {
     let id = number(id)?;
     let scope = reading::who(&door, &headers, "GET", &uri).await?;
-    if matches!(&scope, Scope::Emergency(_, own) if *own != id) {
-        return Err(Told::new(
-            StatusCode::FORBIDDEN,
-            "reader.other_emergency",
-            "this key reads its own emergency only",
-        ));
-    }
+    reading::about(&scope, id)?;
     let found = in_views(&door, move |views, reader| views.emergencies(reader, Some(id))).await?;
     found.into_iter().next().map(Json).ok_or_else(|| Refusal::UnknownEmergency(id).into())
 }
@@ -183,7 +183,12 @@ async fn in_views<T: Send + 'static>(
     }
 }
 
-fn number(path: Result<Path<String>, PathRejection>) -> Answer<EmergencyId> {
+/// The network that a request came from.
+pub(super) fn network(from: Option<Extension<PeerAddress>>) -> Option<Cidr> {
+    from.map(|Extension(PeerAddress(address))| Cidr::network_of(address))
+}
+
+pub(super) fn number(path: Result<Path<String>, PathRejection>) -> Answer<EmergencyId> {
     let wrong = |said: String| Told::new(StatusCode::BAD_REQUEST, "emergency.name", said).next("fireaxe ls");
     let Path(text) = path.map_err(|_| wrong("an emergency is named like EM-42".into()))?;
     text.parse().map_err(|e: fireaxe_protocol::names::NameError| wrong(e.to_string()))

@@ -2,13 +2,14 @@
 //! there are and how long one may take to say something.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::crypto::aws_lc_rs::cipher_suite;
@@ -22,6 +23,10 @@ use tokio_rustls::TlsAcceptor;
 use fireaxe_protocol::log::Hash;
 
 use super::Peer;
+
+/// The address at the other end of the socket: the kernel's word, never a header's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub IpAddr);
 
 /// Connections at once: 30,000 hosts on a feed would need more descriptors than a default limit gives.
 const CONNECTIONS: usize = 4096;
@@ -137,7 +142,7 @@ pub async fn listen_https(
                 accepted = listener.accept() => accepted,
                 _ = stop.changed() => return,
             };
-            let Ok((socket, _)) = accepted else {
+            let Ok((socket, address)) = accepted else {
                 // Out of descriptors, most likely: let some connections end first.
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
@@ -146,7 +151,7 @@ pub async fn listen_https(
             let (acceptor, routes) = (acceptor.clone(), routes.clone());
             tokio::spawn(async move {
                 if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
-                    serve(stream, routes).await;
+                    serve(stream, routes, Some(PeerAddress(address.ip()))).await;
                 }
                 drop(place);
             });
@@ -178,7 +183,7 @@ pub fn listen_operator(
             if let Ok((socket, _)) = accepted
                 && let Ok(peer) = socket.peer_cred()
             {
-                tokio::spawn(serve(socket, routes(Peer { uid: peer.uid() })));
+                tokio::spawn(serve(socket, routes(Peer { uid: peer.uid() }), None));
             }
         }
     }))
@@ -187,8 +192,15 @@ pub fn listen_operator(
 async fn serve(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     routes: Router,
+    from: Option<PeerAddress>,
 ) {
-    let service = TowerToHyperService::new(routes);
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        if let Some(from) = from {
+            request.extensions_mut().insert(from);
+        }
+        routes.call(request)
+    });
     // An error here is a client that went away or spoke no HTTP: theirs to know.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

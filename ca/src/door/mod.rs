@@ -4,6 +4,8 @@
 //! | file | routes |
 //! |---|---|
 //! | `emergencies.rs` | declare, close, list, one |
+//! | `requests.rs` | what waits for people: approve, refuse, second, extend, review; grants and cards |
+//! | `events.rs` | what happens to an emergency, as it happens |
 //! | `reading.rs` | who may read: sessions and read proofs |
 //! | `policy.rs` | explain, surface |
 //! | `hosts.rs` | keys, revocation list |
@@ -13,12 +15,14 @@
 //! | `listen.rs` | sockets and TLS |
 
 mod emergencies;
+mod events;
 mod hosts;
 mod listen;
 mod operator;
 mod policy;
 mod problem;
 mod reading;
+mod requests;
 mod tiles;
 
 use std::sync::{Arc, Mutex};
@@ -53,13 +57,17 @@ pub struct Door {
     pub sessions: reading::Sessions,
     /// The revocation list as last made.
     pub revocation_list: hosts::RevocationList,
+    /// How many may watch at once.
+    pub watchers: events::Watchers,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Metrics,
 }
 
+pub use events::Watchers;
 pub use hosts::RevocationList;
+pub use listen::PeerAddress;
 pub use reading::Sessions;
 
 /// The routes that the outside sees.
@@ -70,6 +78,15 @@ pub fn routes(door: Arc<Door>) -> Router {
         .route("/v1/emergencies", get(emergencies::list).post(emergencies::declare))
         .route("/v1/emergencies/{id}", get(emergencies::one))
         .route("/v1/emergencies/{id}/closure", post(emergencies::close))
+        .route("/v1/emergencies/{id}/seconds", post(requests::second))
+        .route("/v1/emergencies/{id}/approvals", post(requests::approve))
+        .route("/v1/emergencies/{id}/refusals", post(requests::refuse))
+        .route("/v1/emergencies/{id}/extensions", post(requests::extend))
+        .route("/v1/emergencies/{id}/review", post(requests::review))
+        .route("/v1/emergencies/{id}/grant", get(requests::grant))
+        .route("/v1/emergencies/{id}/request", get(requests::card))
+        .route("/v1/emergencies/{id}/events", get(events::watch))
+        .route("/v1/requests", get(requests::list))
         .route("/v1/certificates", get(emergencies::certificates))
         .route("/v1/sessions", post(reading::login))
         .route("/v1/policy", get(policy::surface))

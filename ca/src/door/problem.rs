@@ -135,6 +135,21 @@ impl From<Refusal> for Told {
                 .next("fireaxe open TARGET ...   (declares a new one)"),
             Refusal::NotYours { .. } => Told::new(StatusCode::FORBIDDEN, "emergency.not_yours", said)
                 .next("whoever declared it closes it, or somebody with the role incident_commander"),
+            Refusal::Superseded { id, .. } => changed(id, said, Vec::new()),
+            Refusal::Changed { id, changed: what } => changed(id, said, what),
+            Refusal::Settled { id, .. } => Told::new(StatusCode::CONFLICT, "request.settled", said)
+                .next(format!("fireaxe ls   (how {id} stands)")),
+            Refusal::NothingWaits(_) => Told::new(StatusCode::CONFLICT, "request.none", said)
+                .next("fireaxe approve   (lists what waits)"),
+            Refusal::NoSecondAwaited(_) => {
+                Told::new(StatusCode::CONFLICT, "second.not_awaited", said).next("fireaxe ls")
+            }
+            Refusal::NotOver(_) => Told::new(StatusCode::CONFLICT, "review.not_over", said)
+                .next("fireaxe review   (lists what is owed)"),
+            Refusal::NoReviewOwed(_) => Told::new(StatusCode::CONFLICT, "review.not_owed", said)
+                .next("fireaxe review   (lists what is owed)"),
+            Refusal::MayNot { reasons } => may_not(StatusCode::FORBIDDEN, reasons),
+            Refusal::Bundle { reasons } => may_not(StatusCode::CONFLICT, reasons),
             Refusal::UnknownReader => Told::new(StatusCode::UNAUTHORIZED, "reader.unknown", said)
                 .next("fireaxe ls   (logs in by itself)"),
             Refusal::UnknownSystem(_) => Told::new(StatusCode::NOT_FOUND, "system.unknown", said)
@@ -172,6 +187,39 @@ fn signature(error: &SignatureError) -> Told {
         SignatureError::Mismatch => "signature.mismatch",
     };
     Told::new(StatusCode::BAD_REQUEST, code, error.to_string()).next(LOOK)
+}
+
+fn changed(id: fireaxe_protocol::names::EmergencyId, said: String, what: Vec<String>) -> Told {
+    let mut told = Told::new(StatusCode::CONFLICT, "request.changed", said)
+        .next(format!("fireaxe approve {id}   (shows what waits now)"));
+    told.0.changed = what;
+    told
+}
+
+/// All reasons that keep somebody from something; the first one's code is the problem's.
+fn may_not(status: StatusCode, reasons: Vec<Reason>) -> Told {
+    let code = reasons.first().map_or("internal", |reason| reason.code.as_str()).to_owned();
+    let title = reasons.first().map_or_else(String::new, |reason| reason.sentence.clone());
+    let mut told = Told::new(status, &code, title);
+    told.0.next = next_of(&code).map(str::to_owned);
+    told.0.reasons = reasons;
+    told
+}
+
+fn next_of(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "approval.own" => "ask somebody else: fireaxe status says who was asked",
+        "approval.not_asked" | "approval.twice" => "fireaxe approve   (lists what waits for you)",
+        "approval.presence" => "sign with your security key: fireaxe doctor says which key is used",
+        "rate.approvals" => "ask another approver to read it",
+        "second.own" | "second.off_call" => "somebody else on call: fireaxe second EM-...",
+        "review.took_part" | "review.not_asked" => "fireaxe review   (lists what is owed, and by whom)",
+        "bundle.other_activation" | "bundle.other_hash" | "statement.stale" => {
+            "fireaxe-ca policy statement DIR ...   (then sign that)"
+        }
+        code if code.starts_with("bundle.") => "fireaxe-ca policy diff   (what would change, and for whom)",
+        _ => return None,
+    })
 }
 
 fn denied(decision: Decision, leaf: fireaxe_protocol::log::Hash, index: u64) -> Told {

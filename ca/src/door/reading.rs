@@ -66,6 +66,18 @@ impl Scope {
     }
 }
 
+/// A fresh key reads its own emergency, a person any.
+pub(super) fn about(scope: &Scope, id: EmergencyId) -> Answer<()> {
+    match scope {
+        Scope::Emergency(_, own) if *own != id => Err(Told::new(
+            StatusCode::FORBIDDEN,
+            "reader.other_emergency",
+            "this key reads its own emergency only",
+        )),
+        Scope::Person(_) | Scope::Emergency(..) => Ok(()),
+    }
+}
+
 /// `POST /v1/sessions`
 pub(super) async fn login(State(door): State<Arc<Door>>, bytes: Bytes) -> Answer<Json<LoggedIn>> {
     let envelope: Envelope = body(bytes)?;

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
+use fireaxe_protocol::log::SignedBy;
 use fireaxe_protocol::names::{Origin, PersonName};
-use fireaxe_protocol::policy::Bundle;
+use fireaxe_protocol::policy::{Bundle, Cidr};
 use fireaxe_protocol::statement::{Claimed, Envelope, Kind, Signed};
 
 use super::Refusal;
@@ -16,7 +17,7 @@ use super::Refusal;
 ///
 /// ```compile_fail,E0451
 /// use fireaxe_ca::road::Known;
-/// let anybody = Known { signed: todo!(), person: "ana".parse().unwrap() };
+/// let anybody = Known { signed: todo!(), person: "ana".parse().unwrap(), network: None };
 /// ```
 ///
 /// One statement is one request:
@@ -42,9 +43,33 @@ use super::Refusal;
 pub struct Known {
     signed: Signed,
     person: PersonName,
+    network: Option<Cidr>,
 }
 
 impl Known {
+    /// The same, come from this network, as the socket says; never what a header says.
+    #[must_use]
+    pub fn from_network(mut self, network: Option<Cidr>) -> Known {
+        self.network = network;
+        self
+    }
+
+    /// Where it came from, when that is known.
+    pub fn network(&self) -> Option<&Cidr> {
+        self.network.as_ref()
+    }
+
+    /// What an entry keeps of it.
+    pub(super) fn signed_by(&self) -> SignedBy {
+        SignedBy {
+            person: self.person.clone(),
+            said: self.signed.envelope.clone(),
+            key: self.signed.fingerprint,
+            presence: self.signed.presence,
+            counter: self.signed.counter,
+        }
+    }
+
     /// The statement and what its signature proves.
     pub fn signed(&self) -> &Signed {
         &self.signed
@@ -56,8 +81,8 @@ impl Known {
     }
 
     /// Takes it apart.
-    pub(super) fn into_parts(self) -> (Signed, PersonName) {
-        (self.signed, self.person)
+    pub(super) fn into_parts(self) -> (Signed, PersonName, Option<Cidr>) {
+        (self.signed, self.person, self.network)
     }
 }
 
@@ -85,7 +110,7 @@ impl Gate {
         let (person, key) = self.bundle.roster.by_key(claimed.fingerprint()).ok_or(Refusal::Stranger)?;
         let person = person.name.clone();
         let signed = claimed.verify(key)?;
-        Ok(Known { signed, person })
+        Ok(Known { signed, person, network: None })
     }
 }
 

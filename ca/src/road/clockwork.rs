@@ -1,26 +1,50 @@
-//! What the clock alone does: deadlines, countdowns, bare claims that were never tied to an incident.
-//! And what it must not do: jump.
+//! What the clock alone does: deadlines, countdowns, bare claims that were never tied to an incident, the
+//! rungs of a ladder, requests that nobody answered. And what it must not do: jump.
 
 use fireaxe_protocol::limits::{BACKDATE_S, CLOCK_JUMP_S};
 use fireaxe_protocol::log::Closer;
-use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::names::{EmergencyId, GroupName, PersonName};
+use fireaxe_protocol::policy::Roster;
 
 use crate::clock::Moment;
-use crate::state::{Phase, State};
+use crate::state::{Live, Phase, State};
 
-/// The next emergency that the clock closes at `now`, and why.
-pub(crate) fn due(state: &State, now: u64) -> Option<(EmergencyId, Closer)> {
+/// What the clock does to an emergency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// It is over.
+    Close(Closer),
+    /// The next rung of its ladder is called.
+    Rung,
+    /// Nobody answered in time.
+    Lapse,
+}
+
+/// The next emergency to which the clock does something at `now`, and what. A request that has lapsed
+/// wakes nobody any more; one that is over at the same moment lapses first, so that the log says why.
+pub(crate) fn due(state: &State, now: u64) -> Option<(EmergencyId, Due)> {
     let (at, id) = state.emergencies.next_due()?;
     if at > now {
         return None;
     }
     let live = state.emergencies.get(id)?;
-    let closer = match live.phase {
-        _ if live.until <= now => Closer::Deadline,
-        Phase::Closing { until } if until <= now => Closer::Grace,
-        _ => Closer::Unlinked,
+    let what = match live.phase {
+        _ if live.request.waiting.as_ref().is_some_and(|wait| wait.until <= now) => Due::Lapse,
+        _ if live.until <= now => Due::Close(Closer::Deadline),
+        Phase::Closing { until } if until <= now => Due::Close(Closer::Grace),
+        _ if live.link_by.is_some_and(|link_by| !live.linked && link_by <= now) => {
+            Due::Close(Closer::Unlinked)
+        }
+        _ => Due::Rung,
     };
-    Some((id, closer))
+    Some((id, what))
+}
+
+/// Who is asked when a rung's groups are called: whoever is in them, under the first of their names, but
+/// nobody who asked for it.
+pub(crate) fn called(roster: &Roster, groups: &[GroupName], live: &Live) -> Vec<PersonName> {
+    let people = roster.distinct_members(groups).into_iter();
+    people.filter(|person| !live.requesters.contains(person)).cloned().collect()
 }
 
 /// Watches the wall against the tick and against the log.

@@ -6,7 +6,6 @@ use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::policy::{Bundle, IncidentState, Role};
 use fireaxe_protocol::statement::{Close, Statement};
 
-use super::caller::fresh;
 use super::refusal::{Internal, Refusal};
 use super::turn::Turn;
 use super::{Asked, Known, Recorded, Reply};
@@ -80,12 +79,7 @@ impl Turn<'_> {
         let Statement::Close(words) = &signed.statement else {
             return Err(Internal::Fold("a closing is none".into()).into());
         };
-        fresh(words.header.at, self.now)?;
-        match self.bundle.roster.by_key(&signed.fingerprint) {
-            Some((still, _)) if still.name == *known.person() => {}
-            _ => return Err(Refusal::Stranger),
-        }
-        self.counter_ahead(&signed.fingerprint, signed.counter)?;
+        self.still_known(known)?;
         may_close(self.state, &self.bundle, known.person(), id, words)?;
         let by = Closer::Person {
             person: known.person().clone(),

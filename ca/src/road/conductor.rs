@@ -18,7 +18,7 @@ use thiserror::Error;
 use super::clockwork::JumpGuard;
 use super::turn::{Done, Turn};
 use super::watch::Published;
-use super::{Asked, Gate, QUEUE, Refusal, Road};
+use super::{Asked, Gate, Pager, QUEUE, Refusal, Road};
 use crate::clock::Clock;
 use crate::log::{Log, LogError, Reader};
 use crate::randomness::Randomness;
@@ -45,6 +45,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Nonces.
     pub random: Box<dyn Randomness>,
+    /// Wakes people, if there is anything to wake them with.
+    pub pager: Option<Pager>,
 }
 
 /// Why the writer cannot start.
@@ -217,12 +219,17 @@ impl Conductor {
         for one in asked {
             turn.take(one);
         }
+        turn.clockwork();
         match turn.commit(&self.deps.checkpoints) {
-            Ok(Done { deferred, revoked, answers }) => {
+            Ok(Done { deferred, revoked, touched, pages, answers }) => {
                 self.deferred = deferred;
                 // Readers first: whoever is told of a closing finds it in the revocation list.
                 self.publish(revoked, now);
                 answers.send();
+                touched.into_iter().for_each(|(id, entry)| self.published.changed(id, entry));
+                if let Some(pager) = &self.deps.pager {
+                    pages.into_iter().for_each(|page| pager.page(page));
+                }
             }
             Err(error) => {
                 tracing::error!(event = "log.failed", %error);
@@ -263,6 +270,9 @@ impl Conductor {
             let serials = self.state.revocations.listed();
             self.published.set_revocations(version, serials, now);
         }
+        if let Some(bundle) = self.state.bundle() {
+            self.published.set_bundle(bundle);
+        }
         self.published.set_head(self.state.entries(), self.state.emergencies.count());
         self.published.set_ok(!self.broken, !self.guard.is_stopped());
     }
@@ -295,6 +305,12 @@ impl Asked {
         match self {
             Asked::Declare(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Close(_, _, reply) => drop(reply.send(Err(refusal))),
+            Asked::Say(_, _, reply) => drop(reply.send(Err(refusal))),
+            Asked::Grant(_, reply) => drop(reply.send(Err(refusal))),
+            Asked::IsRequester(_, _, reply) => drop(reply.send(Err(refusal))),
+            Asked::Card(_, _, reply) => drop(reply.send(Err(refusal))),
+            Asked::Requests(_, reply) => drop(reply.send(Err(refusal))),
+            Asked::Activate(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Incident(_, reply) | Asked::Clock { reply, .. } => drop(reply.send(Err(refusal))),
             Asked::Explain(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Reader(_, reply) => drop(reply.send(Err(refusal))),

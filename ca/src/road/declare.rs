@@ -7,8 +7,7 @@ use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::policy::{Bundle, Decision, Facts, Outcome, Presence, Target, decide};
 use fireaxe_protocol::statement::Statement;
 
-use super::caller::fresh;
-use super::facts::{Request, gather};
+use super::facts::{Asker, Request, gather};
 use super::issue::{Opening, Order, Prepared, prepare, sign_again};
 use super::refusal::{Internal, Refusal};
 use super::turn::{Given, Turn, Waiting, append_failed};
@@ -41,17 +40,11 @@ impl Turn<'_> {
 
     /// Steps 3 and 4, first half: facts, decision, entries.
     fn declare(&mut self, known: Known) -> Result<(Event, Hash, Option<Pending<Prepared>>), Refusal> {
-        let (signed, person) = known.into_parts();
+        self.still_known(&known)?;
+        let (signed, person, network) = known.into_parts();
         let Statement::Declare(words) = signed.statement else {
             return Err(Internal::Fold("a declaration is none".into()).into());
         };
-        fresh(words.header.at, self.now)?;
-        // The roster may have changed since the door looked.
-        match self.bundle.roster.by_key(&signed.fingerprint) {
-            Some((still, _)) if still.name == person => {}
-            _ => return Err(Refusal::Stranger),
-        }
-        self.counter_ahead(&signed.fingerprint, signed.counter)?;
         let pinned = self.state.keys();
         let fresh_key = words.public_key.fingerprint();
         if self.bundle.roster.by_key(&fresh_key).is_some()
@@ -64,7 +57,13 @@ impl Turn<'_> {
         // Step 3: decide.
         let request = Request::declared(&words);
         let bundle = self.bundle.clone();
-        let facts = gather(self.state, &bundle, &person, signed.presence, &request, self.now)?;
+        let asker = Asker {
+            person: &person,
+            key: Some(&signed.fingerprint),
+            presence: signed.presence,
+            network: network.as_ref(),
+        };
+        let facts = gather(self.state, &bundle, &asker, &request, self.now)?;
         let decision = decide(&bundle.policy, &facts);
         let Some(longest_s) = longest(&decision) else {
             let event = Event::DeclarationRefused {
@@ -112,14 +111,16 @@ impl Turn<'_> {
         let (index, leaf) = (pending.index(), pending.leaf());
         let applied = self.state.apply_declared(index, self.now, &event, leaf, &words);
         applied.map_err(|e| Internal::Fold(e.to_string()))?;
+        self.touch(&event, index);
         let certificate = match (prepared, terms_hash) {
             (Some(prepared), Some(terms)) => Some(self.append_certificate(prepared, leaf, terms)?),
             _ => None,
         };
+        self.note_signals(emergency, leaf, &event)?;
         Ok((event, leaf, certificate))
     }
 
-    fn append_certificate(
+    pub(super) fn append_certificate(
         &mut self,
         prepared: Prepared,
         of: Hash,
@@ -192,8 +193,8 @@ impl Turn<'_> {
             .person(person)
             .is_some_and(|p| p.keys.iter().any(fireaxe_protocol::statement::EnrolledKey::is_hardware));
         let presence = if hardware { Presence::Verified } else { Presence::None };
-        let facts =
-            gather(self.state, &self.bundle, person, presence, &Request::explained(request), self.now)?;
+        let asker = Asker { person, key: None, presence, network: None };
+        let facts = gather(self.state, &self.bundle, &asker, &Request::explained(request), self.now)?;
         let decision = decide(&self.bundle.policy, &facts);
         Ok(Explained {
             schema: "fireaxe.explained/v1".into(),

@@ -1,21 +1,26 @@
 //! Step 3, first half: gather the facts a decision may rest on. Reads the state, changes nothing.
 
 use fireaxe_protocol::api::ExplainRequest;
-use fireaxe_protocol::names::{IncidentId, PersonName, Severity, TargetName, TierName};
-use fireaxe_protocol::policy::{Bundle, Facts, Presence, Signals, Target, Want};
-use fireaxe_protocol::statement::Declare;
+use fireaxe_protocol::keys::Fingerprint;
+use fireaxe_protocol::names::{ActionName, IncidentId, PersonName, Severity, TargetName, TierName};
+use fireaxe_protocol::policy::{Bundle, Cidr, Facts, Presence, Signals, Target, Want};
+use fireaxe_protocol::statement::{Declare, Extend, Params};
 
 use super::Refusal;
 use crate::state::State;
 
-/// What is asked, whether declared or only to be explained.
+/// What is asked, whether declared, asked again or only to be explained.
 pub(crate) struct Request<'a> {
     pub(super) target: &'a TargetName,
     pub(super) severity: Option<Severity>,
     pub(super) incident: Option<&'a IncidentId>,
-    pub(super) want: Option<&'a TierName>,
+    pub(super) want: Option<Want>,
     pub(super) for_s: Option<u32>,
     pub(super) drill: bool,
+    /// Who signed the claim too, by canonical name.
+    pub(super) seconds: &'a [PersonName],
+    /// Which extension of its emergency it is; 0 for a declaration.
+    pub(super) extension: u8,
 }
 
 impl<'a> Request<'a> {
@@ -24,9 +29,30 @@ impl<'a> Request<'a> {
             target: &words.target,
             severity: words.severity,
             incident: words.incident.as_ref(),
-            want: words.want.as_ref(),
+            want: want(words.want.as_ref(), words.action.as_ref(), &words.params),
             for_s: words.for_s,
             drill: words.drill,
+            seconds: &[],
+            extension: 0,
+        }
+    }
+
+    /// The same once others have signed the claim, and with what its owner said since.
+    pub(crate) fn again(
+        words: &'a Declare,
+        extend: Option<&'a Extend>,
+        seconds: &'a [PersonName],
+        extension: u8,
+    ) -> Request<'a> {
+        let before = Request::declared(words);
+        let Some(extend) = extend else { return Request { seconds, ..before } };
+        Request {
+            severity: extend.severity.or(before.severity),
+            incident: extend.incident.as_ref().or(before.incident),
+            for_s: extend.for_s.or(before.for_s),
+            seconds,
+            extension,
+            ..before
         }
     }
 
@@ -35,22 +61,42 @@ impl<'a> Request<'a> {
             target: &words.target,
             severity: words.severity,
             incident: words.incident.as_ref(),
-            want: words.want.as_ref(),
+            want: want(words.want.as_ref(), words.action.as_ref(), &words.params),
             for_s: words.for_s,
             drill: false,
+            seconds: &[],
+            extension: 0,
         }
     }
 }
 
-/// All facts at `now` for `person` asking `request` with a signature that proved `presence`.
+fn want(tier: Option<&TierName>, action: Option<&ActionName>, params: &Params) -> Option<Want> {
+    let of_action = |name: &ActionName| {
+        let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Want::Action(name.clone(), params.collect())
+    };
+    action.map(of_action).or_else(|| tier.cloned().map(Want::Tier))
+}
+
+/// Who asks, and what is known of how they asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) person: &'a PersonName,
+    /// The enrolled key that signed; none when nothing was signed.
+    pub(crate) key: Option<&'a Fingerprint>,
+    pub(crate) presence: Presence,
+    pub(crate) network: Option<&'a Cidr>,
+}
+
+/// All facts at `now` for `asker` asking `request`.
 pub(crate) fn gather(
     state: &State,
     bundle: &Bundle,
-    person: &PersonName,
-    presence: Presence,
+    asker: &Asker<'_>,
     request: &Request<'_>,
     now: u64,
 ) -> Result<Facts, Refusal> {
+    let person = asker.person;
     let target = resolve(bundle, request.target)?;
     let groups = bundle.roster.person(person).map(|p| p.groups.clone()).unwrap_or_default();
     // Until on-call comes from a schedule, being in the system's on-call group is being on call.
@@ -65,25 +111,27 @@ pub(crate) fn gather(
     } else {
         Vec::new()
     };
+    let mut seconds = request.seconds.to_vec();
+    seconds.sort();
     Ok(Facts {
         at: now,
         person: person.clone(),
         groups,
-        presence,
-        target,
+        presence: asker.presence,
         severity: request.severity,
         incident: request.incident.map(|id| state.incidents.fact(id, now)),
         on_call,
         other_host_open,
         open_incidents,
-        want: request.want.cloned().map(Want::Tier),
+        want: request.want.clone(),
         for_s: request.for_s,
         drill: request.drill,
-        seconds: Vec::new(),
-        extension: 0,
-        network: None,
-        reviews_overdue: 0,
+        seconds,
+        extension: request.extension,
+        network: asker.network.copied(),
+        reviews_overdue: state.reviews.overdue(&target.system, now),
         signals: Signals::default(),
+        target,
     })
 }
 

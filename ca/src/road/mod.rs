@@ -14,35 +14,56 @@
 //! and its signature cannot be overtaken by a closing.
 //! The door and the operator's commands talk to it through [`Road`].
 
+mod activate;
+mod approve;
 mod caller;
 mod clockwork;
 mod close;
 mod conductor;
 mod crash;
 mod declare;
+mod extend;
 mod facts;
 mod issue;
+mod pager;
 mod refusal;
+mod request;
+mod review;
+mod said;
+mod second;
+mod standing;
 mod turn;
 mod watch;
 
+pub(crate) use activate::again as decided_by_bundle;
+pub use activate::{Activated, Proposal};
+pub(crate) use activate::{Signature, is_removed, may_not_activate};
+pub(crate) use approve::{may_not_answer, may_not_approve, unusual_approval, waiting as waiting_request};
 pub use caller::{Gate, Known};
 pub(crate) use caller::{check_time, fresh};
-pub(crate) use clockwork::due;
+pub(crate) use clockwork::{Due, called, due};
 pub use close::ClosedNow;
 pub(crate) use close::may_close;
 pub(crate) use conductor::fold;
 pub use conductor::{Conductor, Deps, StartError};
 pub(crate) use declare::{hosts_of, link_by, longest};
-pub(crate) use facts::{Request, gather};
+pub(crate) use extend::decided as decided_by_extension;
+pub(crate) use extend::may_extend;
+pub(crate) use facts::{Asker, Request, gather};
 pub use issue::Opening;
+pub use pager::{Page, Pager, deliver_by};
 pub use refusal::Refusal;
+pub(crate) use request::Words;
+pub(crate) use review::may_review;
+pub use said::Said;
+pub(crate) use second::decided as decided_by_second;
+pub(crate) use second::may_second;
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
-use fireaxe_protocol::api::{ExplainRequest, Explained};
+use fireaxe_protocol::api::{ExplainRequest, Explained, Grant, RequestCard, Requests};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::{Hash, IncidentUpdate};
 use fireaxe_protocol::names::{EmergencyId, PersonName, ReasonText};
@@ -65,6 +86,18 @@ pub(crate) enum Asked {
     Declare(Box<Known>, Reply<Box<Opening>>),
     /// Step 10.
     Close(EmergencyId, Box<Known>, Reply<ClosedNow>),
+    /// Steps 6, 9 and 12, and a further signature.
+    Say(EmergencyId, Box<Known>, Reply<Said>),
+    /// What is held and what waits.
+    Grant(EmergencyId, Reply<Box<Grant>>),
+    /// Whether that canonical person asked for it.
+    IsRequester(EmergencyId, PersonName, Reply<bool>),
+    /// What an approver must see.
+    Card(EmergencyId, PersonName, Reply<Box<RequestCard>>),
+    /// What waits for people.
+    Requests(PersonName, Reply<Box<Requests>>),
+    /// Another bundle.
+    Activate(Box<Proposal>, Reply<Activated>),
     /// Evidence.
     Incident(IncidentUpdate, Reply<Recorded>),
     /// The operator's word that the clock is right.
@@ -111,6 +144,36 @@ impl Road {
     /// Closes one.
     pub async fn close(&self, id: EmergencyId, known: Known) -> Result<ClosedNow, Refusal> {
         self.ask(|reply| Asked::Close(id, Box::new(known), reply)).await
+    }
+
+    /// Takes a statement about an emergency: `second`, `approve`, `refuse`, `extend`, `review`.
+    pub async fn say(&self, id: EmergencyId, known: Known) -> Result<Said, Refusal> {
+        self.ask(|reply| Asked::Say(id, Box::new(known), reply)).await
+    }
+
+    /// What is held of an emergency, with its certificate, and what waits.
+    pub async fn grant(&self, id: EmergencyId) -> Result<Box<Grant>, Refusal> {
+        self.ask(|reply| Asked::Grant(id, reply)).await
+    }
+
+    /// Whether a canonical person asked for an emergency that is open or closing.
+    pub async fn is_requester(&self, id: EmergencyId, person: PersonName) -> Result<bool, Refusal> {
+        self.ask(|reply| Asked::IsRequester(id, person, reply)).await
+    }
+
+    /// What `reader` must see to answer a request.
+    pub async fn card(&self, id: EmergencyId, reader: PersonName) -> Result<Box<RequestCard>, Refusal> {
+        self.ask(|reply| Asked::Card(id, reader, reply)).await
+    }
+
+    /// What waits for people, and what of it for `reader`.
+    pub async fn requests(&self, reader: PersonName) -> Result<Box<Requests>, Refusal> {
+        self.ask(|reply| Asked::Requests(reader, reply)).await
+    }
+
+    /// Puts another bundle in force, if the quorum that the one before names says so.
+    pub async fn activate(&self, proposal: Proposal) -> Result<Activated, Refusal> {
+        self.ask(|reply| Asked::Activate(Box::new(proposal), reply)).await
     }
 
     /// Records what is known of an incident.

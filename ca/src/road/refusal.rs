@@ -4,8 +4,11 @@
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{EmergencyId, Origin, PersonName};
 use fireaxe_protocol::policy::Decision;
+use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Kind, SignatureError};
 use thiserror::Error;
+
+use crate::state::Settled;
 
 /// Why there is no grant.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -94,6 +97,56 @@ pub enum Refusal {
         person: PersonName,
         /// Which.
         id: EmergencyId,
+    },
+    /// Something was decided anew since; what was answered is not what waits now.
+    #[error("{id} was decided anew since: what was answered is not what waits now")]
+    Superseded {
+        /// Which.
+        id: EmergencyId,
+        /// Index of the entry that was answered.
+        before: u64,
+        /// Index of the entry that was decided last.
+        now: u64,
+    },
+    /// The same, with what is different, in words.
+    #[error("{id} was decided anew since: what was answered is not what waits now")]
+    Changed {
+        /// Which.
+        id: EmergencyId,
+        /// What is different.
+        changed: Vec<String>,
+    },
+    /// The waiting is over.
+    #[error("what waited in {id} is settled: {}", how.in_words())]
+    Settled {
+        /// Which.
+        id: EmergencyId,
+        /// How it ended.
+        how: Settled,
+    },
+    /// Nothing waits.
+    #[error("nothing waits for approval in {0}")]
+    NothingWaits(EmergencyId),
+    /// No further signature is awaited.
+    #[error("the claim of {0} needs no further signature")]
+    NoSecondAwaited(EmergencyId),
+    /// It goes on: nothing to look back at.
+    #[error("{0} is not over yet")]
+    NotOver(EmergencyId),
+    /// Reviewed already, a rehearsal, or it never gave anything.
+    #[error("no review is owed for {0}")]
+    NoReviewOwed(EmergencyId),
+    /// This person may not, for all these reasons.
+    #[error("{}", reasons.first().map_or("not for you", |r| r.sentence.as_str()))]
+    MayNot {
+        /// All of them; never empty.
+        reasons: Vec<Reason>,
+    },
+    /// A bundle that cannot be put in force, for all these reasons.
+    #[error("{}", reasons.first().map_or("the bundle cannot be put in force", |r| r.sentence.as_str()))]
+    Bundle {
+        /// All of them; never empty.
+        reasons: Vec<Reason>,
     },
     /// No key of that fingerprint may read.
     #[error("that key may not read this, or did not sign this read")]

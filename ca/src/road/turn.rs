@@ -1,4 +1,4 @@
-//! One turn of the writer: Step 3 to Step 5 and Step 10 for everything in the batch, in order.
+//! One turn of the writer: the steps after the caller is known, for everything in the batch, in order.
 //!
 //! Each request sees what the ones before it in the batch did. Nothing leaves before the commit: what
 //! was decided waits in [`Waiting`], and only what the log then holds is signed and answered.
@@ -11,9 +11,11 @@ use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::policy::Bundle;
 use thiserror::Error;
 
+use super::caller::fresh;
 use super::issue::{Opening, Prepared, sign};
+use super::pager::Page;
 use super::refusal::{Internal, Refusal};
-use super::{Asked, Recorded, Reply, clockwork, crash};
+use super::{Asked, Known, Recorded, Reply, clockwork, crash};
 use crate::log::{Batch, Committed, LogError, Pending, Reader};
 use crate::randomness::Randomness;
 use crate::state::{Phase, State};
@@ -40,6 +42,10 @@ pub(super) struct Done {
     pub(super) deferred: Vec<Asked>,
     /// Whether anything was revoked.
     pub(super) revoked: bool,
+    /// Emergencies that entries of the batch are about, and the newest such entry.
+    pub(super) touched: Vec<(EmergencyId, u64)>,
+    /// People to be woken.
+    pub(super) pages: Vec<Page>,
     /// To be given out once readers can see what the batch did.
     pub(super) answers: Answers,
 }
@@ -79,6 +85,8 @@ pub(super) struct Turn<'a> {
     pub(super) waiting: Vec<Waiting>,
     pub(super) deferred: Vec<Asked>,
     pub(super) revoked: bool,
+    pub(super) touched: Vec<(EmergencyId, u64)>,
+    pub(super) pages: Vec<Page>,
     pub(super) fault: Option<Internal>,
 }
 
@@ -105,17 +113,25 @@ impl<'a> Turn<'a> {
             waiting: Vec::new(),
             deferred: Vec::new(),
             revoked: false,
+            touched: Vec::new(),
+            pages: Vec::new(),
             fault: None,
         }
     }
 
-    /// Closes what the clock closes, before anything else is decided at this time.
+    /// Does what the clock does: before anything is decided at this time, and once more at the end, so
+    /// that whoever is asked at once is asked in the batch that asks.
     pub(super) fn clockwork(&mut self) {
         while self.fault.is_none()
-            && let Some((id, by)) = clockwork::due(self.state, self.now)
+            && let Some((id, due)) = clockwork::due(self.state, self.now)
         {
-            if let Err(refusal) = self.close_now(id, by) {
-                // It is due and cannot be closed: nothing may be decided beside it.
+            let done = match due {
+                clockwork::Due::Close(by) => self.close_now(id, by).map(drop),
+                clockwork::Due::Rung => self.call_rung(id),
+                clockwork::Due::Lapse => self.lapse(id),
+            };
+            if let Err(refusal) = done {
+                // It is due and cannot be done: nothing may be decided beside it.
                 self.spoil(Internal::Fold(refusal.to_string()));
             }
         }
@@ -126,6 +142,19 @@ impl<'a> Turn<'a> {
         match asked {
             Asked::Declare(known, reply) => self.take_declaration(*known, reply),
             Asked::Close(id, known, reply) => self.take_closing(id, known, reply),
+            Asked::Say(id, known, reply) => self.take_said(id, known, reply),
+            Asked::Grant(id, reply) => self.take_grant(id, reply),
+            Asked::IsRequester(id, person, reply) => {
+                let live = self.state.emergencies.get(id);
+                let is = live.is_some_and(|live| live.requesters.contains(&person));
+                self.later(Ok(is), reply);
+            }
+            Asked::Card(id, reader, reply) => self.take_card(id, reader, reply),
+            Asked::Requests(reader, reply) => {
+                let requests = self.requests(&reader);
+                self.later(Ok(Box::new(requests)), reply);
+            }
+            Asked::Activate(proposal, reply) => self.take_activation(proposal, reply),
             Asked::Incident(update, reply) => {
                 let recorded = self.incident(update);
                 self.later(recorded, reply);
@@ -152,7 +181,7 @@ impl<'a> Turn<'a> {
     /// An error means that the state here is worthless: it holds what the log may not. Everybody who
     /// waited is told that nothing was signed, and a retry will find out which it was.
     pub(super) fn commit(self, signer: &NoteSigner) -> Result<Done, Spoiled> {
-        let Turn { batch, waiting, deferred, revoked, fault, user_ca, now, .. } = self;
+        let Turn { batch, waiting, deferred, revoked, touched, pages, fault, user_ca, now, .. } = self;
         if let Some(fault) = fault {
             // Our own state and entries disagree: commit nothing of this batch, rebuild.
             waiting.into_iter().for_each(|w| w.fail(&Refusal::Internal(fault.clone())));
@@ -167,7 +196,7 @@ impl<'a> Turn<'a> {
                     given => given.fail(&Internal::Fold("an answer without an entry".into()).into()),
                 })
             });
-            return Ok(Done { deferred, revoked, answers: Answers(answers.collect()) });
+            return Ok(Done { deferred, revoked, touched, pages, answers: Answers(answers.collect()) });
         }
         crash::point("before-commit");
         // Dying before this line: nothing happened; the client's retry is a first request.
@@ -197,7 +226,7 @@ impl<'a> Turn<'a> {
                 Waiting::Answer(answer) => answers.push(Box::new(move || answer(None))),
             }
         }
-        Ok(Done { deferred, revoked, answers: Answers(answers) })
+        Ok(Done { deferred, revoked, touched, pages, answers: Answers(answers) })
     }
 
     pub(super) fn must_be_open(&self, id: EmergencyId) -> Result<(), Refusal> {
@@ -228,12 +257,43 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// What the door knew of the caller may have changed since: the time, the roster, the key's counter.
+    pub(super) fn still_known(&self, known: &Known) -> Result<(), Refusal> {
+        let signed = known.signed();
+        fresh(signed.statement.header().at, self.now)?;
+        self.still_enrolled(known)
+    }
+
+    /// The roster may have changed since the door looked, and a key's counter must go forward.
+    pub(super) fn still_enrolled(&self, known: &Known) -> Result<(), Refusal> {
+        let signed = known.signed();
+        match self.bundle.roster.by_key(&signed.fingerprint) {
+            Some((still, _)) if still.name == *known.person() => {}
+            _ => return Err(Refusal::Stranger),
+        }
+        self.counter_ahead(&signed.fingerprint, signed.counter)
+    }
+
     pub(super) fn append(&mut self, event: Event) -> Result<Recorded, Refusal> {
         let pending = self.batch.append(self.now, &event, None, ()).map_err(append_failed)?;
         let (index, leaf) = (pending.index(), pending.leaf());
         let applied = self.state.apply(index, self.now, &event, leaf);
         applied.map_err(|e| Internal::Fold(e.to_string()))?;
+        self.touch(&event, index);
         Ok(Recorded { index, leaf, at: self.now })
+    }
+
+    /// [`Turn::append`] for an entry that must not be missing beside what stands in the batch already: an
+    /// error spoils it.
+    pub(super) fn append_too(&mut self, event: Event) -> Result<Recorded, Refusal> {
+        self.append(event).map_err(|e| Internal::Fold(e.to_string()).into())
+    }
+
+    /// Whoever watches the emergency is told after the commit.
+    pub(super) fn touch(&mut self, event: &Event, index: u64) {
+        if let Some(id) = event.emergency() {
+            self.touched.push((id, index));
+        }
     }
 
     /// Lets an answer wait for the commit. A fault of our own spoils the batch: what it staged may not

@@ -7,8 +7,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::krl::Krl;
 use fireaxe_protocol::log::PinnedKeys;
+use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::policy::Bundle;
+use tokio::sync::broadcast;
 
 use super::Gate;
+
+/// Changes that a watcher may be behind: four full batches.
+const CHANGES: usize = 1024;
 
 /// The latest of everything that readers share.
 #[derive(Debug)]
@@ -21,6 +27,7 @@ pub struct Published {
     log_ok: AtomicBool,
     clock_ok: AtomicBool,
     stopped: AtomicBool,
+    changes: broadcast::Sender<(EmergencyId, u64)>,
 }
 
 /// The serials to list, as of one version.
@@ -71,6 +78,7 @@ impl Published {
             log_ok: AtomicBool::new(true),
             clock_ok: AtomicBool::new(true),
             stopped: AtomicBool::new(false),
+            changes: broadcast::Sender::new(CHANGES),
         }
     }
 
@@ -82,6 +90,24 @@ impl Published {
     /// The public keys of this installation.
     pub fn keys(&self) -> &PinnedKeys {
         &self.keys
+    }
+
+    /// Tells of every emergency that an entry is about, once the entry is in the log. Who falls more than
+    /// [`CHANGES`] behind is told that they did.
+    pub fn changes(&self) -> broadcast::Receiver<(EmergencyId, u64)> {
+        self.changes.subscribe()
+    }
+
+    pub(super) fn changed(&self, id: EmergencyId, entry: u64) {
+        // Nobody watches: then nobody needs to know.
+        let _ = self.changes.send((id, entry));
+    }
+
+    pub(super) fn set_bundle(&self, bundle: &Arc<Bundle>) {
+        let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&gate.bundle, bundle) {
+            gate.bundle = bundle.clone();
+        }
     }
 
     /// The serials to list now.

@@ -6,94 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
-use fireaxe_protocol::log::{Event, Hash};
-use fireaxe_protocol::names::{EmergencyId, HostName, IncidentId, PersonName, SystemName};
-use fireaxe_protocol::policy::Terms;
+use fireaxe_protocol::log::{Decided, Event, Hash};
+use fireaxe_protocol::names::{EmergencyId, GroupName, HostName, IncidentId, PersonName, SystemName};
+use fireaxe_protocol::policy::{Decision, Outcome, Roster};
 
 use super::FoldError;
-
-/// Where an emergency stands. Closed ones are not kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Certificates may be issued.
-    Open,
-    /// None may; the countdown ends at `until`, unix seconds.
-    Closing {
-        /// Unix seconds.
-        until: u64,
-    },
-}
-
-/// One certificate of an emergency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Issued {
-    /// Serial = index of its entry.
-    pub serial: u64,
-    /// Its end, unix seconds.
-    pub valid_before: u64,
-}
-
-/// An emergency that is open or closing.
-#[derive(Debug)]
-pub struct Live {
-    /// Its number.
-    pub id: EmergencyId,
-    /// Index of its `emergency.declared` entry.
-    pub index: u64,
-    /// Leaf of that entry.
-    pub leaf: Hash,
-    /// Who declared it.
-    pub person: PersonName,
-    /// The system it opens.
-    pub system: SystemName,
-    /// The one host, if it is one.
-    pub host: Option<HostName>,
-    /// The incident it rests on.
-    pub incident: Option<IncidentId>,
-    /// The fresh key it certifies.
-    pub fresh_key: Ed25519Key,
-    /// Open or closing.
-    pub phase: Phase,
-    /// When it was declared, unix seconds.
-    pub declared_at: u64,
-    /// When it ends by itself, unix seconds.
-    pub until: u64,
-    /// A bare claim must be tied to an incident by then.
-    pub link_by: Option<u64>,
-    /// Whether it has been.
-    pub linked: bool,
-    terms: Option<(Hash, u32)>,
-    certificates: Vec<Issued>,
-}
-
-impl Live {
-    #[cfg(test)]
-    pub(super) fn terms_hash(&self) -> Option<Hash> {
-        self.terms.map(|(hash, _)| hash)
-    }
-
-    /// Its certificates, oldest first.
-    pub fn certificates(&self) -> &[Issued] {
-        &self.certificates
-    }
-
-    /// Serials that are still alive at `now`: what closing revokes.
-    pub fn alive(&self, now: u64) -> Vec<u64> {
-        self.certificates.iter().filter(|c| c.valid_before > now).map(|c| c.serial).collect()
-    }
-
-    /// The next moment at which the clock alone changes something, unix seconds.
-    pub fn due(&self) -> u64 {
-        let end = match self.phase {
-            Phase::Open => self.until,
-            Phase::Closing { until } => until.min(self.until),
-        };
-        match self.link_by {
-            Some(link_by) if !self.linked => end.min(link_by),
-            _ => end,
-        }
-    }
-}
+use super::live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -106,6 +24,8 @@ pub struct Emergencies {
     /// declaration and must not walk through all that is open.
     open_by_person: HashMap<(PersonName, SystemName), Scopes>,
     open_by_incident: HashMap<(IncidentId, SystemName), Scopes>,
+    /// Those that wait for somebody: an approval or a further signature.
+    waiting: BTreeSet<EmergencyId>,
     declared: u64,
 }
 
@@ -120,7 +40,7 @@ impl Emergencies {
         self.live.get(&id)
     }
 
-    /// One by the leaf of its declaration.
+    /// One by the leaf of an entry that decided about it.
     pub fn by_leaf(&self, leaf: &Hash) -> Option<&Live> {
         self.live.get(self.by_leaf.get(leaf)?)
     }
@@ -151,6 +71,11 @@ impl Emergencies {
             })
     }
 
+    /// Those that wait for an approval or a further signature, oldest first.
+    pub fn waiting(&self) -> impl Iterator<Item = &Live> {
+        self.waiting.iter().filter_map(|id| self.live.get(id))
+    }
+
     /// How many are open or closing.
     pub fn count(&self) -> usize {
         self.live.len()
@@ -174,28 +99,38 @@ impl Emergencies {
         event: &Event,
         fresh_key: Ed25519Key,
         linked: bool,
+        roster: &Roster,
     ) -> Result<(), FoldError> {
-        let Event::EmergencyDeclared { emergency, facts, decision, until, link_by, .. } = event else {
+        let Event::EmergencyDeclared { emergency, key, facts, decision, until, link_by, .. } = event else {
             return Err(FoldError::NotOpen(index));
         };
         if *emergency != self.next_id() {
             return Err(FoldError::Number(index, emergency.0));
         }
+        let requester = roster.canonical(&facts.person).clone();
         let live = Live {
             id: *emergency,
             index,
             leaf,
             person: facts.person.clone(),
+            key: *key,
+            took_part: BTreeSet::from([requester.clone()]),
+            requesters: vec![requester],
             system: facts.target.system.clone(),
             host: facts.target.host.clone(),
             incident: decision.rests_on(facts).map(|i| i.id.clone()),
+            severity: decision.severity,
+            drill: facts.drill,
             fresh_key,
             phase: Phase::Open,
             declared_at: at,
             until: *until,
             link_by: *link_by,
             linked,
-            terms: decision.terms_now().map(|t: &Terms| (t.hash(), t.lifetime_s)),
+            extensions: 0,
+            words: index,
+            request: request(leaf, index, at, &decision.outcome, decision.awaits.clone()),
+            earlier: Vec::new(),
             // Nearly always one; thousands may be open at once.
             certificates: Vec::with_capacity(1),
         };
@@ -203,6 +138,9 @@ impl Emergencies {
         self.by_leaf.insert(leaf, live.id);
         self.by_fresh_key.insert(fresh_key.fingerprint(), live.id);
         self.by_due.insert((live.due(), live.id));
+        if waits(&live) {
+            self.waiting.insert(live.id);
+        }
         count(&mut self.open_by_person, (live.person.clone(), live.system.clone()), &live.host);
         if let Some(incident) = &live.incident {
             count(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
@@ -211,20 +149,134 @@ impl Emergencies {
         Ok(())
     }
 
+    /// A later entry decided anew: what waited is replaced, what is held goes on.
+    pub(super) fn decide(
+        &mut self,
+        index: u64,
+        leaf: Hash,
+        at: u64,
+        decided: &Decided<'_>,
+        change: impl FnOnce(&mut Live),
+    ) -> Result<(), FoldError> {
+        let id = decided.emergency;
+        if !self.live.contains_key(&id) {
+            return Err(FoldError::NotOpen(index));
+        }
+        self.by_leaf.insert(leaf, id);
+        self.rest_on(id, decided.decision.rests_on(decided.facts).map(|incident| incident.id.clone()));
+        self.change(id, |live| {
+            let outcome = &decided.decision.outcome;
+            let newer = request(leaf, index, at, outcome, decided.decision.awaits.clone());
+            let older = std::mem::replace(&mut live.request, newer);
+            live.earlier.push((older.leaf, older.index));
+            live.severity = decided.decision.severity.or(live.severity);
+            change(live);
+            live.until = live.end(at);
+        });
+        Ok(())
+    }
+
     pub(super) fn issue(&mut self, index: u64, at: u64, of: &Hash, terms: &Hash) -> Result<(), FoldError> {
-        let id = self.by_leaf.get(of).ok_or(FoldError::Dangling(index, *of))?;
-        let live = self.live.get_mut(id).ok_or(FoldError::Certificate(index))?;
-        match live.terms {
-            Some((hash, lifetime_s))
+        let id = *self.by_leaf.get(of).ok_or(FoldError::Dangling(index, *of))?;
+        let live = self.live.get(&id).ok_or(FoldError::Certificate(index))?;
+        match live.request.grantable {
+            Some((hash, lifetime_s, given_at))
                 if hash == *terms
                     && live.phase == Phase::Open
-                    && live.certificates.is_empty()
-                    && at.saturating_add(lifetime_s.into()) <= live.until =>
+                    && live.request.leaf == *of
+                    && given_at == at =>
             {
-                live.certificates.push(Issued { serial: index, valid_before: at + u64::from(lifetime_s) });
+                let valid_before = at.saturating_add(lifetime_s.into());
+                self.change(id, |live| {
+                    live.request.grantable = None;
+                    live.certificates.push(Issued { serial: index, valid_before, of: *of, terms: hash });
+                    live.until = live.until.max(valid_before);
+                });
                 Ok(())
             }
             _ => Err(FoldError::Certificate(index)),
+        }
+    }
+
+    /// A rung is called: the next one, and no other.
+    pub(super) fn call(
+        &mut self,
+        index: u64,
+        id: EmergencyId,
+        of: &Hash,
+        rung: u8,
+        call: Call,
+    ) -> Result<(), FoldError> {
+        let wait = self.wait(index, id, of)?;
+        if wait.called.len() != usize::from(rung) || rung_groups(wait, rung) != Some(&call.groups) {
+            return Err(FoldError::Rung(index));
+        }
+        self.change(id, |live| {
+            live.request.waiting.iter_mut().for_each(|wait| wait.called.push(call.clone()))
+        });
+        Ok(())
+    }
+
+    /// An approval counts; the last one that is needed gives the terms.
+    pub(super) fn approve(
+        &mut self,
+        index: u64,
+        at: u64,
+        id: EmergencyId,
+        of: &Hash,
+        approval: Approval,
+    ) -> Result<(), FoldError> {
+        let wait = self.wait(index, id, of)?;
+        if wait.approvals.iter().any(|one| one.person == approval.person)
+            || !wait.may_answer(&approval.groups)
+        {
+            return Err(FoldError::Approval(index));
+        }
+        match self.live.get(&id) {
+            Some(live) if !live.requesters.contains(&approval.person) => {}
+            _ => return Err(FoldError::Approval(index)),
+        }
+        self.change(id, |live| {
+            live.took_part.insert(approval.person.clone());
+            let request = &mut live.request;
+            let met = request.waiting.as_mut().is_some_and(|wait| {
+                wait.approvals.push(approval);
+                wait.is_met()
+            });
+            if met && let Some(wait) = request.waiting.take() {
+                request.grantable = Some((wait.full.hash(), wait.full.lifetime_s, at));
+                request.settled = Some(Settled::Given);
+            }
+        });
+        Ok(())
+    }
+
+    /// The waiting ends without a grant.
+    pub(super) fn settle(
+        &mut self,
+        index: u64,
+        at: u64,
+        id: EmergencyId,
+        of: &Hash,
+        how: Settled,
+        by: Option<PersonName>,
+    ) -> Result<(), FoldError> {
+        self.wait(index, id, of)?;
+        self.change(id, |live| {
+            live.took_part.extend(by);
+            live.request.waiting = None;
+            live.request.settled = Some(how);
+            live.until = live.end(at);
+        });
+        Ok(())
+    }
+
+    fn wait(&self, index: u64, id: EmergencyId, of: &Hash) -> Result<&Wait, FoldError> {
+        let live = self.live.get(&id).filter(|live| live.phase == Phase::Open);
+        let live = live.ok_or(FoldError::NotOpen(index))?;
+        match &live.request.waiting {
+            Some(wait) if live.request.leaf == *of => Ok(wait),
+            _ => Err(FoldError::Dangling(index, *of)),
         }
     }
 
@@ -245,14 +297,38 @@ impl Emergencies {
             Some(live) if live.phase == Phase::Open => {}
             _ => return Err(FoldError::NotOpen(index)),
         }
-        self.change(id, |live| live.phase = Phase::Closing { until });
+        self.change(id, |live| {
+            live.phase = Phase::Closing { until };
+            // Nothing is issued any more, so nobody is asked any more. What is held goes on to its end.
+            if live.request.waiting.take().is_some() {
+                live.request.settled = Some(Settled::Lapsed);
+            }
+            live.request.awaits = None;
+        });
+        Ok(())
+    }
+
+    /// More time was refused. If the emergency was closing, its holder's word that it is not over stops the
+    /// countdown; each time counts as an extension, so that it cannot be stopped for ever.
+    pub(super) fn hold(&mut self, index: u64, id: EmergencyId, decision: &Decision) -> Result<(), FoldError> {
+        let live = self.live.get(&id).ok_or(FoldError::NotOpen(index))?;
+        if live.phase != Phase::Open && may_hold(decision) {
+            self.change(id, |live| {
+                live.phase = Phase::Open;
+                live.extensions = live.extensions.saturating_add(1);
+            });
+        }
         Ok(())
     }
 
     pub(super) fn close(&mut self, index: u64, id: EmergencyId) -> Result<Live, FoldError> {
         let live = self.live.remove(&id).ok_or(FoldError::NotOpen(index))?;
         self.by_due.remove(&(live.due(), id));
-        self.by_leaf.remove(&live.leaf);
+        self.waiting.remove(&id);
+        self.by_leaf.remove(&live.request.leaf);
+        for (leaf, _) in &live.earlier {
+            self.by_leaf.remove(leaf);
+        }
         self.by_fresh_key.remove(&live.fresh_key.fingerprint());
         uncount(&mut self.open_by_person, (live.person.clone(), live.system.clone()), &live.host);
         if let Some(incident) = &live.incident {
@@ -261,13 +337,76 @@ impl Emergencies {
         Ok(live)
     }
 
+    /// A later decision may rest on another incident than the one before.
+    fn rest_on(&mut self, id: EmergencyId, incident: Option<IncidentId>) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        if incident.is_none() || live.incident == incident {
+            return;
+        }
+        let before = std::mem::replace(&mut live.incident, incident.clone());
+        let (system, host) = (live.system.clone(), live.host.clone());
+        if let Some(before) = before {
+            uncount(&mut self.open_by_incident, (before, system.clone()), &host);
+        }
+        if let Some(now) = incident {
+            count(&mut self.open_by_incident, (now, system), &host);
+        }
+    }
+
     fn change(&mut self, id: EmergencyId, what: impl FnOnce(&mut Live)) {
         if let Some(live) = self.live.get_mut(&id) {
             self.by_due.remove(&(live.due(), id));
             what(live);
             self.by_due.insert((live.due(), id));
+            if waits(live) {
+                self.waiting.insert(id);
+            } else {
+                self.waiting.remove(&id);
+            }
         }
     }
+}
+
+/// What an outcome leaves to be issued and to be waited for.
+fn request(
+    leaf: Hash,
+    index: u64,
+    at: u64,
+    outcome: &Outcome,
+    awaits: Option<fireaxe_protocol::policy::Awaits>,
+) -> Request {
+    let (now, waiting) = match outcome {
+        Outcome::Permit(terms) => (Some(terms), None),
+        Outcome::NeedsApproval { full, meanwhile, ladder, wait_s, .. } => {
+            let wait = Wait {
+                full: full.clone(),
+                ladder: ladder.clone(),
+                called: Vec::new(),
+                until: at.saturating_add((*wait_s).into()),
+                approvals: Vec::new(),
+            };
+            (meanwhile.as_ref(), Some(Box::new(wait)))
+        }
+        Outcome::Refuse { .. } => (None, None),
+    };
+    let grantable = now.map(|terms| (terms.hash(), terms.lifetime_s, at));
+    Request { leaf, index, at, grantable, waiting, settled: None, awaits }
+}
+
+/// Whether a refused extension still stops a countdown: unless it is one too many.
+fn may_hold(decision: &Decision) -> bool {
+    match &decision.outcome {
+        Outcome::Refuse { reasons, .. } => reasons.iter().all(|reason| reason.code != "extension.bound"),
+        Outcome::Permit(_) | Outcome::NeedsApproval { .. } => true,
+    }
+}
+
+fn waits(live: &Live) -> bool {
+    live.request.waiting.is_some() || live.request.awaits.is_some()
+}
+
+fn rung_groups(wait: &Wait, rung: u8) -> Option<&Vec<GroupName>> {
+    wait.ladder.get(usize::from(rung)).map(|rung| &rung.groups)
 }
 
 /// How often each scope of a system is open: a host, or all of it.

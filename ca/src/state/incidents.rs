@@ -17,6 +17,11 @@ impl Incidents {
         self.known.insert(update.incident.clone(), (update.clone(), at));
     }
 
+    /// The last word on `id`, and when it came.
+    pub fn known(&self, id: &IncidentId) -> Option<(&IncidentUpdate, u64)> {
+        self.known.get(id).map(|(update, at)| (update, *at))
+    }
+
     /// What is known of `id` at `now`; an unknown one has no state.
     pub fn fact(&self, id: &IncidentId, now: u64) -> IncidentFact {
         match self.known.get(id) {

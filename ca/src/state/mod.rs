@@ -6,11 +6,15 @@
 
 mod answered;
 mod emergencies;
+mod history;
 mod incidents;
+mod live;
+mod reviews;
 mod revocations;
 
 pub use answered::Answered;
-pub use emergencies::{Issued, Live, Phase};
+pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
+pub use reviews::Owed;
 pub use revocations::Revocations;
 
 use std::collections::HashMap;
@@ -18,7 +22,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use fireaxe_protocol::keys::Fingerprint;
-use fireaxe_protocol::log::{Closer, Entry, Event, Hash, PinnedKeys};
+use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, PinnedKeys, SignedBy};
 use fireaxe_protocol::names::Origin;
 use fireaxe_protocol::policy::Bundle;
 use fireaxe_protocol::statement::{Declare, Statement};
@@ -26,7 +30,9 @@ use thiserror::Error;
 
 use self::answered::AnsweredStatements;
 use self::emergencies::Emergencies;
+pub use self::history::History;
 use self::incidents::Incidents;
+use self::reviews::Reviews;
 
 /// Why an entry does not fit the state: the log was not written by this program's rules.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -58,6 +64,15 @@ pub enum FoldError {
     /// A closing that does not revoke exactly what is alive.
     #[error("entry {0}: it does not revoke exactly what is alive")]
     Revoked(u64),
+    /// Another rung than the next one, or other groups than the ladder's.
+    #[error("entry {0}: that rung is not the next one")]
+    Rung(u64),
+    /// An approval by somebody who may not, or for the second time.
+    #[error("entry {0}: an approval that does not count")]
+    Approval(u64),
+    /// A review that nobody owes, or by somebody who took part.
+    #[error("entry {0}: a review that is not owed")]
+    Review(u64),
     /// A decision while no bundle is active.
     #[error("entry {0}: no bundle is active")]
     NoBundle(u64),
@@ -78,6 +93,12 @@ pub struct State {
     pub answered: AnsweredStatements,
     /// Revoked serials that still matter.
     pub revocations: Revocations,
+    /// Emergencies that are over and owed a review.
+    pub reviews: Reviews,
+    /// What people did before, for signals.
+    pub history: History,
+    /// Leaf of the `bundle.activated` entry in force.
+    activation: Option<Hash>,
     counters: HashMap<Fingerprint, u32>,
     entries: u64,
     last_at: u64,
@@ -101,6 +122,9 @@ impl State {
             incidents: Incidents::default(),
             answered: AnsweredStatements::default(),
             revocations: Revocations::default(),
+            reviews: Reviews::default(),
+            history: History::default(),
+            activation: None,
             counters: HashMap::new(),
             entries: 1,
             last_at: first.at,
@@ -120,6 +144,11 @@ impl State {
     /// The bundle in force; none before the first `bundle.activated`.
     pub fn bundle(&self) -> Option<&Arc<Bundle>> {
         self.bundle.as_ref()
+    }
+
+    /// Leaf of the entry that put that bundle in force: what a change of it must name.
+    pub fn activation(&self) -> Option<Hash> {
+        self.activation
     }
 
     /// How many entries are folded in.
@@ -150,7 +179,7 @@ impl State {
                     .map_err(|_| FoldError::Bundle(index))?;
                 self.blobs.insert(leaf, bytes);
             }
-            Event::BundleActivated { bundle, policy, roster, .. } => {
+            Event::BundleActivated { bundle, policy, roster, by } => {
                 let policy = self.text(index, policy)?;
                 let roster = self.text(index, roster)?;
                 let parsed = Bundle::parse(&policy, &roster).map_err(|_| FoldError::Bundle(index))?;
@@ -159,6 +188,10 @@ impl State {
                 }
                 self.blobs.clear();
                 self.bundle = Some(Arc::new(parsed));
+                self.activation = Some(leaf);
+                if let Activation::Admins(admins) = by {
+                    admins.iter().for_each(|by| self.note_counter(&by.key, by.counter));
+                }
             }
             Event::IncidentUpdated(update) => {
                 self.incidents.update(update, at);
@@ -184,22 +217,86 @@ impl State {
             Event::EmergencyClosing { emergency, until, .. } => {
                 self.emergencies.closing(index, *emergency, *until)?;
             }
+            Event::EmergencySeconded { by, .. } => {
+                self.heard(index, by)?;
+                let bundle = self.bundle.clone().ok_or(FoldError::NoBundle(index))?;
+                let person = bundle.roster.canonical(&by.person).clone();
+                let decided = event.decided().ok_or(FoldError::NotOpen(index))?;
+                self.emergencies.decide(index, leaf, at, &decided, |live| {
+                    live.requesters.push(person.clone());
+                    live.took_part.insert(person);
+                })?;
+            }
+            Event::EmergencyRedecided { .. } => {
+                let decided = event.decided().ok_or(FoldError::NotOpen(index))?;
+                self.emergencies.decide(index, leaf, at, &decided, |_| ())?;
+            }
+            Event::ExtensionRequested { by, .. } => {
+                self.heard(index, by)?;
+                let decided = event.decided().ok_or(FoldError::NotOpen(index))?;
+                self.emergencies.decide(index, leaf, at, &decided, |live| {
+                    live.phase = Phase::Open;
+                    live.extensions = live.extensions.saturating_add(1);
+                    live.words = index;
+                })?;
+            }
+            Event::ExtensionRefused { emergency, by, decision, .. } => {
+                self.heard(index, by)?;
+                self.emergencies.hold(index, *emergency, decision)?;
+            }
+            Event::RungCalled { emergency, of, rung, groups, people } => {
+                let call = Call { at, groups: groups.clone(), people: people.clone() };
+                self.emergencies.call(index, *emergency, of, *rung, call)?;
+            }
+            Event::ApprovalGiven { emergency, of, by } => {
+                self.heard(index, by)?;
+                let bundle = self.bundle.as_ref().ok_or(FoldError::NoBundle(index))?;
+                let person = bundle.roster.canonical(&by.person).clone();
+                let groups = bundle.roster.person(&by.person).map(|p| p.groups.clone()).unwrap_or_default();
+                self.emergencies.approve(index, at, *emergency, of, Approval { person, groups })?;
+            }
+            Event::ApprovalRefused { emergency, of, by } => {
+                let Statement::Refuse(words) = self.heard(index, by)? else {
+                    return Err(FoldError::Statement(index));
+                };
+                let bundle = self.bundle.as_ref().ok_or(FoldError::NoBundle(index))?;
+                let person = bundle.roster.canonical(&by.person).clone();
+                let how = Settled::Refused { by: by.person.clone(), reason: words.reason };
+                self.emergencies.settle(index, at, *emergency, of, how, Some(person))?;
+            }
+            Event::RequestLapsed { emergency, of } => {
+                self.emergencies.settle(index, at, *emergency, of, Settled::Lapsed, None)?;
+            }
+            Event::AnomalyRaised { .. } => {}
+            Event::EmergencyReviewed { emergency, by } => {
+                self.heard(index, by)?;
+                let bundle = self.bundle.as_ref().ok_or(FoldError::NoBundle(index))?;
+                let person = bundle.roster.canonical(&by.person);
+                self.reviews.reviewed(*emergency, person).map_err(|()| FoldError::Review(index))?;
+            }
             Event::EmergencyClosed { emergency, by, revoked } => {
-                if let Closer::Person { closed, key, counter, .. } = by {
+                let mut took_part = None;
+                if let Closer::Person { person, closed, key, counter } = by {
                     self.note_counter(key, *counter);
                     let statement =
                         Statement::read(&closed.statement).map_err(|_| FoldError::Statement(index))?;
                     self.answered.remember(key, statement.header(), &closed.statement, index);
+                    let roster = self.bundle.as_ref().map(|bundle| &bundle.roster);
+                    took_part = roster.map(|roster| roster.canonical(person).clone());
                 }
-                let live = self.emergencies.close(index, *emergency)?;
+                let mut live = self.emergencies.close(index, *emergency)?;
                 if live.alive(at) != *revoked {
                     return Err(FoldError::Revoked(index));
                 }
                 let alive = live.certificates().iter().filter(|c| revoked.contains(&c.serial));
                 self.revocations.revoke(index, alive);
+                live.took_part.extend(took_part);
+                let reviews = self.bundle.as_ref().and_then(|bundle| bundle.policy.reviews());
+                if let Some(within_s) = reviews.map(|reviews| reviews.within_s) {
+                    self.reviews.owe(live, at, within_s);
+                }
             }
             Event::ClockCorrected { .. } => {}
-            _ => {}
         }
         self.reached(index, at);
         Ok(())
@@ -224,7 +321,7 @@ impl State {
         self.note_counter(key, *counter);
         self.answered.remember(key, &words.header, &declared.statement, index);
         let linked = self.incidents.any_counts(&facts.target.system, &bundle.policy, at);
-        self.emergencies.declare(index, leaf, at, event, words.public_key, linked)?;
+        self.emergencies.declare(index, leaf, at, event, words.public_key, linked, &bundle.roster)?;
         self.reached(index, at);
         Ok(())
     }
@@ -234,6 +331,14 @@ impl State {
         self.last_at = at;
         self.answered.forget(at);
         self.revocations.forget(at);
+    }
+
+    /// A signed statement in an entry: its counter and its answer are remembered.
+    fn heard(&mut self, index: u64, by: &SignedBy) -> Result<Statement, FoldError> {
+        let statement = Statement::read(&by.said.statement).map_err(|_| FoldError::Statement(index))?;
+        self.note_counter(&by.key, by.counter);
+        self.answered.remember(&by.key, statement.header(), &by.said.statement, index);
+        Ok(statement)
     }
 
     fn note_counter(&mut self, key: &Fingerprint, counter: Option<u32>) {

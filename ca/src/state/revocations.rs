@@ -80,7 +80,8 @@ mod tests {
     const END: u64 = 1_000_000;
 
     fn issued(serial: u64) -> Issued {
-        Issued { serial, valid_before: END }
+        let any = fireaxe_protocol::log::Hash([0; 32]);
+        Issued { serial, valid_before: END, of: any, terms: any }
     }
 
     #[test]

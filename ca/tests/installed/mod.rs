@@ -20,7 +20,7 @@ use axum::http::Request;
 use ed25519_dalek::SigningKey;
 use fireaxe_ca::clock::{Clock, Moment};
 use fireaxe_ca::data_dir::DataDir;
-use fireaxe_ca::door::{Door, Peer, RevocationList, Sessions, operator_routes, routes};
+use fireaxe_ca::door::{Door, Peer, RevocationList, Sessions, Watchers, operator_routes, routes};
 use fireaxe_ca::keys::{self, Purpose};
 use fireaxe_ca::log::{Log, Reader};
 use fireaxe_ca::metrics::Metrics;
@@ -151,6 +151,7 @@ impl Installed {
             checkpoints: NoteSigner::new(origin.as_str(), load(Purpose::Log)).unwrap(),
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
+            pager: None,
         };
         let (road, writer) = Conductor::start(deps).unwrap();
         let krl = NoteSigner::new(&KrlNote::key_name(&origin), load(Purpose::Krl)).unwrap();
@@ -160,6 +161,7 @@ impl Installed {
             views: Views::open(&data.views()).unwrap(),
             sessions: Sessions::default(),
             revocation_list: RevocationList::new(krl),
+            watchers: Watchers::default(),
             clock: clock.clone(),
             metrics: Metrics::default(),
         });

@@ -379,6 +379,33 @@ impl Event {
         }
     }
 
+    /// The emergency that this entry is about, if it names one.
+    pub fn emergency(&self) -> Option<EmergencyId> {
+        match self {
+            Event::EmergencyDeclared { emergency, .. }
+            | Event::EmergencySeconded { emergency, .. }
+            | Event::EmergencyRedecided { emergency, .. }
+            | Event::ExtensionRequested { emergency, .. }
+            | Event::ExtensionRefused { emergency, .. }
+            | Event::RungCalled { emergency, .. }
+            | Event::ApprovalGiven { emergency, .. }
+            | Event::ApprovalRefused { emergency, .. }
+            | Event::RequestLapsed { emergency, .. }
+            | Event::AnomalyRaised { emergency, .. }
+            | Event::EmergencyReviewed { emergency, .. }
+            | Event::EmergencyClosing { emergency, .. }
+            | Event::EmergencyClosed { emergency, .. } => Some(*emergency),
+            Event::LogCreated { .. }
+            | Event::BlobStored { .. }
+            | Event::BundleActivated { .. }
+            | Event::IncidentUpdated(_)
+            | Event::DeclarationRefused { .. }
+            | Event::CertificateIssued { .. }
+            | Event::CertificateAbandoned { .. }
+            | Event::ClockCorrected { .. } => None,
+        }
+    }
+
     /// What this entry decided, if it is one that approvals and certificates may refer to.
     pub fn decided(&self) -> Option<Decided<'_>> {
         match self {

@@ -121,6 +121,15 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// The network an address is in, as far as one household, office or VPN gateway goes: /24 of IPv4, /48
+    /// of IPv6. An IPv4 address that is mapped into IPv6 counts as what it is.
+    pub fn network_of(address: IpAddr) -> Cidr {
+        match address.to_canonical() {
+            IpAddr::V4(a) => Cidr { address: IpAddr::V4((u32::from(a) & !0xff).into()), prefix: 24 },
+            IpAddr::V6(a) => Cidr { address: IpAddr::V6((u128::from(a) >> 80 << 80).into()), prefix: 48 },
+        }
+    }
+
     /// Whether every address of `other` is one of mine.
     pub fn contains(&self, other: &Cidr) -> bool {
         if other.prefix < self.prefix {
