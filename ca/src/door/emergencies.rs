@@ -124,7 +124,8 @@ pub(super) async fn list(
         Scope::Person(_) => None,
         Scope::Emergency(_, id) => Some(*id),
     };
-    let emergencies = in_views(&door, move |views, reader| views.emergencies(reader, only)).await?;
+    let now = door.clock.now().wall_s;
+    let emergencies = in_views(&door, move |views, reader| views.emergencies(reader, only, now)).await?;
     Ok(Json(Emergencies { schema: "fireaxe.emergencies/v1".into(), emergencies }))
 }
 
@@ -138,7 +139,8 @@ pub(super) async fn one(
     let id = number(id)?;
     let scope = reading::who(&door, &headers, "GET", &uri).await?;
     reading::about(&scope, id)?;
-    let found = in_views(&door, move |views, reader| views.emergencies(reader, Some(id))).await?;
+    let now = door.clock.now().wall_s;
+    let found = in_views(&door, move |views, reader| views.emergencies(reader, Some(id), now)).await?;
     found.into_iter().next().map(Json).ok_or_else(|| Refusal::UnknownEmergency(id).into())
 }
 

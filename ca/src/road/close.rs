@@ -44,6 +44,13 @@ pub(crate) fn may_close<'a>(
     Ok(live)
 }
 
+/// By when an emergency that ends at `now` must have been looked back at: as the policy says; never for a
+/// rehearsal or for one that gave nothing.
+pub(crate) fn review_due(bundle: &Bundle, live: &Live, now: u64) -> Option<u64> {
+    let reviews = bundle.policy.reviews().filter(|_| !live.drill && !live.certificates().is_empty())?;
+    Some(now.saturating_add(reviews.within_s.into()))
+}
+
 /// The word of a trigger's `close_on` for an incident that is over.
 const RESOLVED: &str = "incident.resolved";
 
@@ -93,7 +100,8 @@ impl Turn<'_> {
     pub(super) fn close_now(&mut self, id: EmergencyId, by: Closer) -> Result<ClosedNow, Refusal> {
         let live = self.state.emergencies.get(id).ok_or(Refusal::Closed(id))?;
         let revoked = live.alive(self.now);
-        let event = Event::EmergencyClosed { emergency: id, by, revoked: revoked.clone() };
+        let review_due = review_due(&self.bundle, live, self.now);
+        let event = Event::EmergencyClosed { emergency: id, by, revoked: revoked.clone(), review_due };
         let Recorded { index, .. } = self.append(event)?;
         self.revoked |= !revoked.is_empty();
         Ok(ClosedNow { emergency: id, revoked, entry: index })

@@ -43,7 +43,7 @@ pub use caller::{Gate, Known};
 pub(crate) use caller::{check_time, fresh};
 pub(crate) use clockwork::{Due, called, due};
 pub use close::ClosedNow;
-pub(crate) use close::may_close;
+pub(crate) use close::{may_close, review_due};
 pub(crate) use conductor::fold;
 pub use conductor::{Conductor, Deps, StartError};
 pub(crate) use declare::{hosts_of, link_by, longest};

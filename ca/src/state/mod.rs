@@ -274,7 +274,7 @@ impl State {
                 let person = bundle.roster.canonical(&by.person);
                 self.reviews.reviewed(*emergency, person).map_err(|()| FoldError::Review(index))?;
             }
-            Event::EmergencyClosed { emergency, by, revoked } => {
+            Event::EmergencyClosed { emergency, by, revoked, review_due } => {
                 let mut took_part = None;
                 if let Closer::Person { person, closed, key, counter } = by {
                     self.note_counter(key, *counter);
@@ -291,9 +291,8 @@ impl State {
                 let alive = live.certificates().iter().filter(|c| revoked.contains(&c.serial));
                 self.revocations.revoke(index, alive);
                 live.took_part.extend(took_part);
-                let reviews = self.bundle.as_ref().and_then(|bundle| bundle.policy.reviews());
-                if let Some(within_s) = reviews.map(|reviews| reviews.within_s) {
-                    self.reviews.owe(live, at, within_s);
+                if let Some(due) = review_due {
+                    self.reviews.owe(live, at, *due);
                 }
             }
             Event::ClockCorrected { .. } => {}
@@ -490,7 +489,12 @@ mod tests {
 
         fn closed(number: u64, revoked: &[u64]) -> Event {
             let emergency = EmergencyId(number);
-            Event::EmergencyClosed { emergency, by: Closer::Deadline, revoked: revoked.to_vec() }
+            Event::EmergencyClosed {
+                emergency,
+                by: Closer::Deadline,
+                revoked: revoked.to_vec(),
+                review_due: None,
+            }
         }
 
         fn closing(&self, number: u64) -> Event {

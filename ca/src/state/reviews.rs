@@ -50,12 +50,8 @@ impl Reviews {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// An emergency ended at `at`. Rehearsals and those that never gave anything owe nothing.
-    pub(super) fn owe(&mut self, live: Live, at: u64, within_s: u32) {
-        if live.drill || live.certificates().is_empty() {
-            return;
-        }
-        let due = at.saturating_add(within_s.into());
+    /// An emergency ended at `at`, and its review is due at `due`.
+    pub(super) fn owe(&mut self, live: Live, at: u64, due: u64) {
         let Live { id, leaf, person, system, took_part, .. } = live;
         self.by_system.entry(system.clone()).or_default().insert((due, id));
         self.owed.insert(id, Owed { id, leaf, person, system, took_part, closed_at: at, due });

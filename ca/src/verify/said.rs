@@ -16,7 +16,7 @@ use super::Check;
 use crate::road::{
     Asker, Due, Request, Signature, Words, called, decided_by_bundle, decided_by_extension,
     decided_by_second, due, fresh, gather, hosts_of, is_removed, link_by, longest, may_close, may_extend,
-    may_not_activate, may_not_answer, may_not_approve, may_review, may_second, unusual_approval,
+    may_not_activate, may_not_answer, may_not_approve, may_review, may_second, review_due, unusual_approval,
     waiting_request,
 };
 use crate::state::State;
@@ -139,7 +139,11 @@ impl Check {
                     self.note(index, format!("what {} signed does not review {emergency}", by.person));
                 }
             }
-            Event::EmergencyClosed { emergency, by, .. } => {
+            Event::EmergencyClosed { emergency, by, review_due: owed, .. } => {
+                let live = state.bundle().zip(state.emergencies.get(*emergency));
+                if *owed != live.and_then(|(bundle, live)| review_due(bundle, live, at)) {
+                    self.note(index, "the review it owes, or owes none, does not follow from the policy");
+                }
                 self.closing(state, entry, *emergency, by);
                 self.known.close(*emergency);
             }

@@ -4,24 +4,23 @@
 //! They are caught up before each read, so a reader sees what was committed before they asked; a file
 //! that is missing, damaged or of another shape is made anew from the log.
 
+mod take;
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use fireaxe_protocol::api;
-use fireaxe_protocol::certificate::Fields;
-use fireaxe_protocol::log::tree::leaf_hash;
-use fireaxe_protocol::log::{Closer, Entry, EntryError, Event};
-use fireaxe_protocol::names::EmergencyId;
-use fireaxe_protocol::statement::Statement;
+use fireaxe_protocol::log::{Entry, EntryError};
+use fireaxe_protocol::names::{EmergencyId, PersonName};
 use rusqlite::{Connection, OptionalExtension, params};
 use thiserror::Error;
 
 use crate::log::{LogError, Reader};
 
 /// Raised with every change of the tables or of what goes into them: another number is made anew.
-const SHAPE: i64 = 2;
+const SHAPE: i64 = 3;
 /// How many a list shows.
 const LIST: u32 = 200;
 /// Entries taken in one transaction.
@@ -68,30 +67,30 @@ impl Views {
         &self,
         reader: &Reader,
         only: Option<EmergencyId>,
+        now: u64,
     ) -> Result<Vec<api::Emergency>, ViewError> {
         let database = self.caught_up(reader)?;
         let mut rows = database.prepare_cached(
-            "SELECT json, state, closed_by, closed_at, until FROM emergency
+            "SELECT json, state, closed_by, closed_at, until, waiting, tier, account, extensions, due FROM emergency
              WHERE ?1 IS NULL OR id = ?1 ORDER BY id DESC LIMIT ?2",
         )?;
         let rows = rows.query_map(params![only.map(|id| id.0.cast_signed()), LIST], |row| {
-            let json: String = row.get(0)?;
-            let state: String = row.get(1)?;
-            let closed_by: Option<String> = row.get(2)?;
-            let closed_at: Option<i64> = row.get(3)?;
-            let until: i64 = row.get(4)?;
-            Ok((json, state, closed_by, closed_at, until))
+            Ok(Row {
+                json: row.get(0)?,
+                state: row.get(1)?,
+                closed_by: row.get(2)?,
+                closed_at: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned),
+                until: row.get::<_, i64>(4)?.cast_unsigned(),
+                waiting: row.get(5)?,
+                tier: row.get(6)?,
+                account: row.get(7)?,
+                extensions: row.get(8)?,
+                due: row.get::<_, Option<i64>>(9)?.map(i64::cast_unsigned),
+            })
         })?;
         let mut found = Vec::new();
         for row in rows {
-            let (json, state, closed_by, closed_at, until) = row?;
-            let mut one: api::Emergency = serde_json::from_str(&json).map_err(|_| ViewError::Row)?;
-            one.state = state;
-            one.closed_by = closed_by;
-            one.closed_at = closed_at.map(i64::cast_unsigned);
-            one.until = until.cast_unsigned();
-            one.serials = serials(&database, one.emergency)?;
-            found.push(one);
+            found.push(row?.emergency(&database, now)?);
         }
         Ok(found)
     }
@@ -137,6 +136,61 @@ impl Views {
     }
 }
 
+/// One line of the list, as the database has it.
+struct Row {
+    json: String,
+    state: String,
+    closed_by: Option<String>,
+    closed_at: Option<u64>,
+    until: u64,
+    waiting: Option<String>,
+    tier: Option<String>,
+    account: Option<String>,
+    extensions: u8,
+    due: Option<u64>,
+}
+
+impl Row {
+    fn emergency(self, database: &Connection, now: u64) -> Result<api::Emergency, ViewError> {
+        let mut one: api::Emergency = serde_json::from_str(&self.json).map_err(|_| ViewError::Row)?;
+        one.state = self.state;
+        one.closed_by = self.closed_by;
+        one.closed_at = self.closed_at;
+        one.until = self.until;
+        one.waiting = name(self.waiting)?;
+        one.tier = name(self.tier)?;
+        one.account = name(self.account)?;
+        one.extensions = self.extensions;
+        one.serials = serials(database, one.emergency)?;
+        let (mut by, mut verdict) = (None, None);
+        let mut parts = database
+            .prepare_cached("SELECT person, role, verdict FROM part WHERE emergency = ?1 ORDER BY rowid")?;
+        let parts = parts.query_map([one.emergency.0.cast_signed()], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<String>>(2)?))
+        })?;
+        for part in parts {
+            let (person, role, found) = part?;
+            let person: PersonName = person.parse().map_err(|_| ViewError::Row)?;
+            match role.as_str() {
+                "second" => one.seconds.push(person),
+                "approve" => one.approved_by.push(person),
+                _ => {
+                    verdict = found.and_then(|text| serde_json::from_str(&text).ok());
+                    by = Some(person);
+                }
+            }
+        }
+        one.approved_by.sort();
+        one.review =
+            self.due.map(|due| api::ReviewState { due, overdue: by.is_none() && due < now, by, verdict });
+        Ok(one)
+    }
+}
+
+fn name<T: std::str::FromStr>(text: Option<String>) -> Result<Option<T>, ViewError> {
+    text.map(|text| text.parse().map_err(|_| ViewError::Row)).transpose()
+}
+
 fn connect(path: &Path) -> Result<Connection, ViewError> {
     let database = Connection::open(path)?;
     // Nothing here needs to survive a power cut: it is made anew.
@@ -166,11 +220,14 @@ fn anew(path: &Path) -> Result<Connection, ViewError> {
         "BEGIN;
          CREATE TABLE head (next INTEGER NOT NULL);
          INSERT INTO head VALUES (0);
-         CREATE TABLE emergency (id INTEGER PRIMARY KEY, leaf BLOB NOT NULL, json TEXT NOT NULL, state TEXT NOT NULL,
-             until INTEGER NOT NULL, closed_by TEXT, closed_at INTEGER);
-         CREATE INDEX emergency_leaf ON emergency (leaf);
+         CREATE TABLE emergency (id INTEGER PRIMARY KEY, json TEXT NOT NULL, state TEXT NOT NULL,
+             until INTEGER NOT NULL, closed_by TEXT, closed_at INTEGER, waiting TEXT, tier TEXT, account TEXT,
+             extensions INTEGER NOT NULL DEFAULT 0, due INTEGER);
+         CREATE TABLE decision (leaf BLOB PRIMARY KEY, emergency INTEGER NOT NULL, json TEXT NOT NULL);
+         CREATE TABLE part (emergency INTEGER NOT NULL, person TEXT NOT NULL, role TEXT NOT NULL, verdict TEXT,
+             PRIMARY KEY (emergency, role, person));
          CREATE TABLE certificate (serial INTEGER PRIMARY KEY, emergency INTEGER NOT NULL, json TEXT NOT NULL,
-             revoked_at INTEGER);
+             ends INTEGER NOT NULL, revoked_at INTEGER);
          CREATE INDEX certificate_emergency ON certificate (emergency);
          PRAGMA user_version = {SHAPE};
          COMMIT;"
@@ -193,7 +250,7 @@ fn catch_up(database: &mut Connection, reader: &Reader) -> Result<(), ViewError>
         let mut fault = None;
         reader.entries(next, CHUNK, |index, bytes| {
             let taken = Entry::decode(bytes).map_err(|e| ViewError::Entry(index, e));
-            match taken.and_then(|entry| take(&transaction, &entry, bytes)) {
+            match taken.and_then(|entry| take::take(&transaction, &entry, bytes)) {
                 Ok(()) => {
                     next = index + 1;
                     ControlFlow::Continue(())
@@ -210,99 +267,6 @@ fn catch_up(database: &mut Connection, reader: &Reader) -> Result<(), ViewError>
         transaction.execute("UPDATE head SET next = ?1", [next.cast_signed()])?;
         transaction.commit()?;
     }
-}
-
-fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
-    match &entry.event {
-        Event::EmergencyDeclared { emergency, declared, facts, decision, until, .. } => {
-            let Ok(Statement::Declare(words)) = Statement::read(&declared.statement) else {
-                return Err(ViewError::Row);
-            };
-            let Some(severity) = decision.severity else { return Err(ViewError::Row) };
-            let leaf = leaf_hash(bytes);
-            let terms = decision.terms_now();
-            let row = api::Emergency {
-                emergency: *emergency,
-                state: "open".into(),
-                declaration: leaf,
-                person: facts.person.clone(),
-                system: facts.target.system.clone(),
-                host: facts.target.host.clone(),
-                severity,
-                tier: terms.map(|t| t.tier.clone()),
-                account: terms.map(|t| t.account.clone()),
-                incident: decision.rests_on(facts).map(|i| i.id.clone()),
-                reason: words.reason,
-                drill: facts.drill,
-                declared_at: entry.at,
-                until: *until,
-                closed_by: None,
-                closed_at: None,
-                serials: Vec::new(),
-                waiting: None,
-                seconds: Vec::new(),
-                approved_by: Vec::new(),
-                extensions: 0,
-                review: None,
-            };
-            let json = serde_json::to_string(&row).map_err(|_| ViewError::Row)?;
-            to.prepare_cached(
-                "INSERT INTO emergency (id, leaf, json, state, until) VALUES (?1, ?2, ?3, 'open', ?4)",
-            )?
-            .execute(params![emergency.0.cast_signed(), leaf.0, json, until.cast_signed()])?;
-        }
-        Event::CertificateIssued { of, .. } => issued(to, entry, of)?,
-        Event::EmergencyClosing { emergency, until, .. } => {
-            to.execute(
-                "UPDATE emergency SET state = 'closing', until = min(until, ?2) WHERE id = ?1",
-                params![emergency.0.cast_signed(), until.cast_signed()],
-            )?;
-        }
-        Event::EmergencyClosed { emergency, by, revoked } => {
-            let by = match by {
-                Closer::Person { person, .. } => person.to_string(),
-                Closer::Deadline => "deadline".into(),
-                Closer::Grace => "grace".into(),
-                Closer::Unlinked => "unlinked".into(),
-                Closer::Removed => "removed".into(),
-            };
-            to.execute(
-                "UPDATE emergency SET state = 'closed', closed_by = ?2, closed_at = ?3 WHERE id = ?1",
-                params![emergency.0.cast_signed(), by, entry.at.cast_signed()],
-            )?;
-            for serial in revoked {
-                to.execute(
-                    "UPDATE certificate SET revoked_at = ?2 WHERE serial = ?1",
-                    params![serial.cast_signed(), entry.at.cast_signed()],
-                )?;
-            }
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-fn issued(to: &Connection, entry: &Entry, of: &fireaxe_protocol::log::Hash) -> Result<(), ViewError> {
-    let json: String = to
-        .prepare_cached("SELECT json FROM emergency WHERE leaf = ?1")?
-        .query_row([of.0], |row| row.get(0))?;
-    let emergency: api::Emergency = serde_json::from_str(&json).map_err(|_| ViewError::Row)?;
-    let body = entry.body.as_deref().ok_or(ViewError::Row)?;
-    let read = Fields::of_unsigned(body).map_err(|_| ViewError::Row)?;
-    let row = api::Certificate {
-        serial: entry.index,
-        emergency: emergency.emergency,
-        person: emergency.person,
-        tier: emergency.tier.ok_or(ViewError::Row)?,
-        principal: read.principals.join(" "),
-        valid_after: read.valid_after,
-        valid_before: read.valid_before,
-        revoked_at: None,
-    };
-    let json = serde_json::to_string(&row).map_err(|_| ViewError::Row)?;
-    to.prepare_cached("INSERT INTO certificate (serial, emergency, json) VALUES (?1, ?2, ?3)")?
-        .execute(params![entry.index.cast_signed(), row.emergency.0.cast_signed(), json])?;
-    Ok(())
 }
 
 fn serials(from: &Connection, id: EmergencyId) -> Result<Vec<u64>, ViewError> {

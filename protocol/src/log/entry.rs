@@ -199,7 +199,12 @@ mod tests {
                 title: Some("primary \"refuses\" writes: Schlüssel".parse().unwrap()),
                 by: "operator uid 0".into(),
             }),
-            Event::EmergencyClosed { emergency: EmergencyId(42), by: Closer::Deadline, revoked: vec![3, 9] },
+            Event::EmergencyClosed {
+                emergency: EmergencyId(42),
+                by: Closer::Deadline,
+                revoked: vec![3, 9],
+                review_due: None,
+            },
         ] {
             let entry = Entry { index: 1, at: 2, event, body: None };
             assert_eq!(Entry::decode(&entry.encode().unwrap()), Ok(entry));

@@ -1,0 +1,200 @@
+//! What one entry adds to the lists.
+
+use fireaxe_protocol::api;
+use fireaxe_protocol::certificate::Fields;
+use fireaxe_protocol::log::tree::leaf_hash;
+use fireaxe_protocol::log::{Closer, Decided, Entry, Event, Hash, SignedBy};
+use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::policy::Terms;
+use fireaxe_protocol::statement::Statement;
+use rusqlite::{Connection, params};
+
+use super::ViewError;
+
+pub(super) fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
+    match &entry.event {
+        Event::EmergencyDeclared { until, .. } => declared(to, entry, bytes, *until)?,
+        Event::EmergencySeconded { by, emergency, .. } => {
+            took_part(to, *emergency, by, "second", None)?;
+            decided_anew(to, entry, bytes)?;
+        }
+        Event::EmergencyRedecided { .. } => decided_anew(to, entry, bytes)?,
+        Event::ExtensionRequested { emergency, .. } => {
+            set(to, *emergency, "extensions = extensions + 1, state = 'open'")?;
+            decided_anew(to, entry, bytes)?;
+        }
+        Event::ExtensionRefused { emergency, .. } => {
+            // One that was closing is held open until what it holds ends; the next closing says otherwise.
+            let sql = "UPDATE emergency SET extensions = extensions + 1, state = 'open', until = (
+                           SELECT coalesce(max(ends), until) FROM certificate WHERE emergency = ?1)
+                       WHERE id = ?1 AND state = 'closing'";
+            to.execute(sql, [emergency.0.cast_signed()])?;
+        }
+        Event::ApprovalGiven { emergency, by, .. } => took_part(to, *emergency, by, "approve", None)?,
+        Event::ApprovalRefused { emergency, .. } | Event::RequestLapsed { emergency, .. } => {
+            let sql = "UPDATE emergency SET waiting = NULL, until = (
+                           SELECT coalesce(max(ends), ?2) FROM certificate WHERE emergency = ?1) WHERE id = ?1";
+            to.execute(sql, params![emergency.0.cast_signed(), entry.at.cast_signed()])?;
+        }
+        Event::CertificateIssued { of, terms } => issued(to, entry, of, terms)?,
+        Event::EmergencyClosing { emergency, until, .. } => {
+            to.execute(
+                "UPDATE emergency SET state = 'closing', waiting = NULL, until = min(until, ?2) WHERE id = ?1",
+                params![emergency.0.cast_signed(), until.cast_signed()],
+            )?;
+        }
+        Event::EmergencyClosed { emergency, by, revoked, review_due } => {
+            closed(to, entry, *emergency, by, revoked)?;
+            to.execute(
+                "UPDATE emergency SET due = ?2 WHERE id = ?1",
+                params![emergency.0.cast_signed(), review_due.map(u64::cast_signed)],
+            )?;
+        }
+        Event::EmergencyReviewed { emergency, by } => {
+            let Ok(Statement::Review(words)) = Statement::read(&by.said.statement) else {
+                return Err(ViewError::Row);
+            };
+            let verdict = serde_json::to_string(&words.verdict).map_err(|_| ViewError::Row)?;
+            took_part(to, *emergency, by, "review", Some(&verdict))?;
+            set(to, *emergency, "state = 'reviewed'")?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Updates one emergency. `what` is this file's own text, never a value.
+fn set(to: &Connection, id: EmergencyId, what: &str) -> Result<(), ViewError> {
+    to.execute(&format!("UPDATE emergency SET {what} WHERE id = ?1"), [id.0.cast_signed()])?;
+    Ok(())
+}
+
+fn took_part(
+    to: &Connection,
+    id: EmergencyId,
+    by: &SignedBy,
+    role: &str,
+    verdict: Option<&str>,
+) -> Result<(), ViewError> {
+    to.prepare_cached(
+        "INSERT OR IGNORE INTO part (emergency, person, role, verdict) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![id.0.cast_signed(), by.person.as_str(), role, verdict])?;
+    Ok(())
+}
+
+fn declared(to: &Connection, entry: &Entry, bytes: &[u8], until: u64) -> Result<(), ViewError> {
+    let Event::EmergencyDeclared { emergency, declared, facts, decision, .. } = &entry.event else {
+        return Err(ViewError::Row);
+    };
+    let Ok(Statement::Declare(words)) = Statement::read(&declared.statement) else {
+        return Err(ViewError::Row);
+    };
+    let Some(severity) = decision.severity else { return Err(ViewError::Row) };
+    let row = api::Emergency {
+        emergency: *emergency,
+        state: "open".into(),
+        declaration: leaf_hash(bytes),
+        person: facts.person.clone(),
+        system: facts.target.system.clone(),
+        host: facts.target.host.clone(),
+        severity,
+        tier: None,
+        account: None,
+        incident: decision.rests_on(facts).map(|i| i.id.clone()),
+        reason: words.reason,
+        drill: facts.drill,
+        declared_at: entry.at,
+        until,
+        closed_by: None,
+        closed_at: None,
+        serials: Vec::new(),
+        waiting: None,
+        seconds: Vec::new(),
+        approved_by: Vec::new(),
+        extensions: 0,
+        review: None,
+    };
+    let json = serde_json::to_string(&row).map_err(|_| ViewError::Row)?;
+    to.prepare_cached("INSERT INTO emergency (id, json, state, until) VALUES (?1, ?2, 'open', ?3)")?
+        .execute(params![emergency.0.cast_signed(), json, until.cast_signed()])?;
+    decided_anew(to, entry, bytes)
+}
+
+/// An entry that decided: what waits, until when, and the terms it may come to.
+fn decided_anew(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
+    let Decided { emergency, decision, .. } = entry.event.decided().ok_or(ViewError::Row)?;
+    let both: Vec<&Terms> = decision.terms_now().into_iter().chain(decision.terms_waiting()).collect();
+    let json = serde_json::to_string(&both).map_err(|_| ViewError::Row)?;
+    to.prepare_cached("INSERT INTO decision (leaf, emergency, json) VALUES (?1, ?2, ?3)")?
+        .execute(params![leaf_hash(bytes).0, emergency.0.cast_signed(), json])?;
+    let waiting = decision.terms_waiting().map(|terms| terms.tier.as_str());
+    let waits_until = match &decision.outcome {
+        fireaxe_protocol::policy::Outcome::NeedsApproval { wait_s, .. } => entry.at + u64::from(*wait_s),
+        _ => 0,
+    };
+    to.prepare_cached("UPDATE emergency SET waiting = ?2, until = max(until, ?3) WHERE id = ?1")?
+        .execute(params![emergency.0.cast_signed(), waiting, waits_until.cast_signed()])?;
+    Ok(())
+}
+
+fn issued(to: &Connection, entry: &Entry, of: &Hash, terms: &Hash) -> Result<(), ViewError> {
+    let (id, json): (i64, String) = to
+        .prepare_cached("SELECT emergency, json FROM decision WHERE leaf = ?1")?
+        .query_row([of.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let both: Vec<Terms> = serde_json::from_str(&json).map_err(|_| ViewError::Row)?;
+    let terms = both.into_iter().find(|one| one.hash() == *terms).ok_or(ViewError::Row)?;
+    let json: String =
+        to.prepare_cached("SELECT json FROM emergency WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
+    let emergency: api::Emergency = serde_json::from_str(&json).map_err(|_| ViewError::Row)?;
+    let body = entry.body.as_deref().ok_or(ViewError::Row)?;
+    let read = Fields::of_unsigned(body).map_err(|_| ViewError::Row)?;
+    let row = api::Certificate {
+        serial: entry.index,
+        emergency: emergency.emergency,
+        person: emergency.person,
+        tier: terms.tier.clone(),
+        principal: read.principals.join(" "),
+        valid_after: read.valid_after,
+        valid_before: read.valid_before,
+        revoked_at: None,
+    };
+    let json = serde_json::to_string(&row).map_err(|_| ViewError::Row)?;
+    let ends = read.valid_before.cast_signed();
+    to.prepare_cached("INSERT INTO certificate (serial, emergency, json, ends) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![entry.index.cast_signed(), id, json, ends])?;
+    // Once the full tier is there, nothing waits any more.
+    to.prepare_cached(
+        "UPDATE emergency SET tier = ?2, account = ?3, until = max(until, ?4),
+             waiting = CASE WHEN waiting = ?2 THEN NULL ELSE waiting END WHERE id = ?1",
+    )?
+    .execute(params![id, terms.tier.as_str(), terms.account.as_str(), ends])?;
+    Ok(())
+}
+
+fn closed(
+    to: &Connection,
+    entry: &Entry,
+    id: EmergencyId,
+    by: &Closer,
+    revoked: &[u64],
+) -> Result<(), ViewError> {
+    let by = match by {
+        Closer::Person { person, .. } => person.to_string(),
+        Closer::Deadline => "deadline".into(),
+        Closer::Grace => "grace".into(),
+        Closer::Unlinked => "unlinked".into(),
+        Closer::Removed => "removed".into(),
+    };
+    to.execute(
+        "UPDATE emergency SET state = 'closed', waiting = NULL, closed_by = ?2, closed_at = ?3 WHERE id = ?1",
+        params![id.0.cast_signed(), by, entry.at.cast_signed()],
+    )?;
+    for serial in revoked {
+        to.execute(
+            "UPDATE certificate SET revoked_at = ?2 WHERE serial = ?1",
+            params![serial.cast_signed(), entry.at.cast_signed()],
+        )?;
+    }
+    Ok(())
+}
