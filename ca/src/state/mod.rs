@@ -6,11 +6,13 @@
 
 mod answered;
 mod emergencies;
+mod history;
 mod incidents;
 mod revocations;
 
 pub use answered::Answered;
 pub use emergencies::{Issued, Live, Phase};
+pub use history::{Asks, History};
 pub use revocations::Revocations;
 
 use std::collections::HashMap;
