@@ -33,8 +33,8 @@ pub(super) struct World {
     pub(super) now: u64,
     index: u64,
     pub(super) declared: u64,
-    /// Everything put, for another history to take.
-    pub(super) log: Vec<(u64, u64, Event)>,
+    /// Everything put, for another history to take: index, time, entry, and the bundle in force before it.
+    pub(super) log: Vec<(u64, u64, Event, Arc<Bundle>)>,
 }
 
 /// What a request says.
@@ -54,7 +54,7 @@ pub(super) fn usual() -> Request {
 }
 
 /// A network that ana has not been at.
-fn hotel() -> Option<Cidr> {
+pub(super) fn hotel() -> Option<Cidr> {
     Some("198.51.100.0/24".parse().unwrap())
 }
 
@@ -95,7 +95,7 @@ impl World {
     fn put(&mut self, event: Event) -> Hash {
         self.index += 1;
         self.history.take(self.index, self.now, &event, &self.bundle.roster);
-        self.log.push((self.index, self.now, event));
+        self.log.push((self.index, self.now, event, self.bundle.clone()));
         Hash::of(&self.index.to_be_bytes())
     }
 
