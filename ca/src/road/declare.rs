@@ -187,13 +187,11 @@ impl Turn<'_> {
         person: &PersonName,
         request: &ExplainRequest,
     ) -> Result<Explained, Refusal> {
-        let hardware = self
-            .bundle
-            .roster
-            .person(person)
-            .is_some_and(|p| p.keys.iter().any(fireaxe_protocol::statement::EnrolledKey::is_hardware));
-        let presence = if hardware { Presence::Verified } else { Presence::None };
-        let asker = Asker { person, key: None, presence, network: None };
+        let keys = self.bundle.roster.person(person).map(|p| p.keys.as_slice()).unwrap_or_default();
+        let hardware = keys.iter().find(|key| key.is_hardware());
+        let presence = if hardware.is_some() { Presence::Verified } else { Presence::None };
+        let key = hardware.or(keys.first()).map(|key| &key.fingerprint);
+        let asker = Asker { person, key, presence, network: None };
         let facts = gather(self.state, &self.bundle, &asker, &Request::explained(request), self.now)?;
         let decision = decide(&self.bundle.policy, &facts);
         Ok(Explained {

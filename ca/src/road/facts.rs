@@ -3,11 +3,11 @@
 use fireaxe_protocol::api::ExplainRequest;
 use fireaxe_protocol::keys::Fingerprint;
 use fireaxe_protocol::names::{ActionName, IncidentId, PersonName, Severity, TargetName, TierName};
-use fireaxe_protocol::policy::{Bundle, Cidr, Facts, Presence, Signals, Target, Want};
+use fireaxe_protocol::policy::{Bundle, Cidr, Facts, Presence, Target, Want};
 use fireaxe_protocol::statement::{Declare, Extend, Params};
 
 use super::Refusal;
-use crate::state::State;
+use crate::state::{Asks, State};
 
 /// What is asked, whether declared, asked again or only to be explained.
 pub(crate) struct Request<'a> {
@@ -111,6 +111,16 @@ pub(crate) fn gather(
     } else {
         Vec::new()
     };
+    // Nobody signed an explanation: then nobody can tell.
+    let signals = asker.key.map(|key| {
+        let severity_raised = match request.incident {
+            Some(id) => state.incidents.raised(id, now),
+            None => Some(false),
+        };
+        let asks =
+            Asks { person, key, network: asker.network.copied(), system: &target.system, severity_raised };
+        state.history.signals(&bundle.roster, &asks, now)
+    });
     let mut seconds = request.seconds.to_vec();
     seconds.sort();
     Ok(Facts {
@@ -130,7 +140,7 @@ pub(crate) fn gather(
         extension: request.extension,
         network: asker.network.copied(),
         reviews_overdue: state.reviews.overdue(&target.system, now),
-        signals: Signals::default(),
+        signals: signals.unwrap_or_default(),
         target,
     })
 }

@@ -162,9 +162,7 @@ impl Turn<'_> {
     }
 
     fn recent(&self, live: &Live) -> Vec<fireaxe_protocol::api::RecentUse> {
-        let mut recent = self.state.history.recent(&live.person, &self.bundle.roster);
-        recent.retain(|one| one.emergency != live.id);
-        recent
+        self.state.history.recent_before(live.id, &live.person, &self.bundle.roster)
     }
 
     /// What else waits for `person` beside `except`.

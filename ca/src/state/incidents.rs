@@ -4,17 +4,30 @@ use std::collections::BTreeMap;
 
 use fireaxe_protocol::log::IncidentUpdate;
 use fireaxe_protocol::names::{IncidentId, SystemName};
-use fireaxe_protocol::policy::{IncidentFact, IncidentState, Policy, TriggerSource};
+use fireaxe_protocol::policy::{IncidentFact, IncidentState, Policy, RAISED_WITHIN_S, TriggerSource};
 
 /// All incidents the log knows, by id.
 #[derive(Debug, Default)]
 pub struct Incidents {
     known: BTreeMap<IncidentId, (IncidentUpdate, u64)>,
+    /// When the severity of an incident was last made worse. Only of those whose was.
+    raised: BTreeMap<IncidentId, u64>,
 }
 
 impl Incidents {
     pub(super) fn update(&mut self, update: &IncidentUpdate, at: u64) {
-        self.known.insert(update.incident.clone(), (update.clone(), at));
+        let before = self.known.insert(update.incident.clone(), (update.clone(), at));
+        // 1 is the worst.
+        if before.is_some_and(|(before, _)| update.severity < before.severity) {
+            self.raised.insert(update.incident.clone(), at);
+        }
+    }
+
+    /// Whether its severity was made worse within the last [`RAISED_WITHIN_S`] before `now`. An incident first
+    /// heard of is not raised; `None`: the log never heard of it.
+    pub fn raised(&self, id: &IncidentId, now: u64) -> Option<bool> {
+        self.known.get(id)?;
+        Some(self.raised.get(id).is_some_and(|at| now.saturating_sub(*at) <= RAISED_WITHIN_S))
     }
 
     /// The last word on `id`, and when it came.
@@ -63,5 +76,46 @@ impl Incidents {
             let fresh = now.saturating_sub(*at) <= u64::from(*max_age_s);
             (fresh && update.state == IncidentState::Open && update.systems.contains(system)).then_some(id)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(severity: u8, state: IncidentState) -> IncidentUpdate {
+        IncidentUpdate {
+            incident: "pd:A".parse().unwrap(),
+            state,
+            severity: severity.try_into().unwrap(),
+            systems: vec!["payments-db".parse().unwrap()],
+            title: None,
+            by: "test".into(),
+        }
+    }
+
+    #[test]
+    fn a_severity_made_worse_is_raised_for_ten_minutes_and_one_first_heard_of_is_not() {
+        let mut incidents = Incidents::default();
+        let id: IncidentId = "pd:A".parse().unwrap();
+        assert_eq!(incidents.raised(&id, 1000), None, "never heard of");
+        incidents.update(&update(3, IncidentState::Open), 1000);
+        assert_eq!(incidents.raised(&id, 1000), Some(false), "first heard of");
+        incidents.update(&update(3, IncidentState::Open), 1001);
+        assert_eq!(incidents.raised(&id, 1001), Some(false), "the same again");
+        incidents.update(&update(4, IncidentState::Open), 1002);
+        assert_eq!(incidents.raised(&id, 1002), Some(false), "milder");
+        incidents.update(&update(1, IncidentState::Open), 2000);
+        assert_eq!(incidents.raised(&id, 2000), Some(true));
+        assert_eq!(incidents.raised(&id, 2600), Some(true), "at the edge");
+        assert_eq!(incidents.raised(&id, 2601), Some(false), "one past it");
+        // What happens since does not hide it.
+        incidents.update(&update(1, IncidentState::Open), 2100);
+        incidents.update(&update(2, IncidentState::Open), 2200);
+        assert_eq!(incidents.raised(&id, 2600), Some(true), "still within ten minutes");
+        // Over, and again, and worse.
+        incidents.update(&update(2, IncidentState::Resolved), 5000);
+        incidents.update(&update(1, IncidentState::Open), 6000);
+        assert_eq!(incidents.raised(&id, 6000), Some(true), "opened again as something worse");
     }
 }

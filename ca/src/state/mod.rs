@@ -13,6 +13,7 @@ mod reviews;
 mod revocations;
 
 pub use answered::Answered;
+pub use history::{Asks, History};
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 pub use reviews::Owed;
 pub use revocations::Revocations;
@@ -30,7 +31,6 @@ use thiserror::Error;
 
 use self::answered::AnsweredStatements;
 use self::emergencies::Emergencies;
-pub use self::history::History;
 use self::incidents::Incidents;
 use self::reviews::Reviews;
 
@@ -170,6 +170,11 @@ impl State {
     pub fn apply(&mut self, index: u64, at: u64, event: &Event, leaf: Hash) -> Result<(), FoldError> {
         if at < self.last_at {
             return Err(FoldError::TimeRuns(index));
+        }
+        if !matches!(event, Event::EmergencyDeclared { .. })
+            && let Some(bundle) = &self.bundle
+        {
+            self.history.take(index, at, event, &bundle.roster);
         }
         match event {
             Event::LogCreated { .. } => return Err(FoldError::Created(index)),
@@ -317,6 +322,7 @@ impl State {
             return Err(FoldError::TimeRuns(index));
         }
         let bundle = self.bundle.clone().ok_or(FoldError::NoBundle(index))?;
+        self.history.take(index, at, event, &bundle.roster);
         self.note_counter(key, *counter);
         self.answered.remember(key, &words.header, &declared.statement, index);
         let linked = self.incidents.any_counts(&facts.target.system, &bundle.policy, at);

@@ -42,7 +42,10 @@ pub use shape::{
     Action, Band, Case, CaseIncident, Exception, Expect, Given, Limits, Policy, Quorum, Reviews, Risk, Rule,
     System, Tier, Tightening, Trigger, TriggerSource, Unknown, When,
 };
-pub use signals::{PAIR, RATE, READ_S, Signal, Signals, raised, raised_by_approval};
+pub use signals::{
+    MIN_HISTORY, NEAR_H, PAIR, RAISED_WITHIN_S, RATE, RATE_WITHIN_S, READ_S, Signal, Signals, UNUSED, raised,
+    raised_by_approval,
+};
 pub use terms::{Approvals, Cidr, Extension, Presence, Record, Terms};
 
 /// stub

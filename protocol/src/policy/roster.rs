@@ -14,6 +14,8 @@ use crate::statement::EnrolledKey;
 pub struct Roster {
     people: BTreeMap<PersonName, Person>,
     by_key: BTreeMap<Fingerprint, (PersonName, usize)>,
+    /// The other names of those who have any.
+    aliases: BTreeMap<PersonName, Vec<PersonName>>,
     roles: BTreeMap<Role, RoleHolders>,
 }
 
@@ -65,6 +67,12 @@ impl Roster {
     pub fn canonical<'a>(&'a self, name: &'a PersonName) -> &'a PersonName {
         let same_as = self.people.get(name).and_then(|person| person.same_as.as_ref());
         same_as.map_or(name, |at| &at.value)
+    }
+
+    /// All names of whoever stands under `name`, the canonical one first.
+    pub fn names_of<'a>(&'a self, name: &'a PersonName) -> impl Iterator<Item = &'a PersonName> {
+        let canonical = self.canonical(name);
+        std::iter::once(canonical).chain(self.aliases.get(canonical).into_iter().flatten())
     }
 
     /// Distinct people in any of `groups` under any of their names, by canonical name.
@@ -128,10 +136,15 @@ pub(super) fn read(text: &str) -> (Option<Roster>, Vec<Finding>) {
             version.number(1..=1);
         }
         let people = root.must("person").and_then(|v| v.table()).map(|t| read_people(&reading, &t));
-        let (people, by_key) = people.unwrap_or_default();
+        let (people, by_key): People = people.unwrap_or_default();
         let roles = root.may("role").and_then(|value| value.table()).map(read_roles);
         root.finish();
-        let roster = Roster { people, by_key, roles: roles.unwrap_or_default() };
+        let mut aliases: BTreeMap<PersonName, Vec<PersonName>> = BTreeMap::new();
+        for (name, at) in people.values().filter_map(|person| Some((&person.name, person.same_as.as_ref()?)))
+        {
+            aliases.entry(at.value.clone()).or_default().push(name.clone());
+        }
+        let roster = Roster { people, by_key, aliases, roles: roles.unwrap_or_default() };
         // A person who could not be read is missing from their groups; that is not the role's mistake.
         if reading.is_clean() {
             check_roles(&reading, &roster);
