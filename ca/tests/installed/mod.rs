@@ -9,6 +9,8 @@
     reason = "a test's own steps may fail it"
 )]
 
+pub mod people;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,8 +92,6 @@ pub struct Installed {
 
 /// Runs `fireaxe-ca init` with the default policy and a roster of ana, ben and cleo.
 pub fn init(dir: &Path) -> PathBuf {
-    let bundle = dir.join("bundle");
-    std::fs::create_dir(&bundle).unwrap();
     let policy = include_str!("../../../policies/default/policy.toml");
     let public = |seed| Ed25519Key(key(seed).verifying_key().to_bytes());
     let roster = format!(
@@ -114,6 +114,13 @@ incident_commander = {{ group = "sre-leads" }}
         public(BEN),
         public(CLEO)
     );
+    init_with(dir, policy, &roster)
+}
+
+/// The same with another bundle.
+pub fn init_with(dir: &Path, policy: &str, roster: &str) -> PathBuf {
+    let bundle = dir.join("bundle");
+    std::fs::create_dir(&bundle).unwrap();
     std::fs::write(bundle.join("policy.toml"), policy).unwrap();
     std::fs::write(bundle.join("roster.toml"), roster).unwrap();
     let data = dir.join("data");
@@ -133,6 +140,17 @@ impl Installed {
     pub fn new() -> Installed {
         let dir = tempfile::tempdir().unwrap();
         init(dir.path());
+        Installed::begin(dir)
+    }
+
+    /// A CA with another bundle.
+    pub fn with(policy: &str, roster: &str) -> Installed {
+        let dir = tempfile::tempdir().unwrap();
+        init_with(dir.path(), policy, roster);
+        Installed::begin(dir)
+    }
+
+    fn begin(dir: tempfile::TempDir) -> Installed {
         let wall = fireaxe_ca::clock::SystemClock.now().wall_s;
         let clock = Arc::new(HandClock { wall_s: AtomicU64::new(wall), tick_ms: AtomicU64::new(0) });
         Installed::open(dir, clock, 1)
