@@ -91,7 +91,7 @@ fn walk(policy: &Policy, system: &System) -> Option<Rc<[Walk]>> {
         extension: 0,
         network: None,
         reviews_overdue: 0,
-        signals: Signals::default(),
+        signals: Signals::ordinary(),
     };
     let mut cases = Vec::new();
     for one_host in [false, true] {
@@ -186,15 +186,7 @@ fn larger_bands_never_loosen(policy: &Policy, out: &mut Vec<Finding>) {
 
 /// The fields in which `a` controls less than `b`.
 fn weaker_controls(a: &Tier, b: &Tier) -> Vec<&'static str> {
-    // Every quorum of `b` has one of `a` that is at least as hard to meet.
-    let from = |quorum: &Quorum| -> Vec<GroupName> {
-        quorum.from.iter().flatten().map(|group| group.value.clone()).collect()
-    };
-    let as_hard = |mine: &Quorum, theirs: &Quorum| {
-        let wider = from(theirs);
-        mine.count >= theirs.count && from(mine).iter().all(|group| wider.contains(group))
-    };
-    let approvals = b.approvals.iter().any(|theirs| !a.approvals.iter().any(|mine| as_hard(mine, theirs)));
+    let approvals = !each_as_hard(&b.approvals, &mut a.approvals.iter().collect());
     let freshness = a.krl_max_age_s.unwrap_or(u32::MAX) > b.krl_max_age_s.unwrap_or(u32::MAX);
     let somewhere = |a: &Tier| !a.source_address.is_empty();
     let addresses = somewhere(b)
@@ -225,6 +217,25 @@ fn cells_of<'p>(policy: &'p Policy, sensitivity: u8, blast: u8) -> Vec<Cell<'p>>
         }
     }
     out
+}
+
+/// Whether each of `theirs` has one of `mine` to itself that is at least as hard to meet. To itself, because
+/// nobody counts for two quorums.
+fn each_as_hard(theirs: &[Quorum], mine: &mut Vec<&Quorum>) -> bool {
+    let Some((first, rest)) = theirs.split_first() else { return true };
+    let within = |narrow: &Quorum, wide: &Quorum| {
+        let wide: Vec<&GroupName> = wide.from.iter().flatten().map(|group| &group.value).collect();
+        narrow.from.iter().flatten().all(|group| wide.contains(&&group.value))
+    };
+    (0..mine.len()).any(|n| {
+        let fits = mine.get(n).is_some_and(|q| q.count >= first.count && within(q, first));
+        fits && {
+            let taken = mine.remove(n);
+            let found = each_as_hard(rest, mine);
+            mine.insert(n, taken);
+            found
+        }
+    })
 }
 
 /// Tiers, meanwhiles and rules that no case can ever bring up.

@@ -180,10 +180,10 @@ fn lacking(
 ) -> Option<Finding> {
     let one = Out { people: 1, of: None };
     let all = Out { people: signers, of: people.group(&system.on_call.value) };
-    let (out, who) = if !can_be_met(quorums, &one, people) {
-        (one, "whoever asks".to_owned())
-    } else if lifted && signers > 1 && !can_be_met(quorums, &all, people) {
-        (all, format!("the {signers} people who sign a claim"))
+    let who = if !can_be_met(quorums, &one, people) {
+        "whoever asks".to_owned()
+    } else if lifted && !can_be_met(quorums, &all, people) {
+        format!("the {signers} people who sign a claim")
     } else {
         return None;
     };
@@ -191,14 +191,12 @@ fn lacking(
     let groups: Vec<&str> = groups.into_iter().map(|group| group.as_str()).collect();
     let wanted: usize = quorums.iter().map(|quorum| usize::from(quorum.count)).sum();
     let message = format!(
-        "{asks}: {wanted} of {} cannot approve for system `{}` once {who} cannot: nobody approves their own request",
+        "{asks} wants {wanted} of {} to approve for system `{}`, and there are too few without {who}: nobody approves \
+         their own request",
         groups.join(" or "),
         system.name
     );
-    let help = format!(
-        "{} more in these groups, or fewer approvals",
-        if out.people == 1 { "one person" } else { "people" }
-    );
+    let help = "more people in these groups, or fewer approvals".to_owned();
     Some(place.finding(FILE, "quorum.too_few", message, Some(help)))
 }
 

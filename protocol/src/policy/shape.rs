@@ -378,6 +378,10 @@ pub struct Given {
     pub extension: u8,
     /// Overdue reviews of the system.
     pub overdue_reviews: u8,
+    /// Emergencies that the person declared within the hour before.
+    pub declared: u8,
+    /// Requests of the person within the hour before that woke somebody.
+    pub asked: u8,
     /// A shorter lifetime, seconds.
     pub for_s: Option<u32>,
     /// Another host of the system is open.
