@@ -77,7 +77,7 @@ fn claims(policy: &Policy, people: &GroupMembers<'_>, out: &mut Vec<Finding>) ->
             continue;
         }
         let there = people.of(std::slice::from_ref(&on_call.value)).len();
-        if there < signers {
+        if there > 0 && there < signers {
             let message = format!(
                 "trigger `{}` wants {signers} people on call to sign a claim beyond its cap; `{}` of system `{}` has \
                  {there}",
@@ -178,6 +178,10 @@ fn lacking(
     asks: &str,
     place: At<()>,
 ) -> Option<Finding> {
+    // A group that nobody is in has its own finding.
+    if quorums.iter().flat_map(|quorum| &quorum.from).any(|group| people.group(group).is_none()) {
+        return None;
+    }
     let one = Out { people: 1, of: None };
     let all = Out { people: signers, of: people.group(&system.on_call.value) };
     let who = if !can_be_met(quorums, &one, people) {
