@@ -77,6 +77,7 @@ pub fn key(seed: u8) -> SigningKey {
 pub const ANA: u8 = 1;
 pub const BEN: u8 = 2;
 pub const CLEO: u8 = 3;
+pub const DAN: u8 = 4;
 pub const STRANGER: u8 = 99;
 
 pub struct Installed {
@@ -90,7 +91,8 @@ pub struct Installed {
     numbers: AtomicU64,
 }
 
-/// Runs `fireaxe-ca init` with the default policy and a roster of ana, ben and cleo.
+/// Runs `fireaxe-ca init` with the default policy and a roster of ana, ben and cleo, and of dan, so that
+/// somebody else is on call with ana.
 pub fn init(dir: &Path) -> PathBuf {
     let policy = include_str!("../../../policies/default/policy.toml");
     let public = |seed| Ed25519Key(key(seed).verifying_key().to_bytes());
@@ -105,6 +107,9 @@ keys = ["{} ben"]
 [person.cleo]
 groups = ["sre", "security", "audit"]
 keys = ["{} cleo"]
+[person.dan]
+groups = ["payments-oncall"]
+keys = ["{} dan"]
 [role]
 policy_admin = {{ group = "security", quorum = 2 }}
 auditor = {{ group = "audit" }}
@@ -112,7 +117,8 @@ incident_commander = {{ group = "sre-leads" }}
 "#,
         public(ANA),
         public(BEN),
-        public(CLEO)
+        public(CLEO),
+        public(DAN)
     );
     init_with(dir, policy, &roster)
 }

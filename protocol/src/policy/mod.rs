@@ -4,8 +4,9 @@
 //! know it refuses, with file, line, column and the nearest valid name.
 //!
 //! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `case_file` and
-//! `roster` (which keys there are), `references` (do the parts fit), [`Bundle`]; then `severity`,
-//! `tighten` and [`decide`]; then [`check`] (total, monotone, reachable) and [`run_tests`].
+//! `roster` (which keys there are), `references` (do the parts fit), `enough` (are there people enough),
+//! [`Bundle`]; then `severity`, `rate`, `tighten`, `ladder` and [`decide`]; then [`check`] (total, monotone,
+//! reachable) and [`run_tests`]; `quorum` counts who approved.
 
 mod bundle;
 mod case_file;
@@ -13,11 +14,14 @@ mod cases;
 mod check;
 mod decide;
 mod decision;
+mod enough;
 mod facts;
 mod finding;
 mod hosts;
+mod ladder;
 mod policy_file;
 mod quorum;
+mod rate;
 mod reading;
 mod references;
 mod roster;
