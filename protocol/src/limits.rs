@@ -49,6 +49,9 @@ pub const WAIT_MAX_S: u64 = LIFETIME_MAX_S;
 pub const RUNGS: usize = 8;
 /// Quorums of one request (AND between them), each of at most 8 people.
 pub const QUORUMS: usize = 4;
+/// How often its holder's word alone stops the countdown of an emergency whose incident is resolved: a
+/// forged or early word from a tracker comes once or twice, not for ever.
+pub const HOLDS: u8 = 3;
 /// Extensions of one emergency when its tier does not say.
 pub const EXTENDS_DEFAULT: u8 = 3;
 /// How far a certificate is back-dated, in seconds: sshd allows no skew at all.

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
+use fireaxe_protocol::limits;
 use fireaxe_protocol::log::{Decided, Event, Hash};
 use fireaxe_protocol::names::{EmergencyId, GroupName, HostName, IncidentId, PersonName, SystemName};
-use fireaxe_protocol::policy::{Decision, Outcome, Roster};
+use fireaxe_protocol::policy::{Outcome, Roster};
 
 use super::FoldError;
 use super::live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
@@ -310,9 +311,9 @@ impl Emergencies {
 
     /// More time was refused. If the emergency was closing, its holder's word that it is not over stops the
     /// countdown; each time counts as an extension, so that it cannot be stopped for ever.
-    pub(super) fn hold(&mut self, index: u64, id: EmergencyId, decision: &Decision) -> Result<(), FoldError> {
+    pub(super) fn hold(&mut self, index: u64, id: EmergencyId) -> Result<(), FoldError> {
         let live = self.live.get(&id).ok_or(FoldError::NotOpen(index))?;
-        if live.phase != Phase::Open && may_hold(decision) {
+        if live.phase != Phase::Open && live.extensions < limits::HOLDS {
             self.change(id, |live| {
                 live.phase = Phase::Open;
                 live.extensions = live.extensions.saturating_add(1);
@@ -391,14 +392,6 @@ fn request(
     };
     let grantable = now.map(|terms| (terms.hash(), terms.lifetime_s, at));
     Request { leaf, index, at, grantable, waiting, settled: None, awaits }
-}
-
-/// Whether a refused extension still stops a countdown: unless it is one too many.
-fn may_hold(decision: &Decision) -> bool {
-    match &decision.outcome {
-        Outcome::Refuse { reasons, .. } => reasons.iter().all(|reason| reason.code != "extension.bound"),
-        Outcome::Permit(_) | Outcome::NeedsApproval { .. } => true,
-    }
 }
 
 fn waits(live: &Live) -> bool {

@@ -245,9 +245,9 @@ impl State {
                     live.words = index;
                 })?;
             }
-            Event::ExtensionRefused { emergency, by, decision, .. } => {
+            Event::ExtensionRefused { emergency, by, .. } => {
                 self.heard(index, by)?;
-                self.emergencies.hold(index, *emergency, decision)?;
+                self.emergencies.hold(index, *emergency)?;
             }
             Event::RungCalled { emergency, of, rung, groups, people } => {
                 let call = Call { at, groups: groups.clone(), people: people.clone() };

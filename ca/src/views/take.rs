@@ -2,6 +2,7 @@
 
 use fireaxe_protocol::api;
 use fireaxe_protocol::certificate::Fields;
+use fireaxe_protocol::limits::HOLDS;
 use fireaxe_protocol::log::tree::leaf_hash;
 use fireaxe_protocol::log::{Closer, Decided, Entry, Event, Hash, SignedBy};
 use fireaxe_protocol::names::EmergencyId;
@@ -27,8 +28,8 @@ pub(super) fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), V
             // One that was closing is held open until what it holds ends; the next closing says otherwise.
             let sql = "UPDATE emergency SET extensions = extensions + 1, state = 'open', until = (
                            SELECT coalesce(max(ends), until) FROM certificate WHERE emergency = ?1)
-                       WHERE id = ?1 AND state = 'closing'";
-            to.execute(sql, [emergency.0.cast_signed()])?;
+                       WHERE id = ?1 AND state = 'closing' AND extensions < ?2";
+            to.execute(sql, params![emergency.0.cast_signed(), HOLDS])?;
         }
         Event::ApprovalGiven { emergency, by, .. } => took_part(to, *emergency, by, "approve", None)?,
         Event::ApprovalRefused { emergency, .. } | Event::RequestLapsed { emergency, .. } => {

@@ -145,7 +145,7 @@ pub enum Event {
         hosts: Vec<HostPattern>,
     },
     /// More time was asked for and refused. What is held goes on to its end; an emergency that was closing is
-    /// open again until then: its holder says that it is not over.
+    /// open again until then, at most [`crate::limits::HOLDS`] times: its holder says that it is not over.
     #[serde(rename = "extension.refused")]
     ExtensionRefused {
         /// Which.
