@@ -4,8 +4,7 @@ use super::case_file;
 use super::finding::Finding;
 use super::shape::{Case, CaseIncident, Expect, Given, Policy, TriggerSource};
 use super::{
-    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, RATE, Signal, Signals, Target, Terms,
-    Want, decide,
+    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, Signals, Target, Terms, Want, decide,
 };
 use crate::names::{IncidentId, PersonName};
 
@@ -83,27 +82,12 @@ fn facts(policy: &Policy, given: &Given) -> Result<Facts, String> {
         extension: given.extension,
         network: None,
         reviews_overdue: given.overdue_reviews.into(),
-        signals: signals(&given.signals),
+        signals: Signals::holding(&given.signals),
     })
 }
 
 fn seconds(count: u8) -> Result<Vec<PersonName>, String> {
     (0..count).map(|n| format!("second-{n}").parse().map_err(|error| format!("{error}"))).collect()
-}
-
-/// Those given hold; all others are known not to.
-fn signals(holding: &[Signal]) -> Signals {
-    let is = |signal| Some(holding.contains(&signal));
-    Signals {
-        unusual_hour: is(Signal::UnusualHour),
-        new_network: is(Signal::NewNetwork),
-        new_key: is(Signal::NewKey),
-        unusual_system: is(Signal::UnusualSystem),
-        severity_raised: is(Signal::SeverityRaised),
-        never_used: is(Signal::NeverUsed),
-        declared_1h: if holding.contains(&Signal::Rate) { RATE } else { 0 },
-        asked_1h: 0,
-    }
 }
 
 /// An incident of the first trigger that takes incidents.

@@ -12,8 +12,8 @@ use super::compare::{list, of_presence};
 use super::finding::At;
 use super::shape::{Policy, System, TriggerSource, When};
 use super::{
-    Bundle, Change, ChangeVerdict, Decision, Facts, IncidentFact, IncidentState, Presence, RATE, Signal,
-    Signals, Target, compare_under, decide,
+    Bundle, Change, ChangeVerdict, Decision, Facts, IncidentFact, IncidentState, Presence, Signal, Signals,
+    Target, compare_under, decide,
 };
 use crate::names::{GroupName, HostName, PersonName, RuleId, Severity, SystemName};
 
@@ -468,10 +468,25 @@ fn of_system(
             }
         }
     }
+    drop_offers(&mut changes);
     join(changes)
         .into_iter()
         .map(|(place, circumstance, change)| Found { place, circumstance, change, walked })
         .collect()
+}
+
+/// A changed offer (the smaller request that would be granted) is said by the case that it is itself, where
+/// there is one.
+fn drop_offers(changes: &mut Vec<(Place, usize, Change)>) {
+    let key = |place: &Place, circumstance: usize| {
+        let [scope, _, _, on_call, presence] = *place;
+        (scope, on_call, presence, circumstance)
+    };
+    let said: BTreeSet<_> =
+        changes.iter().map(|(place, c, change)| (key(place, *c), change.what.join(", "))).collect();
+    changes.retain(|(place, c, change)| {
+        change.only_offered().is_none_or(|words| !said.contains(&(key(place, *c), words.to_owned())))
+    });
 }
 
 /// Joins what differs in one dimension only, one dimension after the other.
@@ -525,17 +540,7 @@ fn circumstance_in(facts: &mut Facts, circumstance: &Circumstance) {
     facts.drill = *drill;
     facts.extension = *extension;
     facts.reviews_overdue = (*overdue).into();
-    let holds = |signal| Some(signals.contains(&signal));
-    facts.signals = Signals {
-        unusual_hour: holds(Signal::UnusualHour),
-        new_network: holds(Signal::NewNetwork),
-        new_key: holds(Signal::NewKey),
-        unusual_system: holds(Signal::UnusualSystem),
-        severity_raised: holds(Signal::SeverityRaised),
-        never_used: holds(Signal::NeverUsed),
-        declared_1h: if signals.contains(&Signal::Rate) { RATE } else { 0 },
-        asked_1h: 0,
-    };
+    facts.signals = Signals::holding(signals);
 }
 
 fn way_in(facts: &mut Facts, way: &Way, severity: Severity, system: &SystemName) {
@@ -591,7 +596,7 @@ impl Cell {
             parts.push(list(self.on_call.iter().map(word), " or "));
         }
         if !presence {
-            parts.push(format!("by {}", list(self.presence.iter().map(|p| of_presence(*p)), " or ")));
+            parts.push(format!("with {}", list(self.presence.iter().map(|p| of_presence(*p)), " or ")));
         }
         if !way {
             let word = |way: &String| match way.as_str() {

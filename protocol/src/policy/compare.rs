@@ -80,12 +80,25 @@ impl Change {
         }
     }
 
+    /// What another part of the decision changes: as it is, or in one line under a label.
     fn join(&mut self, label: &str, other: Change) {
-        for words in other.what {
-            self.add(other.verdict, format!("{label}{words}"));
+        if label.is_empty() {
+            other.what.into_iter().for_each(|words| self.add(other.verdict, words));
+        } else if !other.what.is_empty() {
+            self.add(other.verdict, format!("{label}{}", other.what.join(", ")));
+        }
+    }
+
+    /// Whether only what is offered instead changes; then how, in one line.
+    pub(super) fn only_offered(&self) -> Option<&str> {
+        match self.what.as_slice() {
+            [one] => one.strip_prefix(OFFERED),
+            _ => None,
         }
     }
 }
+
+const OFFERED: &str = "a smaller request: ";
 
 fn decisions(in_force: Option<&Policy>, before: &Decision, after: &Decision) -> Change {
     let mut change = Change::none();
@@ -103,11 +116,8 @@ fn decisions(in_force: Option<&Policy>, before: &Decision, after: &Decision) -> 
             return change;
         }
         (was_most, is_most) => {
-            let pairs = [
-                ("", was_most, is_most),
-                ("at once: ", was.now, is.now),
-                ("a smaller request: ", was.free, is.free),
-            ];
+            let pairs =
+                [("", was_most, is_most), ("at once: ", was.now, is.now), (OFFERED, was.free, is.free)];
             for (n, (label, x, y)) in pairs.iter().enumerate() {
                 // What is given at once is often all there is: said once.
                 if !pairs.iter().take(n).any(|(_, a, b)| (a, b) == (x, y)) {
@@ -320,8 +330,15 @@ fn doing(in_force: Option<&Policy>, before: &Terms, after: &Terms, change: &mut 
     let tighter = is_shell(before) && (before.account == after.account || is_root(&before.account))
         || in_force.is_some_and(|policy| ranks(policy, before, after));
     let verdict = tighter_if(tighter);
+    // Of two long commands that begin alike all is shown; else their beginning tells them apart.
+    let text = |terms: &Terms| terms.force_command.clone().unwrap_or_default();
+    let alike = text(before).chars().take(COMMAND_SHOWN).eq(text(after).chars().take(COMMAND_SHOWN));
+    let cut = |command: &str| match command.char_indices().nth(COMMAND_SHOWN) {
+        Some((end, _)) if !alike => format!("{} ...", command.get(..end).unwrap_or(command)),
+        _ => command.to_owned(),
+    };
     let command = |terms: &Terms| match &terms.force_command {
-        Some(command) => format!("only `{command}`"),
+        Some(command) => format!("only `{}`", cut(command)),
         None => "a shell".to_owned(),
     };
     if before.account != after.account {
@@ -331,6 +348,8 @@ fn doing(in_force: Option<&Policy>, before: &Terms, after: &Terms, change: &mut 
         change.add(verdict, format!("runs: {} -> {}", command(before), command(after)));
     }
 }
+
+const COMMAND_SHOWN: usize = 40;
 
 fn is_root(account: &AccountName) -> bool {
     account.as_str() == "root"

@@ -45,6 +45,21 @@ fn is_none_yet(n: &u32) -> bool {
 }
 
 impl Signals {
+    /// Those given hold; all others are known not to.
+    pub fn holding(signals: &[Signal]) -> Signals {
+        let holds = |signal| Some(signals.contains(&signal));
+        Signals {
+            unusual_hour: holds(Signal::UnusualHour),
+            new_network: holds(Signal::NewNetwork),
+            new_key: holds(Signal::NewKey),
+            unusual_system: holds(Signal::UnusualSystem),
+            severity_raised: holds(Signal::SeverityRaised),
+            never_used: holds(Signal::NeverUsed),
+            declared_1h: if signals.contains(&Signal::Rate) { RATE } else { 0 },
+            asked_1h: 0,
+        }
+    }
+
     /// Whether nothing is to be said.
     pub fn is_silent(&self) -> bool {
         *self == Signals::default()
