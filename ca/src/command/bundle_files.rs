@@ -19,10 +19,15 @@ pub(super) struct BundleFiles {
 impl BundleFiles {
     /// Reads and parses `policy.toml` and `roster.toml` in `folder`. Parsing is not checking.
     pub(super) fn read(folder: &Path) -> Result<BundleFiles, Failed> {
+        BundleFiles::parse(folder)?.map_err(|findings| refused(&findings))
+    }
+
+    /// The same, with what is wrong as values.
+    pub(super) fn parse(folder: &Path) -> Result<Result<BundleFiles, Vec<Finding>>, Failed> {
         let policy = text(&folder.join("policy.toml"))?;
         let roster = text(&folder.join("roster.toml"))?;
-        let bundle = Bundle::parse(&policy, &roster).map_err(|findings| refused(&findings))?;
-        Ok(BundleFiles { policy, roster, bundle })
+        let parsed = Bundle::parse(&policy, &roster);
+        Ok(parsed.map(|bundle| BundleFiles { policy, roster, bundle }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The operator's and auditor's commands. Human text to stderr, data to stdout, exit codes as
-//! documented: 0 ok, 1 error, 2 usage, 69 CA unavailable, 78 bad configuration.
+//! documented: 0 ok, 1 error, 2 usage, 69 CA unavailable, 77 looser and not acknowledged, 78 bad
+//! configuration.
 
 mod bundle_files;
 mod clock;
@@ -38,7 +39,7 @@ enum Command {
     /// Record what is known of an incident
     #[command(subcommand)]
     Incident(incident::Incident),
-    /// Check, test and explain a policy bundle, offline
+    /// Check, test, explain and compare policy bundles, offline
     #[command(subcommand)]
     Policy(policy::Policy),
     /// Verify the log

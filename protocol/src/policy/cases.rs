@@ -6,8 +6,7 @@ use super::case_file;
 use super::finding::Finding;
 use super::shape::{Case, CaseIncident, Expect, Given, Policy, TriggerSource};
 use super::{
-    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, RATE, Signal, Signals, Target, Terms,
-    Want, decide,
+    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, Signals, Target, Terms, Want, decide,
 };
 use crate::names::{IncidentId, PersonName};
 
@@ -95,19 +94,10 @@ fn seconds(count: u8) -> Result<Vec<PersonName>, String> {
 
 /// Those given hold; all others are known not to.
 fn signals(given: &Given) -> Signals {
-    let holds = |signal| given.signals.contains(&signal);
-    let is = |signal| Some(holds(signal));
-    let declared = u32::from(given.declared);
-    Signals {
-        unusual_hour: is(Signal::UnusualHour),
-        new_network: is(Signal::NewNetwork),
-        new_key: is(Signal::NewKey),
-        unusual_system: is(Signal::UnusualSystem),
-        severity_raised: is(Signal::SeverityRaised),
-        never_used: is(Signal::NeverUsed),
-        declared_1h: if holds(Signal::Rate) { declared.max(RATE) } else { declared },
-        asked_1h: given.asked.into(),
-    }
+    let mut signals = Signals::holding(&given.signals);
+    signals.declared_1h = signals.declared_1h.max(given.declared.into());
+    signals.asked_1h = given.asked.into();
+    signals
 }
 
 /// An incident of the first trigger that takes incidents.

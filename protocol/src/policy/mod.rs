@@ -6,19 +6,25 @@
 //! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `case_file` and
 //! `roster` (which keys there are), `references` (do the parts fit), `enough` (are there people enough),
 //! [`Bundle`]; then `severity`, `rate`, `tighten`, `ladder` and [`decide`]; then [`check`] (total, monotone,
-//! reachable) and [`run_tests`]; `quorum` counts who approved.
+//! reachable) and [`run_tests`]; `quorum` counts who approved. A bundle beside another: [`compare`] (two
+//! decisions), `cells` and `parts` (what is walked, what is said), [`diff`], [`gains`], [`simulate`].
 
+mod beneficiaries;
 mod bundle;
 mod case_file;
 mod cases;
+mod cells;
 mod check;
+mod compare;
 mod decide;
 mod decision;
+mod diff;
 mod enough;
 mod facts;
 mod finding;
 mod hosts;
 mod ladder;
+mod parts;
 mod policy_file;
 mod quorum;
 mod rate;
@@ -28,15 +34,20 @@ mod roster;
 mod severity;
 mod shape;
 mod signals;
+mod simulate;
 mod table;
 mod terms;
 mod tighten;
 
+pub use beneficiaries::gains;
 pub use bundle::Bundle;
 pub use cases::{TestOutcome, run_cases, run_tests};
+pub use cells::{Cell, Scope};
 pub use check::{Report, check};
+pub use compare::{Change, ChangeVerdict, compare, compare_terms, compare_under};
 pub use decide::decide;
 pub use decision::{Awaits, Decision, Outcome, Rung, Smaller};
+pub use diff::{BundleDiff, DiffLine, How, diff};
 pub use facts::{Facts, IncidentFact, IncidentState, Target, Want};
 pub use finding::{At, Finding};
 pub use hosts::Pattern;
@@ -50,9 +61,5 @@ pub use signals::{
     MIN_HISTORY, NEAR_H, PAIR, RAISED_WITHIN_S, RATE, RATE_WITHIN_S, READ_S, Signal, Signals, UNUSED, raised,
     raised_by_approval,
 };
+pub use simulate::{decide_again, simulate};
 pub use terms::{Approvals, Cidr, Extension, Presence, Record, Terms};
-
-/// stub
-pub fn gains(_: &Bundle, _: &Bundle, _: &crate::names::PersonName) -> Vec<String> {
-    vec![]
-}

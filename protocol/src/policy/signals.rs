@@ -50,15 +50,20 @@ fn is_none_yet(n: &u32) -> bool {
 impl Signals {
     /// Nothing out of the ordinary, and known to be so.
     pub fn ordinary() -> Signals {
-        let known = Some(false);
+        Signals::holding(&[])
+    }
+
+    /// Those given hold; all others are known not to.
+    pub fn holding(signals: &[Signal]) -> Signals {
+        let holds = |signal| Some(signals.contains(&signal));
         Signals {
-            unusual_hour: known,
-            new_network: known,
-            new_key: known,
-            unusual_system: known,
-            severity_raised: known,
-            never_used: known,
-            declared_1h: 0,
+            unusual_hour: holds(Signal::UnusualHour),
+            new_network: holds(Signal::NewNetwork),
+            new_key: holds(Signal::NewKey),
+            unusual_system: holds(Signal::UnusualSystem),
+            severity_raised: holds(Signal::SeverityRaised),
+            never_used: holds(Signal::NeverUsed),
+            declared_1h: if signals.contains(&Signal::Rate) { RATE } else { 0 },
             asked_1h: 0,
         }
     }

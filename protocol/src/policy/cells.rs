@@ -1,0 +1,618 @@
+//! Walks two bundles side by side: every system x scope x way to begin x severity x on-call x presence,
+//! and each circumstance that a rule or an exception of either speaks of. Gives the cases in which the
+//! second decides otherwise, joined so that a reader is not drowned.
+//!
+//! Systems that neither policy tells apart are walked once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::compare::{list, of_presence};
+use super::finding::At;
+use super::shape::{Policy, System, TriggerSource, When};
+use super::{
+    Bundle, Change, ChangeVerdict, Decision, Facts, IncidentFact, IncidentState, Presence, Signal, Signals,
+    Target, compare_under, decide,
+};
+use crate::names::{GroupName, HostName, PersonName, RuleId, Severity, SystemName};
+
+/// Cases that change in the same way, said together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cell {
+    /// How.
+    pub change: Change,
+    /// Which systems. Sorted.
+    pub systems: Vec<SystemName>,
+    /// What is asked for; all of them when the target does not matter.
+    pub scopes: Vec<Scope>,
+    /// What the emergency rests on: `pd` for an incident whose id begins so, `claim`, `co-declared`.
+    pub begun_by: Vec<String>,
+    /// Worst first.
+    pub severities: Vec<Severity>,
+    /// `None`: nobody can tell.
+    pub on_call: Vec<Option<bool>>,
+    /// What the signature proves.
+    pub presence: Vec<Presence>,
+    /// What is out of the ordinary, if it takes that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circumstance: Option<String>,
+    /// Whether the other dimensions are whole, so that they need not be said.
+    #[serde(skip)]
+    pub(super) whole: [bool; DIMENSIONS],
+}
+
+/// What of a system is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// All of it.
+    System,
+    /// One host alone.
+    Host,
+    /// One host while another is open.
+    FurtherHost,
+    /// A host that only the second bundle has in this system.
+    NewHost,
+    /// A host that only the first has.
+    GoneHost,
+}
+
+/// Who asks.
+pub(super) struct Asker<'a> {
+    pub(super) person: &'a PersonName,
+    /// Their groups in the first bundle; sorted.
+    pub(super) before: &'a [GroupName],
+    /// And in the second.
+    pub(super) after: &'a [GroupName],
+    /// On call as their groups say; else each answer is walked.
+    pub(super) on_call_by_group: bool,
+}
+
+pub(super) const DIMENSIONS: usize = 5;
+const SCOPES: [Scope; 5] = [Scope::System, Scope::Host, Scope::FurtherHost, Scope::NewHost, Scope::GoneHost];
+const ON_CALL: [Option<bool>; 3] = [Some(true), Some(false), None];
+const PRESENCE: [Presence; 3] = [Presence::None, Presence::Touch, Presence::Verified];
+
+/// Where a case lies: one mask of bits a dimension (scope, way, severity, on-call, presence).
+type Place = [u32; DIMENSIONS];
+
+/// The cases in which `after` decides otherwise than `before`, for `asker`; the weightiest first.
+pub(super) fn walk(before: &Bundle, after: &Bundle, asker: &Asker<'_>) -> Vec<Cell> {
+    let axes = Axes::of(before, after, asker);
+    let mut classes: BTreeMap<Class<'_>, Vec<&SystemName>> = BTreeMap::new();
+    let names: BTreeSet<&SystemName> =
+        before.policy.systems.keys().chain(after.policy.systems.keys()).collect();
+    for name in names {
+        classes.entry(Class::of(&before.policy, &after.policy, name)).or_default().push(name);
+    }
+    let mut joined: BTreeMap<Found, Vec<SystemName>> = BTreeMap::new();
+    for systems in classes.values() {
+        let Some(first) = systems.first() else { continue };
+        for found in of_system(before, after, asker, &axes, first) {
+            joined.entry(found).or_default().extend(systems.iter().map(|name| (*name).clone()));
+        }
+    }
+    let mut cells: Vec<Cell> =
+        joined.into_iter().map(|(found, systems)| found.into_cell(systems, &axes)).collect();
+    cells.sort_by(|a, b| b.change.verdict.cmp(&a.change.verdict).then_with(|| a.systems.cmp(&b.systems)));
+    cells
+}
+
+/// One change and where it is found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    place: Place,
+    /// Index into the circumstances; 0 is the ordinary.
+    circumstance: usize,
+    change: Change,
+    /// Which bits of each dimension were walked.
+    walked: Place,
+}
+
+impl Found {
+    fn into_cell(self, mut systems: Vec<SystemName>, axes: &Axes) -> Cell {
+        let [scopes, ways, severities, on_call, presence] = self.place;
+        systems.sort();
+        let mut severities: Vec<Severity> = picked(&Severity::MILDEST_FIRST, severities);
+        severities.reverse();
+        let circumstance = axes.circumstances.get(self.circumstance).filter(|_| self.circumstance > 0);
+        Cell {
+            change: self.change,
+            systems,
+            scopes: picked(&SCOPES, scopes),
+            begun_by: picked(&axes.ways, ways).iter().map(Way::to_string).collect(),
+            severities,
+            on_call: picked(&ON_CALL, on_call),
+            presence: picked(&PRESENCE, presence),
+            circumstance: circumstance.map(|c| c.words.clone()),
+            whole: std::array::from_fn(|n| self.place.get(n) == self.walked.get(n)),
+        }
+    }
+}
+
+fn picked<T: Clone>(all: &[T], mask: u32) -> Vec<T> {
+    all.iter().enumerate().filter(|(n, _)| mask & bit(*n) != 0).map(|(_, value)| value.clone()).collect()
+}
+
+fn bit(n: usize) -> u32 {
+    u32::try_from(n).ok().and_then(|n| 1u32.checked_shl(n)).unwrap_or(0)
+}
+
+/// What the decision of a system may depend on besides the request: its own figures in both bundles, and
+/// which rules, exceptions and actions name it. Systems alike in all of it are walked once.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Class<'p> {
+    before: Option<Figures<'p>>,
+    after: Option<Figures<'p>>,
+    /// A host in both, a new one, one that is gone.
+    hosts: [bool; 3],
+}
+
+type Figures<'p> = (u8, u8, &'p GroupName, &'p GroupName, Vec<bool>);
+
+impl<'p> Class<'p> {
+    fn of(before: &'p Policy, after: &'p Policy, name: &SystemName) -> Class<'p> {
+        let hosts = Hosts::of(before.system(name), after.system(name));
+        Class {
+            before: before.system(name).map(|system| figures(before, system)),
+            after: after.system(name).map(|system| figures(after, system)),
+            hosts: [hosts.kept.is_some(), hosts.new.is_some(), hosts.gone.is_some()],
+        }
+    }
+}
+
+fn figures<'p>(policy: &'p Policy, system: &'p System) -> Figures<'p> {
+    let System { name, line: _, hosts: _, sensitivity, blast, owner, on_call } = system;
+    let names = |systems: &[At<SystemName>]| systems.iter().any(|at| at.value == *name);
+    let named = |when: &When| when.systems.as_deref().is_some_and(names);
+    let rules = policy.rules.iter().map(|rule| named(&rule.when));
+    let exceptions = policy.exceptions.iter().map(|exception| named(&exception.when));
+    let actions = policy.actions.values().map(|action| names(&action.systems));
+    let mentions = rules.chain(exceptions).chain(actions).collect();
+    (*sensitivity, *blast, &owner.value, &on_call.value, mentions)
+}
+
+/// A host to ask for, of each kind there is.
+struct Hosts {
+    kept: Option<HostName>,
+    new: Option<HostName>,
+    gone: Option<HostName>,
+}
+
+impl Hosts {
+    fn of(before: Option<&System>, after: Option<&System>) -> Hosts {
+        let has = |system: Option<&System>, host: &HostName| {
+            system.is_some_and(|system| system.hosts.iter().any(|p| p.value.matches(host)))
+        };
+        // A pattern with a letter for its star is one of its hosts.
+        let some = |system: Option<&System>| -> Vec<HostName> {
+            let patterns = system.into_iter().flat_map(|system| &system.hosts);
+            patterns.filter_map(|p| p.value.as_str().replace('*', "x").parse().ok()).collect()
+        };
+        let (old, young) = (some(before), some(after));
+        Hosts {
+            kept: old.iter().chain(&young).find(|host| has(before, host) && has(after, host)).cloned(),
+            new: young.iter().find(|host| !has(before, host)).cloned(),
+            gone: old.iter().find(|host| !has(after, host)).cloned(),
+        }
+    }
+
+    fn target(&self, scope: Scope, system: &SystemName) -> Option<Target> {
+        let host = match scope {
+            Scope::System => None,
+            Scope::Host | Scope::FurtherHost => Some(self.kept.clone()?),
+            Scope::NewHost => Some(self.new.clone()?),
+            Scope::GoneHost => Some(self.gone.clone()?),
+        };
+        Some(Target { system: system.clone(), host })
+    }
+}
+
+/// What an emergency rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Way {
+    /// An open incident whose id begins so, fresh and on the system.
+    Incident(String),
+    /// A bare claim.
+    Claim,
+    /// A claim that as many others sign as can be asked for.
+    CoDeclared,
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Way::Incident(ids) => write!(f, "{ids}"),
+            Way::Claim => f.write_str("claim"),
+            Way::CoDeclared => f.write_str("co-declared"),
+        }
+    }
+}
+
+/// What is out of the ordinary: what it takes for some rule or exception to apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Circumstance {
+    words: String,
+    at: u64,
+    drill: bool,
+    extension: u8,
+    overdue: u8,
+    signals: Vec<Signal>,
+    /// Groups of whoever asks, when it is nobody in particular.
+    groups: Vec<GroupName>,
+    /// Only these systems can tell; `None` is all.
+    systems: Option<BTreeSet<SystemName>>,
+}
+
+impl Circumstance {
+    fn ordinary() -> Circumstance {
+        Circumstance {
+            words: String::new(),
+            at: 0,
+            drill: false,
+            extension: 0,
+            overdue: 0,
+            signals: Vec::new(),
+            groups: Vec::new(),
+            systems: None,
+        }
+    }
+
+    /// The least that meets `when`.
+    fn meeting(when: &When) -> Circumstance {
+        let mut words = Vec::new();
+        let drill = when.drill == Some(true);
+        if drill {
+            words.push("in a drill".to_owned());
+        }
+        let extension = when.extension.unwrap_or(0);
+        if extension > 0 {
+            words.push(format!("at extension {extension}"));
+        }
+        let overdue = when.overdue_reviews.unwrap_or(0);
+        if overdue > 0 {
+            words.push(format!("with {overdue} reviews overdue"));
+        }
+        let signals = when.signals.clone().unwrap_or_default();
+        if !signals.is_empty() {
+            let names: Vec<&str> = signals.iter().map(|signal| signal.as_str()).collect();
+            words.push(format!("when {}", names.join(" and ")));
+        }
+        let groups: Vec<GroupName> =
+            when.groups.iter().flat_map(|list| list.first()).map(|at| at.value.clone()).collect();
+        words.extend(groups.first().map(|group| format!("in group {group}")));
+        let systems = when.systems.as_ref().map(|list| list.iter().map(|at| at.value.clone()).collect());
+        let words = words.join(", ");
+        Circumstance { words, at: 0, drill, extension, overdue, signals, groups, systems }
+    }
+
+    /// What escapes `when`, if being in a group does.
+    fn escaping(when: &When) -> Option<Circumstance> {
+        let group = when.outside.as_ref()?.first()?.value.clone();
+        Some(Circumstance { words: format!("in group {group}"), groups: vec![group], ..Self::ordinary() })
+    }
+
+    fn same_facts(&self, other: &Circumstance) -> bool {
+        let Circumstance { words: _, at, drill, extension, overdue, signals, groups, systems: _ } = self;
+        (*at, *drill, *extension, *overdue, signals, groups)
+            == (other.at, other.drill, other.extension, other.overdue, &other.signals, &other.groups)
+    }
+}
+
+/// What is walked along each dimension that is not the system's own.
+struct Axes {
+    ways: Vec<Way>,
+    on_call: Vec<Option<bool>>,
+    presence: Vec<Presence>,
+    circumstances: Vec<Circumstance>,
+}
+
+impl Axes {
+    fn of(before: &Bundle, after: &Bundle, asker: &Asker<'_>) -> Axes {
+        let both = [&before.policy, &after.policy];
+        // What neither policy asks about is walked one way only.
+        let asks = |presence: Presence| {
+            let tiers = both.iter().flat_map(|policy| policy.tiers.values()).map(|tier| tier.presence);
+            let rules = both.iter().flat_map(|policy| &policy.rules).filter_map(|rule| rule.add.presence);
+            tiers.chain(rules).any(|asked| asked == presence)
+        };
+        let presence =
+            PRESENCE.into_iter().filter(|presence| *presence == Presence::None || asks(*presence)).collect();
+        let on_call = if asker.on_call_by_group { vec![None] } else { ON_CALL.to_vec() };
+        Axes {
+            ways: ways(&both),
+            on_call,
+            presence,
+            circumstances: circumstances(&both, !asker.on_call_by_group),
+        }
+    }
+}
+
+fn ways(both: &[&Policy; 2]) -> Vec<Way> {
+    let mut out: Vec<Way> = Vec::new();
+    let mut add = |way: Way| {
+        if !out.contains(&way) {
+            out.push(way);
+        }
+    };
+    for trigger in both.iter().flat_map(|policy| policy.triggers.values()) {
+        match &trigger.source {
+            TriggerSource::Incidents { ids, .. } => add(Way::Incident(ids.clone())),
+            TriggerSource::Claim { co_declare, .. } => {
+                add(Way::Claim);
+                if co_declare.is_some() {
+                    add(Way::CoDeclared);
+                }
+            }
+        }
+    }
+    out
+}
+
+fn circumstances(both: &[&Policy; 2], by_group: bool) -> Vec<Circumstance> {
+    let mut out = vec![Circumstance::ordinary()];
+    let mut add = |mut new: Circumstance| {
+        // A person is in the groups that they are in.
+        if !by_group {
+            new.groups.clear();
+        }
+        match out.iter_mut().find(|known| known.same_facts(&new)) {
+            Some(known) => {
+                known.systems =
+                    known.systems.take().zip(new.systems).map(|(a, b)| a.into_iter().chain(b).collect());
+            }
+            None => out.push(new),
+        }
+    };
+    for rule in both.iter().flat_map(|policy| &policy.rules) {
+        add(Circumstance::meeting(&rule.when));
+        Circumstance::escaping(&rule.when).into_iter().for_each(&mut add);
+    }
+    // The extensions that one policy has and the other has not.
+    let [first, second] = both;
+    for (tier, other) in first.tiers.values().filter_map(|tier| Some((tier, second.tier(&tier.name)?))) {
+        if tier.extends != other.extends {
+            let extension = tier.extends.max(other.extends);
+            let words = format!("at extension {extension}");
+            add(Circumstance { words, extension, ..Circumstance::ordinary() });
+        }
+    }
+    // Each stretch of time in which the same exceptions run.
+    let exceptions = || both.iter().enumerate().flat_map(|(n, p)| p.exceptions.iter().map(move |e| (n, e)));
+    let mut seen: BTreeSet<Vec<(usize, &RuleId)>> = BTreeSet::from([Vec::new()]);
+    for at in exceptions().flat_map(|(_, e)| [e.from, e.until]).collect::<BTreeSet<u64>>() {
+        let alive: Vec<_> = exceptions().filter(|(_, e)| e.from <= at && at < e.until).collect();
+        if !seen.insert(alive.iter().map(|(n, e)| (*n, &e.id)).collect()) {
+            continue;
+        }
+        let ids: BTreeSet<&str> = alive.iter().map(|(_, e)| e.id.as_str()).collect();
+        let ids: Vec<&str> = ids.into_iter().collect();
+        for (_, exception) in &alive {
+            let mut new = Circumstance::meeting(&exception.when);
+            new.at = at;
+            let runs = format!("while exception {} runs", ids.join(" and "));
+            new.words = if new.words.is_empty() { runs } else { format!("{runs}, {}", new.words) };
+            add(new);
+        }
+    }
+    out
+}
+
+/// The changes of one system, joined along every dimension.
+fn of_system(
+    before: &Bundle,
+    after: &Bundle,
+    asker: &Asker<'_>,
+    axes: &Axes,
+    name: &SystemName,
+) -> Vec<Found> {
+    let systems = (before.policy.system(name), after.policy.system(name));
+    let hosts = Hosts::of(systems.0, systems.1);
+    let on_call = |system: Option<&System>, groups: &[GroupName]| {
+        system.map(|system| groups.contains(&system.on_call.value))
+    };
+    let (was_on_call, is_on_call) = (on_call(systems.0, asker.before), on_call(systems.1, asker.after));
+    let mut facts = ordinary_facts(asker.person, name);
+    let mut walked: Place = [0; DIMENSIONS];
+    let mut changes: Vec<(Place, usize, Change)> = Vec::new();
+    // What the ordinary changes, so that a circumstance is named only where it changes something else.
+    let mut ordinary: BTreeMap<Place, Change> = BTreeMap::new();
+    for (c, circumstance) in axes.circumstances.iter().enumerate() {
+        if circumstance.systems.as_ref().is_some_and(|systems| !systems.contains(name)) {
+            continue;
+        }
+        circumstance_in(&mut facts, circumstance);
+        for (scope_n, scope) in SCOPES.into_iter().enumerate() {
+            let Some(target) = hosts.target(scope, name) else { continue };
+            (facts.target, facts.other_host_open) = (target, scope == Scope::FurtherHost);
+            for (way_n, way) in axes.ways.iter().enumerate() {
+                for (severity_n, severity) in Severity::MILDEST_FIRST.into_iter().enumerate() {
+                    way_in(&mut facts, way, severity, name);
+                    for (on_call_n, on_call) in ON_CALL.into_iter().enumerate() {
+                        if !axes.on_call.contains(&on_call) {
+                            continue;
+                        }
+                        for (presence_n, presence) in PRESENCE.into_iter().enumerate() {
+                            if !axes.presence.contains(&presence) {
+                                continue;
+                            }
+                            facts.presence = presence;
+                            let mut ask = |bundle: &Bundle, groups: &[GroupName], by_group| {
+                                facts.groups.clear();
+                                facts.groups.extend_from_slice(groups);
+                                facts.groups.extend_from_slice(&circumstance.groups);
+                                facts.on_call = if asker.on_call_by_group { by_group } else { on_call };
+                                decide(&bundle.policy, &facts)
+                            };
+                            let was: Decision = ask(before, asker.before, was_on_call);
+                            let is: Decision = ask(after, asker.after, is_on_call);
+                            let place = [scope_n, way_n, severity_n, on_call_n, presence_n].map(bit);
+                            for (seen, new) in walked.iter_mut().zip(place) {
+                                *seen |= new;
+                            }
+                            let change = compare_under(&before.policy, &was, &is);
+                            let is_new = match c {
+                                0 => true,
+                                _ => ordinary.get(&place) != Some(&change),
+                            };
+                            if c == 0 && change.verdict != ChangeVerdict::Same {
+                                ordinary.insert(place, change.clone());
+                            }
+                            if change.verdict != ChangeVerdict::Same && is_new {
+                                changes.push((place, c, change));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    drop_offers(&mut changes);
+    join(changes)
+        .into_iter()
+        .map(|(place, circumstance, change)| Found { place, circumstance, change, walked })
+        .collect()
+}
+
+/// A changed offer (the smaller request that would be granted) is said by the case that it is itself, where
+/// there is one.
+fn drop_offers(changes: &mut Vec<(Place, usize, Change)>) {
+    let key = |place: &Place, circumstance: usize| {
+        let [scope, _, _, on_call, presence] = *place;
+        (scope, on_call, presence, circumstance)
+    };
+    let said: BTreeSet<_> =
+        changes.iter().map(|(place, c, change)| (key(place, *c), change.what.join(", "))).collect();
+    changes.retain(|(place, c, change)| {
+        change.only_offered().is_none_or(|words| !said.contains(&(key(place, *c), words.to_owned())))
+    });
+}
+
+/// Joins what differs in one dimension only, one dimension after the other.
+fn join(mut changes: Vec<(Place, usize, Change)>) -> Vec<(Place, usize, Change)> {
+    for dimension in (0..DIMENSIONS).rev() {
+        let mut joined: BTreeMap<(Place, usize, Change), u32> = BTreeMap::new();
+        for (mut place, circumstance, change) in changes {
+            let mask = place.get_mut(dimension).map(std::mem::take).unwrap_or_default();
+            *joined.entry((place, circumstance, change)).or_default() |= mask;
+        }
+        changes = joined
+            .into_iter()
+            .map(|((mut place, circumstance, change), mask)| {
+                if let Some(bits) = place.get_mut(dimension) {
+                    *bits = mask;
+                }
+                (place, circumstance, change)
+            })
+            .collect();
+    }
+    changes
+}
+
+fn ordinary_facts(person: &PersonName, system: &SystemName) -> Facts {
+    Facts {
+        at: 0,
+        person: person.clone(),
+        groups: vec![],
+        presence: Presence::None,
+        target: Target { system: system.clone(), host: None },
+        severity: None,
+        incident: None,
+        on_call: None,
+        other_host_open: false,
+        open_incidents: vec![],
+        want: None,
+        for_s: None,
+        drill: false,
+        seconds: vec![],
+        extension: 0,
+        network: None,
+        reviews_overdue: 0,
+        signals: Signals::default(),
+    }
+}
+
+fn circumstance_in(facts: &mut Facts, circumstance: &Circumstance) {
+    let Circumstance { words: _, at, drill, extension, overdue, signals, groups: _, systems: _ } =
+        circumstance;
+    facts.at = *at;
+    facts.drill = *drill;
+    facts.extension = *extension;
+    facts.reviews_overdue = (*overdue).into();
+    facts.signals = Signals::holding(signals);
+}
+
+fn way_in(facts: &mut Facts, way: &Way, severity: Severity, system: &SystemName) {
+    facts.seconds.clear();
+    (facts.severity, facts.incident) = match way {
+        Way::Incident(ids) => {
+            let fact = format!("{ids}:WALK").parse().ok().map(|id| IncidentFact {
+                id,
+                state: Some(IncidentState::Open),
+                severity: Some(severity),
+                systems: vec![system.clone()],
+                age_s: 0,
+            });
+            (None, fact)
+        }
+        Way::Claim => (Some(severity), None),
+        Way::CoDeclared => {
+            facts.seconds.extend((2..=8).filter_map(|n| format!("second-{n}").parse().ok()));
+            (Some(severity), None)
+        }
+    };
+}
+
+impl Cell {
+    /// Where it is found, in words, without how it changes.
+    pub fn place(&self) -> String {
+        let [scope, way, severity, on_call, presence] = self.whole;
+        let shown = 5;
+        let mut systems = list(self.systems.iter().take(shown), ", ");
+        if self.systems.len() > shown {
+            systems = format!("{systems} and {} more", self.systems.len() - shown);
+        }
+        let mut parts = vec![systems];
+        if !scope {
+            let word = |scope: &Scope| match scope {
+                Scope::System => "the whole system",
+                Scope::Host => "one host alone",
+                Scope::FurtherHost => "a further host",
+                Scope::NewHost => "a host that is new in it",
+                Scope::GoneHost => "a host that is no longer in it",
+            };
+            parts.push(list(self.scopes.iter().map(word), " or "));
+        }
+        if !severity {
+            parts.push(format!("severity {}", list(&self.severities, " or ")));
+        }
+        if !on_call {
+            let word = |on_call: &Option<bool>| match on_call {
+                Some(true) => "on call",
+                Some(false) => "not on call",
+                None => "nobody can tell who is on call",
+            };
+            parts.push(list(self.on_call.iter().map(word), " or "));
+        }
+        if !presence {
+            parts.push(format!("with {}", list(self.presence.iter().map(|p| of_presence(*p)), " or ")));
+        }
+        if !way {
+            let word = |way: &String| match way.as_str() {
+                "claim" => "a bare claim".to_owned(),
+                "co-declared" => "a claim that others sign too".to_owned(),
+                ids => format!("an incident of {ids}"),
+            };
+            parts.push(format!("begun by {}", list(self.begun_by.iter().map(word), " or ")));
+        }
+        parts.extend(self.circumstance.clone());
+        parts.join("; ")
+    }
+}
+
+impl std::fmt::Display for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.place(), self.change.what.join("; "))
+    }
+}
