@@ -306,3 +306,38 @@ fn check_roles(reading: &Reading<'_>, roster: &Roster) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u8) -> String {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+        crate::keys::Ed25519Key::from(&key).to_string()
+    }
+
+    #[test]
+    fn a_person_has_the_same_names_under_each_of_them() {
+        let person = |name: &str, seed: u8, more: &str| {
+            format!("[person.{name}]\ngroups = [\"sre\"]\nkeys = [\"{}\"]\n{more}\n", key(seed))
+        };
+        let text = [
+            "version = 1\n".to_owned(),
+            person("zoe", 1, ""),
+            person("ana", 2, "same_as = \"zoe\""),
+            person("ben", 3, ""),
+            person("z2", 4, "same_as = \"zoe\""),
+        ];
+        let (roster, findings) = read(&text.concat());
+        assert_eq!(findings, []);
+        let roster = roster.unwrap();
+        let names = |name: &str| -> Vec<String> {
+            roster.names_of(&name.parse().unwrap()).map(PersonName::to_string).collect()
+        };
+        for name in ["zoe", "ana", "z2"] {
+            assert_eq!(names(name), ["zoe", "ana", "z2"], "{name}");
+        }
+        assert_eq!(names("ben"), ["ben"]);
+        assert_eq!(names("nobody"), ["nobody"], "stands for itself");
+    }
+}

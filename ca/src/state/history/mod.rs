@@ -12,6 +12,8 @@ mod past;
 mod cases;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod world;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -103,7 +105,7 @@ impl History {
                         self.past(&admin.person).signed(admin.key);
                     }
                 }
-                // Names that the roster before did not have any more: they had that bundle's time to come back.
+                // Names that the whole bundle before did not have: they start again if this one brings them back.
                 self.by_name.retain(|name, _| roster.person(name).is_some());
             }
             _ => {}
@@ -226,6 +228,12 @@ impl History {
         {
             self.past(open.person()).closed(index, uses == 0);
         }
+    }
+
+    /// How many things it holds of what is open.
+    #[cfg(test)]
+    fn open_held(&self) -> usize {
+        self.open.held()
     }
 
     /// How many things it holds.

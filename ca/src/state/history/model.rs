@@ -5,7 +5,7 @@ use fireaxe_protocol::log::{Decided, Hash};
 use fireaxe_protocol::policy::{Bundle, NEAR_H, RATE_WITHIN_S};
 use proptest::prelude::*;
 
-use super::cases::{DAY, How, Request, World, hotel, key, name, usual};
+use super::world::{DAY, How, Request, World, hotel, key, name, usual};
 use super::*;
 
 const PEOPLE: [(&str, u8); 6] = [("ana", 1), ("ana", 8), ("ana-2", 2), ("ben", 3), ("ben-2", 4), ("cleo", 5)];
