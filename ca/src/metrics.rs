@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::road::Health;
+use crate::road::{Health, ShadowCounts};
 
 /// What came of a declaration: `opened` or a problem's code. A closed set, so that nobody can make
 /// label values.
@@ -32,6 +32,7 @@ pub struct Metrics {
     entries: Gauge,
     open: Gauge,
     can_issue: Gauge,
+    shadow: Family<Outcome, Gauge>,
 }
 
 impl Default for Metrics {
@@ -45,7 +46,13 @@ impl Default for Metrics {
         registry.register("log_entries", "Entries in the log", entries.clone());
         registry.register("emergencies_open", "Emergencies open or closing", open.clone());
         registry.register("can_issue", "1 when log and clock allow issuing", can_issue.clone());
-        Metrics { registry, declarations, statements, entries, open, can_issue }
+        let shadow = Family::<Outcome, Gauge>::default();
+        registry.register(
+            "shadow_decisions",
+            "Decisions of the candidate, by how they differ",
+            shadow.clone(),
+        );
+        Metrics { shadow, registry, declarations, statements, entries, open, can_issue }
     }
 }
 
@@ -61,7 +68,11 @@ impl Metrics {
     }
 
     /// OpenMetrics text.
-    pub fn text(&self, health: &Health) -> Option<String> {
+    pub fn text(&self, health: &Health, shadow: &ShadowCounts) -> Option<String> {
+        for (outcome, count) in shadow.read() {
+            let outcome = Outcome { outcome: outcome.to_owned() };
+            self.shadow.get_or_create(&outcome).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         self.entries.set(i64::try_from(health.entries).unwrap_or(i64::MAX));
         self.open.set(i64::try_from(health.open).unwrap_or(i64::MAX));
         self.can_issue.set(i64::from(health.log_ok && health.clock_ok));

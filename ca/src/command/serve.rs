@@ -1,6 +1,7 @@
 //! `serve`: opens everything, refuses to start half-able, runs until told to stop.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::keys::{self, Purpose};
 use crate::log::{Log, Reader, WalKeeper};
 use crate::metrics::Metrics;
 use crate::randomness::SystemRandomness;
-use crate::road::{Conductor, Deps, Road, StartError};
+use crate::road::{Conductor, Deps, Pager, Road, StartError, deliver_by};
 use crate::views::Views;
 
 /// How often the write-ahead log is moved: at full load it grows by some 60 MiB in that time; more often,
@@ -36,6 +37,9 @@ pub(super) struct Serve {
     /// Address to listen on
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443", env = "FIREAXE_LISTEN")]
     listen: SocketAddr,
+    /// Program that wakes a person: run once for each who is asked, with one JSON object on its standard input
+    #[arg(long, value_name = "PROGRAM", env = "FIREAXE_PAGER")]
+    pager: Option<PathBuf>,
 }
 
 impl Serve {
@@ -56,6 +60,8 @@ impl Serve {
         let found = keys::public(&krl_key);
         let krl_signer = NoteSigner::new(&KrlNote::key_name(&origin), krl_key).map_err(Failed::error)?;
         let clock = Arc::new(SystemClock);
+        let pager = self.pager.clone().map(|program| Pager::start(deliver_by(program))).transpose();
+        let pager = pager.map_err(Failed::error)?;
         let deps = Deps {
             log,
             reader: reader()?,
@@ -63,7 +69,7 @@ impl Serve {
             checkpoints: NoteSigner::new(origin.as_str(), log_key).map_err(Failed::error)?,
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
-            pager: None,
+            pager,
         };
         let (road, writer) = Conductor::start(deps).map_err(|error| match error {
             StartError::Log(error) => unlogged(error),

@@ -10,10 +10,12 @@
 //! | `policy.rs` | explain, surface |
 //! | `hosts.rs` | keys, revocation list |
 //! | `tiles.rs` | checkpoint and tiles of the log |
+//! | `bundles.rs` | the local socket: another bundle |
 //! | `operator.rs` | the local socket: incidents, clock, health, metrics |
 //! | `problem.rs` | the one place where a refusal becomes an answer |
 //! | `listen.rs` | sockets and TLS |
 
+mod bundles;
 mod emergencies;
 mod events;
 mod hosts;
@@ -65,6 +67,7 @@ pub struct Door {
     pub metrics: Metrics,
 }
 
+pub use bundles::{ActivatedAnswer, BundleChangeRequest, ShadowAnswer, ShadowRequest};
 pub use events::Watchers;
 pub use hosts::RevocationList;
 pub use listen::PeerAddress;
@@ -115,6 +118,8 @@ pub fn operator_routes(door: Arc<Door>, peer: Peer) -> Router {
     Router::new()
         .route("/operator/incidents", post(operator::incident))
         .route("/operator/clock", post(operator::clock))
+        .route("/operator/bundle", post(bundles::activate).layer(DefaultBodyLimit::max(bundles::BODY)))
+        .route("/operator/shadow", post(bundles::shadow).layer(DefaultBodyLimit::max(bundles::BODY)))
         .route("/healthz", get(operator::healthz))
         .route("/metrics", get(operator::metrics))
         .fallback(problem::no_such_route)

@@ -123,7 +123,7 @@ pub(super) async fn healthz(State(door): State<Arc<Door>>) -> Response {
 /// `GET /metrics`: OpenMetrics text.
 pub(super) async fn metrics(State(door): State<Arc<Door>>) -> Answer<Response> {
     let health = door.road.published().health();
-    let text = door.metrics.text(&health).ok_or_else(|| {
+    let text = door.metrics.text(&health, door.road.published().shadow()).ok_or_else(|| {
         Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics cannot be written")
     })?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

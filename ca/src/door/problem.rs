@@ -135,6 +135,7 @@ impl From<Refusal> for Told {
                 .next("fireaxe open TARGET ...   (declares a new one)"),
             Refusal::NotYours { .. } => Told::new(StatusCode::FORBIDDEN, "emergency.not_yours", said)
                 .next("whoever declared it closes it, or somebody with the role incident_commander"),
+            // Said with what is different, where that can be read back.
             Refusal::Superseded { id, .. } => changed(id, said, Vec::new()),
             Refusal::Changed { id, changed: what } => changed(id, said, what),
             Refusal::Settled { id, .. } => Told::new(StatusCode::CONFLICT, "request.settled", said)

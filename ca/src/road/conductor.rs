@@ -16,6 +16,7 @@ use fireaxe_protocol::log::NoteSigner;
 use thiserror::Error;
 
 use super::clockwork::JumpGuard;
+use super::shadow::Candidate;
 use super::turn::{Done, Turn};
 use super::watch::Published;
 use super::{Asked, Gate, Pager, QUEUE, Refusal, Road};
@@ -85,6 +86,8 @@ pub struct Conductor {
     queue: Receiver<Asked>,
     published: Arc<Published>,
     deferred: Vec<Asked>,
+    /// A bundle that decides beside the one in force.
+    shadow: Candidate,
     broken: bool,
     /// Whether it was said already that the clock stopped the CA: once a stop, not once a second.
     told_stopped: bool,
@@ -117,6 +120,7 @@ impl Conductor {
             queue,
             published: published.clone(),
             deferred: Vec::new(),
+            shadow: None,
             broken: false,
             told_stopped: false,
             swept_at: 0,
@@ -215,17 +219,24 @@ impl Conductor {
             bundle,
             now,
         );
+        for one in &asked {
+            if let Asked::Shadow(candidate, _) = one {
+                self.shadow.clone_from(candidate);
+            }
+        }
+        turn.shadow = self.shadow.clone();
         turn.clockwork();
         for one in asked {
             turn.take(one);
         }
         turn.clockwork();
         match turn.commit(&self.deps.checkpoints) {
-            Ok(Done { deferred, revoked, touched, pages, answers }) => {
+            Ok(Done { deferred, revoked, touched, pages, differences, answers }) => {
                 self.deferred = deferred;
                 // Readers first: whoever is told of a closing finds it in the revocation list.
                 self.publish(revoked, now);
                 answers.send();
+                differences.iter().for_each(|difference| self.published.shadow().note(difference));
                 touched.into_iter().for_each(|(id, entry)| self.published.changed(id, entry));
                 if let Some(pager) = &self.deps.pager {
                     pages.into_iter().for_each(|page| pager.page(page));
@@ -311,6 +322,7 @@ impl Asked {
             Asked::Card(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Requests(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Activate(_, reply) => drop(reply.send(Err(refusal))),
+            Asked::Shadow(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Incident(_, reply) | Asked::Clock { reply, .. } => drop(reply.send(Err(refusal))),
             Asked::Explain(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Reader(_, reply) => drop(reply.send(Err(refusal))),

@@ -65,6 +65,7 @@ impl Turn<'_> {
         };
         let facts = gather(self.state, &bundle, &asker, &request, self.now)?;
         let decision = decide(&bundle.policy, &facts);
+        self.ask_shadow(&facts, &decision);
         let Some(longest_s) = longest(&decision) else {
             let event = Event::DeclarationRefused {
                 declared: signed.envelope,

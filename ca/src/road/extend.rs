@@ -70,6 +70,7 @@ impl Turn<'_> {
         let declared = self.words_of(live)?;
         let (facts, decision) =
             decided(declared, self.state, &bundle, live, words, (&by, network), self.now)?;
+        self.ask_shadow(&facts, &decision);
         if matches!(decision.outcome, Outcome::Refuse { .. }) {
             let event = Event::ExtensionRefused {
                 emergency: id,

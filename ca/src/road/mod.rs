@@ -31,6 +31,7 @@ mod request;
 mod review;
 mod said;
 mod second;
+mod shadow;
 mod standing;
 mod turn;
 mod watch;
@@ -58,6 +59,7 @@ pub(crate) use review::may_review;
 pub use said::Said;
 pub(crate) use second::decided as decided_by_second;
 pub(crate) use second::may_second;
+pub use shadow::ShadowCounts;
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -67,6 +69,7 @@ use fireaxe_protocol::api::{ExplainRequest, Explained, Grant, RequestCard, Reque
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::{Hash, IncidentUpdate};
 use fireaxe_protocol::names::{EmergencyId, PersonName, ReasonText};
+use fireaxe_protocol::policy::Bundle;
 use tokio::sync::oneshot;
 
 /// How many requests may wait for the writer. At 100 us each the last one waits 0.4 s.
@@ -98,6 +101,8 @@ pub(crate) enum Asked {
     Requests(PersonName, Reply<Box<Requests>>),
     /// Another bundle.
     Activate(Box<Proposal>, Reply<Activated>),
+    /// A bundle that decides beside the one in force, or none.
+    Shadow(Option<Arc<Bundle>>, Reply<()>),
     /// Evidence.
     Incident(IncidentUpdate, Reply<Recorded>),
     /// The operator's word that the clock is right.
@@ -174,6 +179,11 @@ impl Road {
     /// Puts another bundle in force, if the quorum that the one before names says so.
     pub async fn activate(&self, proposal: Proposal) -> Result<Activated, Refusal> {
         self.ask(|reply| Asked::Activate(Box::new(proposal), reply)).await
+    }
+
+    /// Lets a bundle decide beside the one in force, or none.
+    pub async fn shadow(&self, candidate: Option<Arc<Bundle>>) -> Result<(), Refusal> {
+        self.ask(|reply| Asked::Shadow(candidate, reply)).await
     }
 
     /// Records what is known of an incident.

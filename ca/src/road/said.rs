@@ -2,8 +2,8 @@
 //! same answer again for the same words.
 
 use fireaxe_protocol::log::{Event, Hash, SignedBy};
-use fireaxe_protocol::names::EmergencyId;
-use fireaxe_protocol::policy::Approvals;
+use fireaxe_protocol::names::{EmergencyId, PersonName};
+use fireaxe_protocol::policy::{Approvals, compare};
 use fireaxe_protocol::statement::Statement;
 
 use super::refusal::{Internal, Refusal};
@@ -65,7 +65,10 @@ impl Turn<'_> {
                 self.deferred.push(Asked::Say(id, known, reply));
             }
             None => {
-                let said = self.say(id, &known);
+                let said = match self.say(id, &known) {
+                    Err(Refusal::Superseded { id, before, now }) => Err(self.changed(id, before, now)),
+                    said => said,
+                };
                 self.later(said, reply);
             }
         }
@@ -84,6 +87,35 @@ impl Turn<'_> {
                 Err(Internal::Fold("a statement came by another way than its own".into()).into())
             }
         }
+    }
+
+    /// What is different between the entry that was answered and the one that was decided last.
+    fn changed(&self, id: EmergencyId, before: u64, now: u64) -> Refusal {
+        let (before, now) = match (self.read_back(before), self.read_back(now)) {
+            (Ok((before, _)), Ok((now, _))) => (before.event, now.event),
+            (Err(refusal), _) | (_, Err(refusal)) => return refusal,
+        };
+        let (Some(before), Some(now)) = (before.decided(), now.decided()) else {
+            return Refusal::Changed { id, changed: Vec::new() };
+        };
+        let mut changed = compare(before.decision, now.decision).what;
+        if before.bundle != now.bundle {
+            changed.insert(0, format!("the policy: bundle {} -> {}", before.bundle, now.bundle));
+        }
+        if before.facts.seconds != now.facts.seconds {
+            let who = now.facts.seconds.iter().map(PersonName::as_str).collect::<Vec<_>>().join(", ");
+            changed.insert(0, format!("who claims it: {who} signed it, too"));
+        }
+        if before.facts.extension != now.facts.extension {
+            changed.insert(0, format!("what is asked: extension {} of it", now.facts.extension));
+        }
+        if before.hosts != now.hosts {
+            changed.push(format!("hosts: {} -> {}", before.hosts.join(", "), now.hosts.join(", ")));
+        }
+        if changed.is_empty() {
+            changed.push("its terms are the same, and it was decided again since".to_owned());
+        }
+        Refusal::Changed { id, changed }
     }
 
     fn said_again(&self, index: u64) -> Result<Said, Refusal> {

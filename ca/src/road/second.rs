@@ -62,6 +62,7 @@ impl Turn<'_> {
         let of = live.leaf;
         let said = self.words_of(live)?;
         let (facts, decision) = decided(&said, self.state, &bundle, live, &by.person, self.now)?;
+        self.ask_shadow(&facts, &decision);
         let hosts = hosts_of(&bundle, &facts.target);
         let given = decision.clone();
         let event =

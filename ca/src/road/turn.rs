@@ -15,6 +15,7 @@ use super::caller::fresh;
 use super::issue::{Opening, Prepared, sign};
 use super::pager::Page;
 use super::refusal::{Internal, Refusal};
+use super::shadow::{Candidate, Difference};
 use super::{Asked, Known, Recorded, Reply, clockwork, crash};
 use crate::log::{Batch, Committed, LogError, Pending, Reader};
 use crate::randomness::Randomness;
@@ -46,6 +47,8 @@ pub(super) struct Done {
     pub(super) touched: Vec<(EmergencyId, u64)>,
     /// People to be woken.
     pub(super) pages: Vec<Page>,
+    /// What the candidate would have decided instead.
+    pub(super) differences: Vec<Difference>,
     /// To be given out once readers can see what the batch did.
     pub(super) answers: Answers,
 }
@@ -87,6 +90,8 @@ pub(super) struct Turn<'a> {
     pub(super) revoked: bool,
     pub(super) touched: Vec<(EmergencyId, u64)>,
     pub(super) pages: Vec<Page>,
+    pub(super) shadow: Candidate,
+    pub(super) differences: Vec<Difference>,
     pub(super) fault: Option<Internal>,
 }
 
@@ -115,6 +120,8 @@ impl<'a> Turn<'a> {
             revoked: false,
             touched: Vec::new(),
             pages: Vec::new(),
+            shadow: None,
+            differences: Vec::new(),
             fault: None,
         }
     }
@@ -155,6 +162,8 @@ impl<'a> Turn<'a> {
                 self.later(Ok(Box::new(requests)), reply);
             }
             Asked::Activate(proposal, reply) => self.take_activation(proposal, reply),
+            // Taken by the conductor, who keeps it from one turn to the next.
+            Asked::Shadow(_, reply) => self.later(Ok(()), reply),
             Asked::Incident(update, reply) => {
                 let recorded = self.incident(update);
                 self.later(recorded, reply);
@@ -181,7 +190,9 @@ impl<'a> Turn<'a> {
     /// An error means that the state here is worthless: it holds what the log may not. Everybody who
     /// waited is told that nothing was signed, and a retry will find out which it was.
     pub(super) fn commit(self, signer: &NoteSigner) -> Result<Done, Spoiled> {
-        let Turn { batch, waiting, deferred, revoked, touched, pages, fault, user_ca, now, .. } = self;
+        let Turn {
+            batch, waiting, deferred, revoked, touched, pages, differences, fault, user_ca, now, ..
+        } = self;
         if let Some(fault) = fault {
             // Our own state and entries disagree: commit nothing of this batch, rebuild.
             waiting.into_iter().for_each(|w| w.fail(&Refusal::Internal(fault.clone())));
@@ -196,7 +207,14 @@ impl<'a> Turn<'a> {
                     given => given.fail(&Internal::Fold("an answer without an entry".into()).into()),
                 })
             });
-            return Ok(Done { deferred, revoked, touched, pages, answers: Answers(answers.collect()) });
+            return Ok(Done {
+                deferred,
+                revoked,
+                touched,
+                pages,
+                differences,
+                answers: Answers(answers.collect()),
+            });
         }
         crash::point("before-commit");
         // Dying before this line: nothing happened; the client's retry is a first request.
@@ -226,7 +244,7 @@ impl<'a> Turn<'a> {
                 Waiting::Answer(answer) => answers.push(Box::new(move || answer(None))),
             }
         }
-        Ok(Done { deferred, revoked, touched, pages, answers: Answers(answers) })
+        Ok(Done { deferred, revoked, touched, pages, differences, answers: Answers(answers) })
     }
 
     pub(super) fn must_be_open(&self, id: EmergencyId) -> Result<(), Refusal> {

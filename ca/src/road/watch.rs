@@ -11,7 +11,7 @@ use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::policy::Bundle;
 use tokio::sync::broadcast;
 
-use super::Gate;
+use super::{Gate, ShadowCounts};
 
 /// Changes that a watcher may be behind: four full batches.
 const CHANGES: usize = 1024;
@@ -28,6 +28,7 @@ pub struct Published {
     clock_ok: AtomicBool,
     stopped: AtomicBool,
     changes: broadcast::Sender<(EmergencyId, u64)>,
+    shadow: ShadowCounts,
 }
 
 /// The serials to list, as of one version.
@@ -79,6 +80,7 @@ impl Published {
             clock_ok: AtomicBool::new(true),
             stopped: AtomicBool::new(false),
             changes: broadcast::Sender::new(CHANGES),
+            shadow: ShadowCounts::default(),
         }
     }
 
@@ -96,6 +98,11 @@ impl Published {
     /// [`CHANGES`] behind is told that they did.
     pub fn changes(&self) -> broadcast::Receiver<(EmergencyId, u64)> {
         self.changes.subscribe()
+    }
+
+    /// What a candidate said beside the bundle in force.
+    pub fn shadow(&self) -> &ShadowCounts {
+        &self.shadow
     }
 
     pub(super) fn changed(&self, id: EmergencyId, entry: u64) {

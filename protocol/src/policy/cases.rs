@@ -6,7 +6,8 @@ use super::case_file;
 use super::finding::Finding;
 use super::shape::{Case, CaseIncident, Expect, Given, Policy, TriggerSource};
 use super::{
-    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, Signals, Target, Terms, Want, decide,
+    Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, Signals, Target, Terms, Want, check,
+    decide,
 };
 use crate::names::{IncidentId, PersonName};
 
@@ -33,6 +34,17 @@ impl TestOutcome {
 /// Runs the `[[test]]`s of a bundle.
 pub fn run_tests(bundle: &Bundle) -> Vec<TestOutcome> {
     bundle.policy.tests.iter().map(|case| run(&bundle.policy, case)).collect()
+}
+
+/// What keeps a bundle that parses from being put in force: the findings of [`check`], and its own tests that
+/// fail. A line each; empty is a bundle that may be used.
+pub fn unsound(bundle: &Bundle) -> Vec<String> {
+    let findings = check(bundle).findings.into_iter().map(|finding| finding.to_string());
+    let failed = run_tests(bundle).into_iter().filter(|outcome| !outcome.passed());
+    let failed = failed.map(|TestOutcome { line, name, failures, .. }| {
+        format!("policy.toml:{line}: test fails: {name}: {}", failures.join("; "))
+    });
+    findings.chain(failed).collect()
 }
 
 /// Runs the `[[case]]`s of a file against a bundle.

@@ -41,7 +41,7 @@ mod tighten;
 
 pub use beneficiaries::gains;
 pub use bundle::Bundle;
-pub use cases::{TestOutcome, run_cases, run_tests};
+pub use cases::{TestOutcome, run_cases, run_tests, unsound};
 pub use cells::{Cell, Scope};
 pub use check::{Report, check};
 pub use compare::{Change, ChangeVerdict, compare, compare_terms, compare_under};

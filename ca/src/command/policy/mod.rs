@@ -1,11 +1,13 @@
 //! `policy`: check, test, explain and compare bundles, offline, before they decide anything; and the words
 //! that put one in force. A file a verb.
 
+mod activate;
 mod check;
 mod diff;
 mod explain;
 mod in_force;
 mod junit;
+mod shadow;
 mod simulate;
 mod statement;
 mod test;
@@ -13,6 +15,8 @@ mod test;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+
+use fireaxe_protocol::policy::unsound;
 
 use super::Failed;
 
@@ -31,6 +35,10 @@ pub(super) enum Policy {
     Simulate(simulate::Simulate),
     /// Print the words that policy admins sign to put a bundle in force
     Statement(statement::Change),
+    /// Put a bundle in force, signed by the quorum that the one in force names
+    Activate(activate::Activate),
+    /// Let a bundle decide beside the one in force, and log where it differs
+    Shadow(shadow::Shadow),
 }
 
 /// Which bundle.
@@ -49,18 +57,8 @@ impl Policy {
             Policy::Diff(diff) => diff.run(),
             Policy::Simulate(simulate) => simulate.run(),
             Policy::Statement(change) => change.run(),
+            Policy::Activate(activate) => activate.run(),
+            Policy::Shadow(shadow) => shadow.run(),
         }
     }
-}
-
-/// What keeps a bundle that parses from being put in force: its findings, and its own tests that fail.
-/// A line each.
-fn unsound(bundle: &fireaxe_protocol::policy::Bundle) -> Vec<String> {
-    let report = fireaxe_protocol::policy::check(bundle);
-    let findings = report.findings.iter().map(ToString::to_string);
-    let outcomes = fireaxe_protocol::policy::run_tests(bundle);
-    let failed = outcomes.iter().filter(|outcome| !outcome.passed()).map(|outcome| {
-        format!("policy.toml:{}: test fails: {}: {}", outcome.line, outcome.name, outcome.failures.join("; "))
-    });
-    findings.chain(failed).collect()
 }

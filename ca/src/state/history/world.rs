@@ -224,7 +224,12 @@ impl World {
 
     pub(super) fn expire(&mut self, emergency: u64) {
         let by = Closer::Deadline;
-        self.put(Event::EmergencyClosed { emergency: EmergencyId(emergency), by, revoked: Vec::new(), review_due: None });
+        self.put(Event::EmergencyClosed {
+            emergency: EmergencyId(emergency),
+            by,
+            revoked: Vec::new(),
+            review_due: None,
+        });
     }
 
     /// Another bundle with the same people, and ben-2 as an alias of ben or not.
