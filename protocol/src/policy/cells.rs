@@ -616,3 +616,120 @@ impl std::fmt::Display for Cell {
         write!(f, "{}: {}", self.place(), self.change.what.join("; "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every single case of a cell.
+    fn spread(cells: &[Found], name: &SystemName) -> BTreeSet<(SystemName, Place, usize, Change)> {
+        let mut out = BTreeSet::new();
+        for found in cells {
+            let bits = |n: usize| (0..32).map(bit).filter(move |bit| found.place[n] & bit != 0);
+            for (a, b) in bits(0).flat_map(|a| bits(1).map(move |b| (a, b))) {
+                for (c, d) in bits(2).flat_map(|c| bits(3).map(move |d| (c, d))) {
+                    for e in bits(4) {
+                        let place = [a, b, c, d, e];
+                        assert!(out.insert((name.clone(), place, found.circumstance, found.change.clone())));
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn policy(lifetime: &str, rule: &str) -> Bundle {
+        let mut text = String::from(
+            r#"version = 1
+[trigger.pagerduty]
+ids = "pd"
+severity = { default = 4 }
+max_age = "4h"
+[trigger.manual]
+severity_cap = 2
+co_declare = 2
+[risk]
+bands = { all = 16 }
+all = ["look", "look", "fix", "fix"]
+[tier.look]
+power = 1
+account = "look"
+force_command = "/bin/look"
+ttl = "30m"
+[tier.fix]
+power = 2
+account = "ops"
+presence = "touch"
+"#,
+        );
+        text.push_str(&format!("ttl = \"{lifetime}\"\n{rule}"));
+        for (name, blast, owner) in
+            [("a", 1, "x"), ("b", 1, "x"), ("c", 1, "y"), ("d", 3, "x"), ("e", 1, "x")]
+        {
+            text.push_str(&format!(
+                "[system.{name}]\nhosts = [\"*.{name}.prod\"]\nsensitivity = 2\nblast = {blast}\n\
+                 owner = \"{owner}\"\non_call = \"x\"\n"
+            ));
+        }
+        let key = crate::keys::Ed25519Key(
+            ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes(),
+        );
+        let roster = format!("[person.ana]\ngroups = [\"x\", \"y\"]\nkeys = [\"{key} ana\"]\n");
+        Bundle::parse(&text, &roster).unwrap_or_else(|findings| panic!("{findings:#?}"))
+    }
+
+    #[test]
+    fn systems_walked_together_change_as_each_does_alone() {
+        let rule = "[[rule]]\nid = \"r\"\nwhen = { systems = [\"b\"], drill = true, on_call = false }\n\
+                    add = { ttl = \"10m\", approvals = 1 }\nwhy = \"x\"\n";
+        let (before, after) = (policy("30m", ""), policy("45m", rule));
+        let person: PersonName = "somebody".parse().unwrap();
+        let asker = Asker { person: &person, before: &[], after: &[], on_call_by_group: false };
+        let axes = Axes::of(&before, &after, &asker);
+        let alone: BTreeSet<_> = ["a", "b", "c", "d", "e"]
+            .into_iter()
+            .flat_map(|name| {
+                let name: SystemName = name.parse().unwrap();
+                spread(&of_system(&before, &after, &asker, &axes, &name), &name)
+            })
+            .collect();
+        let cells = walk(&before, &after, &asker);
+        // Joined, they are few; spread out again, they are what each system shows alone.
+        let together: BTreeSet<_> = cells
+            .iter()
+            .flat_map(|cell| {
+                cell.systems.iter().flat_map(|name| {
+                    let found = Found {
+                        place: placed(cell, &axes),
+                        circumstance: circumstance_of(cell, &axes),
+                        change: cell.change.clone(),
+                        walked: [0; DIMENSIONS],
+                    };
+                    spread(&[found], name)
+                })
+            })
+            .collect();
+        assert!(!alone.is_empty());
+        assert_eq!(alone, together);
+        assert!(cells.len() < 12, "{cells:#?}");
+    }
+
+    fn circumstance_of(cell: &Cell, axes: &Axes) -> usize {
+        let Some(words) = &cell.circumstance else { return 0 };
+        axes.circumstances.iter().position(|c| c.words == *words).unwrap()
+    }
+
+    fn placed(cell: &Cell, axes: &Axes) -> Place {
+        fn mask<T: PartialEq>(all: &[T], some: &[T]) -> u32 {
+            some.iter().map(|one| bit(all.iter().position(|x| x == one).unwrap())).fold(0, |a, b| a | b)
+        }
+        let ways: Vec<String> = axes.ways.iter().map(ToString::to_string).collect();
+        [
+            mask(&SCOPES, &cell.scopes),
+            mask(&ways, &cell.begun_by),
+            mask(&Severity::MILDEST_FIRST, &cell.severities),
+            mask(&ON_CALL, &cell.on_call),
+            mask(&PRESENCE, &cell.presence),
+        ]
+    }
+}
