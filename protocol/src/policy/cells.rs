@@ -77,8 +77,9 @@ const PRESENCE: [Presence; 3] = [Presence::None, Presence::Touch, Presence::Veri
 /// Where a case lies: one mask of bits a dimension (scope, way, severity, on-call, presence).
 type Place = [u32; DIMENSIONS];
 
-/// The cases in which `after` decides otherwise than `before`, for `asker`; the weightiest first.
-pub(super) fn walk(before: &Bundle, after: &Bundle, asker: &Asker<'_>) -> Vec<Cell> {
+/// The cases in which `after` decides otherwise than `before`, for `asker`; the weightiest first. Without
+/// those that change in the same way for `but`.
+pub(super) fn walk(before: &Bundle, after: &Bundle, asker: &Asker<'_>, but: Option<&Asker<'_>>) -> Vec<Cell> {
     let axes = Axes::of(before, after, asker);
     let mut classes: BTreeMap<Class<'_>, Vec<&SystemName>> = BTreeMap::new();
     let names: BTreeSet<&SystemName> =
@@ -89,7 +90,7 @@ pub(super) fn walk(before: &Bundle, after: &Bundle, asker: &Asker<'_>) -> Vec<Ce
     let mut joined: BTreeMap<Found, Vec<SystemName>> = BTreeMap::new();
     for systems in classes.values() {
         let Some(first) = systems.first() else { continue };
-        for found in of_system(before, after, asker, &axes, first) {
+        for found in of_system(before, after, asker, but, &axes, first) {
             joined.entry(found).or_default().extend(systems.iter().map(|name| (*name).clone()));
         }
     }
@@ -404,9 +405,28 @@ fn of_system(
     before: &Bundle,
     after: &Bundle,
     asker: &Asker<'_>,
+    but: Option<&Asker<'_>>,
     axes: &Axes,
     name: &SystemName,
 ) -> Vec<Found> {
+    let (walked, mut changes) = cases(before, after, asker, axes, name);
+    if let Some(but) = but.filter(|_| !changes.is_empty()) {
+        let theirs: BTreeSet<_> = cases(before, after, but, axes, name).1.into_iter().collect();
+        changes.retain(|change| !theirs.contains(change));
+    }
+    drop_offers(&mut changes);
+    let found = |(place, circumstance, change)| Found { place, circumstance, change, walked };
+    join(changes).into_iter().map(found).collect()
+}
+
+/// Every case of one system that changes, one by one, and which there are.
+fn cases(
+    before: &Bundle,
+    after: &Bundle,
+    asker: &Asker<'_>,
+    axes: &Axes,
+    name: &SystemName,
+) -> (Place, Vec<(Place, usize, Change)>) {
     let systems = (before.policy.system(name), after.policy.system(name));
     let hosts = Hosts::of(systems.0, systems.1);
     let on_call = |system: Option<&System>, groups: &[GroupName]| {
@@ -468,11 +488,7 @@ fn of_system(
             }
         }
     }
-    drop_offers(&mut changes);
-    join(changes)
-        .into_iter()
-        .map(|(place, circumstance, change)| Found { place, circumstance, change, walked })
-        .collect()
+    (walked, changes)
 }
 
 /// A changed offer (the smaller request that would be granted) is said by the case that it is itself, where
@@ -690,10 +706,10 @@ presence = "touch"
             .into_iter()
             .flat_map(|name| {
                 let name: SystemName = name.parse().unwrap();
-                spread(&of_system(&before, &after, &asker, &axes, &name), &name)
+                spread(&of_system(&before, &after, &asker, None, &axes, &name), &name)
             })
             .collect();
-        let cells = walk(&before, &after, &asker);
+        let cells = walk(&before, &after, &asker, None);
         // Joined, they are few; spread out again, they are what each system shows alone.
         let together: BTreeSet<_> = cells
             .iter()
