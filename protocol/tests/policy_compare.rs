@@ -13,7 +13,7 @@ use fireaxe_protocol::names::{ActionName, Principal};
 use fireaxe_protocol::policy::{
     Approvals, Awaits, Bundle, Change, ChangeVerdict, Decision, Extension, Facts, Outcome, Presence, Record,
     Rung, Signals, Smaller, Target, Terms, compare, compare_terms, compare_under, decide_again, diff, gains,
-    simulate,
+    own_gains, simulate,
 };
 use fireaxe_protocol::reason::Reason;
 use proptest::prelude::*;
@@ -575,8 +575,13 @@ fn whoever_gets_more_gains_and_nobody_else() {
     assert_eq!(of("ben"), Vec::<String>::new());
     // A tightening is nobody's gain.
     assert_eq!(who_gains(&all), Vec::<&str>::new());
-    // What is looser for all is a gain of all.
-    assert_eq!(who_gains(&edited("ttl = \"45m\"\n", "ttl = \"1h\"\n")), ["ana", "ben", "cleo"]);
+    // What is looser for all is a gain of all, and nobody's own.
+    let longer = edited("ttl = \"45m\"\n", "ttl = \"1h\"\n");
+    assert_eq!(who_gains(&longer), ["ana", "ben", "cleo"]);
+    for name in ["ana", "ben", "cleo"] {
+        assert_eq!(own_gains(&before(), &longer, &name.parse().unwrap()), Vec::<String>::new());
+    }
+    assert_eq!(own_gains(&all, &outsiders, &"ana".parse().unwrap()), of("ana"));
 }
 
 #[test]

@@ -143,6 +143,14 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
     let bundle = scene.world.dir().join("bundle").display().to_string();
     let explain = ["policy", "explain", &bundle, host, "--person", "ana", "-s", "2", "--json"];
     ca.take(&scene.world.ours("fireaxe-ca", &explain));
+    let mut offline = |args: &[&str]| {
+        ca.take(scene.world.ours("fireaxe-ca", &[&["policy"], args, &["--json"]].concat()).exits(0));
+    };
+    let data = scene.ca.data().display().to_string();
+    offline(&["check", &bundle]);
+    offline(&["test", &bundle]);
+    offline(&["diff", &bundle, &bundle]);
+    offline(&["simulate", &bundle, "--against", &data]);
 
     scene.ca.kill();
     let away = seen.take(scene.ana.fireaxe(&["--json", "open", host, "-s", "2", "-r", "x"]).exits(69));

@@ -2,7 +2,7 @@
 //! for their own good.
 //!
 //! A person is whoever stands under any of their names. What is the same for all (how long an incident's
-//! word counts, how often one may ask) is no gain of one; neither is it looked for here.
+//! word counts, how often one may ask) is not looked for here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +21,16 @@ use crate::names::{GroupName, PersonName, SystemName};
 /// they are; roles; approvals and reviews that they may give now and could not; keys and names added for
 /// them, and names that are no longer theirs.
 pub fn gains(before: &Bundle, after: &Bundle, person: &PersonName) -> Vec<String> {
+    found(before, after, person, false)
+}
+
+/// As [`gains`], without what becomes looser in the same way for somebody who is in no group: what is
+/// looser for all is nobody's own, and if it counted, nobody could sign for it.
+pub fn own_gains(before: &Bundle, after: &Bundle, person: &PersonName) -> Vec<String> {
+    found(before, after, person, true)
+}
+
+fn found(before: &Bundle, after: &Bundle, person: &PersonName, only_own: bool) -> Vec<String> {
     if before.hash == after.hash {
         return Vec::new();
     }
@@ -42,7 +52,8 @@ pub fn gains(before: &Bundle, after: &Bundle, person: &PersonName) -> Vec<String
         out.push(format!("is asked where nobody else is named for {first}{more}: owner or on call"));
     }
     if !names.before.is_empty() {
-        decisions(before, after, person, (&was, &is), &mut out);
+        let asker = Asker { person, before: &was, after: &is, on_call_by_group: true };
+        decisions(before, after, &asker, only_own, &mut out);
     }
     out
 }
@@ -155,15 +166,9 @@ fn own<'b>(bundle: &'b Bundle, groups: &[GroupName]) -> BTreeSet<&'b SystemName>
     own.map(|system| &system.name).collect()
 }
 
-fn decisions(
-    before: &Bundle,
-    after: &Bundle,
-    person: &PersonName,
-    (was, is): (&[GroupName], &[GroupName]),
-    out: &mut Vec<String>,
-) {
-    let asker = Asker { person, before: was, after: is, on_call_by_group: true };
-    for cell in walk(before, after, &asker) {
+fn decisions(before: &Bundle, after: &Bundle, asker: &Asker<'_>, only_own: bool, out: &mut Vec<String>) {
+    let anybody = Asker { before: &[], after: &[], ..*asker };
+    for cell in walk(before, after, asker, Some(&anybody).filter(|_| only_own)) {
         if cell.change.verdict == ChangeVerdict::Looser {
             let words = cell.to_string();
             if !out.contains(&words) {

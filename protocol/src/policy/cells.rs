@@ -77,8 +77,9 @@ const PRESENCE: [Presence; 3] = [Presence::None, Presence::Touch, Presence::Veri
 /// Where a case lies: one mask of bits a dimension (scope, way, severity, on-call, presence).
 type Place = [u32; DIMENSIONS];
 
-/// The cases in which `after` decides otherwise than `before`, for `asker`; the weightiest first.
-pub(super) fn walk(before: &Bundle, after: &Bundle, asker: &Asker<'_>) -> Vec<Cell> {
+/// The cases in which `after` decides otherwise than `before`, for `asker`; the weightiest first. Without
+/// those that change in the same way for `but`.
+pub(super) fn walk(before: &Bundle, after: &Bundle, asker: &Asker<'_>, but: Option<&Asker<'_>>) -> Vec<Cell> {
     let axes = Axes::of(before, after, asker);
     let mut classes: BTreeMap<Class<'_>, Vec<&SystemName>> = BTreeMap::new();
     let names: BTreeSet<&SystemName> =
@@ -89,7 +90,7 @@ pub(super) fn walk(before: &Bundle, after: &Bundle, asker: &Asker<'_>) -> Vec<Ce
     let mut joined: BTreeMap<Found, Vec<SystemName>> = BTreeMap::new();
     for systems in classes.values() {
         let Some(first) = systems.first() else { continue };
-        for found in of_system(before, after, asker, &axes, first) {
+        for found in of_system(before, after, asker, but, &axes, first) {
             joined.entry(found).or_default().extend(systems.iter().map(|name| (*name).clone()));
         }
     }
@@ -404,9 +405,28 @@ fn of_system(
     before: &Bundle,
     after: &Bundle,
     asker: &Asker<'_>,
+    but: Option<&Asker<'_>>,
     axes: &Axes,
     name: &SystemName,
 ) -> Vec<Found> {
+    let (walked, mut changes) = cases(before, after, asker, axes, name);
+    if let Some(but) = but.filter(|_| !changes.is_empty()) {
+        let theirs: BTreeSet<_> = cases(before, after, but, axes, name).1.into_iter().collect();
+        changes.retain(|change| !theirs.contains(change));
+    }
+    drop_offers(&mut changes);
+    let found = |(place, circumstance, change)| Found { place, circumstance, change, walked };
+    join(changes).into_iter().map(found).collect()
+}
+
+/// Every case of one system that changes, one by one, and which there are.
+fn cases(
+    before: &Bundle,
+    after: &Bundle,
+    asker: &Asker<'_>,
+    axes: &Axes,
+    name: &SystemName,
+) -> (Place, Vec<(Place, usize, Change)>) {
     let systems = (before.policy.system(name), after.policy.system(name));
     let hosts = Hosts::of(systems.0, systems.1);
     let on_call = |system: Option<&System>, groups: &[GroupName]| {
@@ -468,11 +488,7 @@ fn of_system(
             }
         }
     }
-    drop_offers(&mut changes);
-    join(changes)
-        .into_iter()
-        .map(|(place, circumstance, change)| Found { place, circumstance, change, walked })
-        .collect()
+    (walked, changes)
 }
 
 /// A changed offer (the smaller request that would be granted) is said by the case that it is itself, where
@@ -614,5 +630,122 @@ impl Cell {
 impl std::fmt::Display for Cell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.place(), self.change.what.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every single case of a cell.
+    fn spread(cells: &[Found], name: &SystemName) -> BTreeSet<(SystemName, Place, usize, Change)> {
+        let mut out = BTreeSet::new();
+        for found in cells {
+            let bits = |n: usize| (0..32).map(bit).filter(move |bit| found.place[n] & bit != 0);
+            for (a, b) in bits(0).flat_map(|a| bits(1).map(move |b| (a, b))) {
+                for (c, d) in bits(2).flat_map(|c| bits(3).map(move |d| (c, d))) {
+                    for e in bits(4) {
+                        let place = [a, b, c, d, e];
+                        assert!(out.insert((name.clone(), place, found.circumstance, found.change.clone())));
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn policy(lifetime: &str, rule: &str) -> Bundle {
+        let mut text = String::from(
+            r#"version = 1
+[trigger.pagerduty]
+ids = "pd"
+severity = { default = 4 }
+max_age = "4h"
+[trigger.manual]
+severity_cap = 2
+co_declare = 2
+[risk]
+bands = { all = 16 }
+all = ["look", "look", "fix", "fix"]
+[tier.look]
+power = 1
+account = "look"
+force_command = "/bin/look"
+ttl = "30m"
+[tier.fix]
+power = 2
+account = "ops"
+presence = "touch"
+"#,
+        );
+        text.push_str(&format!("ttl = \"{lifetime}\"\n{rule}"));
+        for (name, blast, owner) in
+            [("a", 1, "x"), ("b", 1, "x"), ("c", 1, "y"), ("d", 3, "x"), ("e", 1, "x")]
+        {
+            text.push_str(&format!(
+                "[system.{name}]\nhosts = [\"*.{name}.prod\"]\nsensitivity = 2\nblast = {blast}\n\
+                 owner = \"{owner}\"\non_call = \"x\"\n"
+            ));
+        }
+        let key = crate::keys::Ed25519Key(
+            ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes(),
+        );
+        let roster = format!("[person.ana]\ngroups = [\"x\", \"y\"]\nkeys = [\"{key} ana\"]\n");
+        Bundle::parse(&text, &roster).unwrap_or_else(|findings| panic!("{findings:#?}"))
+    }
+
+    #[test]
+    fn systems_walked_together_change_as_each_does_alone() {
+        let rule = "[[rule]]\nid = \"r\"\nwhen = { systems = [\"b\"], drill = true, on_call = false }\n\
+                    add = { ttl = \"10m\", approvals = 1 }\nwhy = \"x\"\n";
+        let (before, after) = (policy("30m", ""), policy("45m", rule));
+        let person: PersonName = "somebody".parse().unwrap();
+        let asker = Asker { person: &person, before: &[], after: &[], on_call_by_group: false };
+        let axes = Axes::of(&before, &after, &asker);
+        let alone: BTreeSet<_> = ["a", "b", "c", "d", "e"]
+            .into_iter()
+            .flat_map(|name| {
+                let name: SystemName = name.parse().unwrap();
+                spread(&of_system(&before, &after, &asker, None, &axes, &name), &name)
+            })
+            .collect();
+        let cells = walk(&before, &after, &asker, None);
+        // Joined, they are few; spread out again, they are what each system shows alone.
+        let together: BTreeSet<_> = cells
+            .iter()
+            .flat_map(|cell| {
+                cell.systems.iter().flat_map(|name| {
+                    let found = Found {
+                        place: placed(cell, &axes),
+                        circumstance: circumstance_of(cell, &axes),
+                        change: cell.change.clone(),
+                        walked: [0; DIMENSIONS],
+                    };
+                    spread(&[found], name)
+                })
+            })
+            .collect();
+        assert!(!alone.is_empty());
+        assert_eq!(alone, together);
+        assert!(cells.len() < 12, "{cells:#?}");
+    }
+
+    fn circumstance_of(cell: &Cell, axes: &Axes) -> usize {
+        let Some(words) = &cell.circumstance else { return 0 };
+        axes.circumstances.iter().position(|c| c.words == *words).unwrap()
+    }
+
+    fn placed(cell: &Cell, axes: &Axes) -> Place {
+        fn mask<T: PartialEq>(all: &[T], some: &[T]) -> u32 {
+            some.iter().map(|one| bit(all.iter().position(|x| x == one).unwrap())).fold(0, |a, b| a | b)
+        }
+        let ways: Vec<String> = axes.ways.iter().map(ToString::to_string).collect();
+        [
+            mask(&SCOPES, &cell.scopes),
+            mask(&ways, &cell.begun_by),
+            mask(&Severity::MILDEST_FIRST, &cell.severities),
+            mask(&ON_CALL, &cell.on_call),
+            mask(&PRESENCE, &cell.presence),
+        ]
     }
 }

@@ -54,9 +54,12 @@ pub enum How {
 /// Compares two bundles.
 pub fn diff(before: &Bundle, after: &Bundle) -> BundleDiff {
     let cells = match "somebody".parse::<PersonName>() {
-        Ok(person) if before.hash != after.hash => {
-            walk(before, after, &Asker { person: &person, before: &[], after: &[], on_call_by_group: false })
-        }
+        Ok(person) if before.hash != after.hash => walk(
+            before,
+            after,
+            &Asker { person: &person, before: &[], after: &[], on_call_by_group: false },
+            None,
+        ),
         _ => Vec::new(),
     };
     BundleDiff { before: before.hash, after: after.hash, parts: lines(before, after), cells }

@@ -39,7 +39,7 @@ mod table;
 mod terms;
 mod tighten;
 
-pub use beneficiaries::gains;
+pub use beneficiaries::{gains, own_gains};
 pub use bundle::Bundle;
 pub use cases::{TestOutcome, run_cases, run_tests, unsound};
 pub use cells::{Cell, Scope};

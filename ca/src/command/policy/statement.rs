@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::Origin;
-use fireaxe_protocol::policy::{Bundle, Role, diff, gains};
+use fireaxe_protocol::policy::{Bundle, Role, diff, own_gains};
 use fireaxe_protocol::statement::{BundleChange, Header, Kind, Nonce, Statement};
 
 use super::super::bundle_files::BundleFiles;
@@ -127,11 +127,11 @@ fn admins(before: &Bundle, after: &Bundle) -> String {
     let mut lines =
         vec![format!("{} of group {group} must sign, with {:?} at least", holders.quorum, holders.presence)];
     for person in before.roster.distinct_members(std::slice::from_ref(group)) {
-        let gains = gains(before, after, person);
+        let gains = own_gains(before, after, person);
         if let Some(first) = gains.first() {
             let more =
                 if gains.len() > 1 { format!(" (and {} more)", gains.len() - 1) } else { String::new() };
-            lines.push(format!("  {person} gains by it: {first}{more}"));
+            lines.push(format!("  {person} gains by it beside what all gain: {first}{more}"));
         }
     }
     lines.join("\n")
