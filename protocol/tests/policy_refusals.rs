@@ -382,26 +382,3 @@ fn a_permit_for_the_whole_system_has_the_systems_principal() {
     assert_eq!(decision.terms_waiting().unwrap().principals[0].to_string(), "root:payments-db");
     assert_eq!(decision.terms_now().unwrap().principals[0].to_string(), "ops:payments-db");
 }
-
-/// Not a measurement to hold anybody to: run with `--ignored --nocapture` to look.
-#[test]
-#[ignore = "prints how long a thousand systems take"]
-fn a_thousand_systems() {
-    let policy = read("default/policy.toml");
-    let (head, tail) = policy.split_once("[system.web]").unwrap();
-    let mut text = head.to_owned();
-    for n in 0..1000 {
-        text += &format!(
-            "[system.s{n}]\nhosts = [\"db-{n}-*.fleet.prod\", \"web-{n}.s{n}.prod\"]\nsensitivity = 3\nblast = 2\nowner = \"sre\"\non_call = \"sre\"\n"
-        );
-    }
-    let text = format!("{text}[system.web]{tail}");
-    let roster = read("default/roster.toml");
-    let bundle = Bundle::parse(&text, &roster).unwrap();
-    let report = fireaxe_protocol::policy::check(&bundle);
-    println!("{} findings, {} lines of table", report.findings.len(), report.table.lines().count());
-    // The test harness's own timing shows the rest: parse once, check once, decide 100,000 times.
-    for _ in 0..100_000 {
-        assert!(decide(&bundle.policy, &facts()).terms_now().is_some());
-    }
-}

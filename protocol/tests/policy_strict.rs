@@ -287,6 +287,48 @@ fn the_roster_is_as_strict() {
 }
 
 #[test]
+fn an_alias_names_a_person_who_is_none() {
+    let dan = "[person.dan]\n";
+    let same = |whom: &str| format!("{dan}same_as = \"{whom}\"\n");
+    let finding = roster_finding(default(), dan, &same("dan"), "person.alias", 1);
+    assert_eq!(finding.message, "dan is an alias of itself");
+    let finding = roster_finding(default(), dan, &same("benn"), "person.alias", 1);
+    assert_eq!(
+        (finding.message.as_str(), help(&finding)),
+        ("there is no person `benn`", "did you mean `ben`?")
+    );
+    let (roster, _) = change(&default().1, "[person.ana]\n", "[person.ana]\nsame_as = \"ben\"\n");
+    let (roster, line) = change(&roster, dan, &same("ana"));
+    let findings = refused(&default().0, &roster);
+    let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+    assert_eq!((finding.line, finding.code), (line + 1, "person.alias"));
+    assert_eq!(finding.message, "ana is an alias itself: name the person");
+}
+
+#[test]
+fn a_person_is_one_person_under_all_their_names() {
+    let (policy, _) = change(&default().0, "co_declare = 2", "");
+    let roster = change(&default().1, "[person.dan]\n", "[person.dan]\nsame_as = \"ana\"\n").0;
+    let roster = Bundle::parse(&policy, &roster).unwrap_or_else(|f| panic!("{f:#?}")).roster;
+    let name = |text: &str| text.parse::<fireaxe_protocol::names::PersonName>().unwrap();
+    let of = |text: &str| roster.canonical(&name(text)).to_string();
+    assert_eq!([of("dan"), of("ana"), of("ben"), of("nobody")], ["ana", "ana", "ben", "nobody"]);
+    // ana, dan who is ana, and ben: two people.
+    let groups = ["payments-oncall", "sre-leads"].map(|group| group.parse().unwrap());
+    let people: Vec<&str> = roster.distinct_members(&groups).into_iter().map(|name| name.as_str()).collect();
+    assert_eq!(people, ["ana", "ben"]);
+    assert!(roster.distinct_members(&[]).is_empty());
+    assert!(roster.distinct_members(&["nobodies".parse().unwrap()]).is_empty());
+    let groups = |text: &str| {
+        roster.all_groups(&name(text)).iter().map(|group| group.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(groups("dan"), "payments payments-oncall sre", "those of ana too");
+    assert_eq!(groups("ana"), groups("dan"));
+    assert_eq!(groups("ben"), "security sre sre-leads");
+    assert_eq!(groups("nobody"), "");
+}
+
+#[test]
 fn a_quorum_must_be_met_by_people_there_are() {
     roster_finding(default(), "quorum = 2", "quorum = 3", "quorum.too_large", 0);
     policy_finding(strict(), "{ count = 2, from", "{ count = 6, from", "quorum.too_large", 0);
