@@ -995,6 +995,25 @@ proptest! {
     }
 
     #[test]
+    fn a_rule_more_never_loosens(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let (mut model, bundle, mut facts) = world(bytes);
+        // A rule may hide the tier behind a refusal; what it leaves is compared.
+        (facts.for_s, facts.presence, facts.signals.asked_1h) = (None, Presence::Verified, 0);
+        let with = answer(&decide(&bundle.policy, &facts));
+        model.rules.pop();
+        let fewer = Bundle::parse(&write(&model), roster()).unwrap();
+        let without = answer(&decide(&fewer.policy, &facts));
+        match (full(&with), full(&without)) {
+            (Some(with), Some(without)) => {
+                prop_assert_eq!(with.tier, without.tier);
+                prop_assert!(at_least_as_tight(with, without), "{with:?} {without:?}");
+            }
+            (Some(_), None) => return Err(TestCaseError::fail("a rule gave what was refused")),
+            (None, _) => {}
+        }
+    }
+
+    #[test]
     fn no_text_makes_the_reader_panic(policy in "\\PC*", roster in "\\PC*") {
         let _ = Bundle::parse(&policy, &roster);
     }

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use super::decide::decide_at;
 use super::finding::{At, Finding};
 use super::severity::Founded;
-use super::shape::{Band, Policy, Quorum, Rule, System, Tier, Trigger, TriggerSource};
+use super::shape::{Band, Policy, Quorum, Rule, System, Tier, Trigger, TriggerSource, When};
 use super::table;
-use super::{Bundle, Decision, Facts, Outcome, Presence, Signals, Target};
+use super::{Bundle, Decision, Facts, Outcome, Presence, Signal, Signals, Target};
 use crate::names::{GroupName, HostName, PersonName, Severity, TierName};
 
 const FILE: &str = "policy.toml";
@@ -64,7 +64,7 @@ pub(super) struct Walk {
     pub(super) on_call: Option<bool>,
     pub(super) severity: Severity,
     pub(super) presence: Presence,
-    pub(super) decision: Decision,
+    pub(super) decision: Rc<Decision>,
 }
 
 pub(super) const ON_CALL: [Option<bool>; 3] = [Some(true), Some(false), None];
@@ -93,22 +93,47 @@ fn walk(policy: &Policy, system: &System) -> Option<Rc<[Walk]>> {
         reviews_overdue: 0,
         signals: Signals::ordinary(),
     };
-    let mut cases = Vec::new();
+    // What no part of the policy asks about is decided once.
+    let levels = presence_levels(policy);
+    let asks_on_call = asks_on_call(policy, system);
+    let mut cases: Vec<Walk> = Vec::new();
     for one_host in [false, true] {
         facts.target.host = host.clone().filter(|_| one_host);
-        for on_call in ON_CALL {
-            facts.on_call = on_call;
-            for severity in Severity::MILDEST_FIRST {
+        for severity in Severity::MILDEST_FIRST {
+            let first = cases.len();
+            for on_call in ON_CALL {
+                facts.on_call = on_call;
                 for presence in PRESENCE {
                     facts.presence = presence;
-                    let founded = Founded { severity, trigger };
-                    let decision = decide_at(policy, &facts, system, founded, vec![], vec![]);
+                    let known = cases.iter().skip(first).find(|walk| {
+                        (walk.on_call == on_call || !asks_on_call)
+                            && levels.iter().all(|level| (*level <= walk.presence) == (*level <= presence))
+                    });
+                    let decision = known.map(|walk| walk.decision.clone()).unwrap_or_else(|| {
+                        let founded = Founded { severity, trigger };
+                        Rc::new(decide_at(policy, &facts, system, founded, vec![], vec![]))
+                    });
                     cases.push(Walk { one_host, on_call, severity, presence, decision });
                 }
             }
         }
     }
     Some(cases.into())
+}
+
+/// Every presence that some tier or rule asks for.
+fn presence_levels(policy: &Policy) -> BTreeSet<Presence> {
+    let rules = policy.rules.iter().filter_map(|rule| rule.add.presence);
+    policy.tiers.values().map(|tier| tier.presence).chain(rules).collect()
+}
+
+/// Whether it matters for a system who is on call.
+fn asks_on_call(policy: &Policy, system: &System) -> bool {
+    let asks = |when: &When| {
+        when.on_call.is_some() || when.signals.as_ref().is_some_and(|list| list.contains(&Signal::OffCall))
+    };
+    policy.rules_on(&system.name).iter().any(|rule| asks(&rule.when))
+        || policy.exceptions.iter().any(|exception| asks(&exception.when))
 }
 
 /// Severities come from incidents where there is a trigger for them.

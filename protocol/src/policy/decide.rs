@@ -135,14 +135,15 @@ pub(super) fn decide_at(
 
     // Step 7: rules, lifetime, presence.
     let from = chosen.unwrap_or(0);
-    let Some(Candidate { mut terms, denied, because }) =
-        chosen.and_then(|n| choices.get(n)).map(|choice| candidate(&setting, choice.tier, choice.severity))
+    let Some(candidate) =
+        chosen.and_then(|n| choices.get(n)).map(|c| candidate(&setting, c.tier, c.severity))
     else {
         let smaller = smaller_at(&setting, false);
         decision.outcome = Outcome::Refuse { reasons: refused, smaller };
         return decision;
     };
-    decision.because.extend(because);
+    decision.because.extend(candidate.because());
+    let Candidate { mut terms, denied, .. } = candidate;
     refused.extend(denied);
     let tier_line = policy.tier(&terms.tier).map_or(0, |tier| tier.line);
     match facts.for_s {

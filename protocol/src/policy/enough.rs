@@ -33,6 +33,7 @@ pub(super) fn too_few(policy: &Policy, roster: &Roster) -> Vec<Finding> {
         out.extend(impossible);
         return out;
     }
+    let mut lack: BTreeSet<&TierName> = BTreeSet::new();
     for tier in policy.tiers.values() {
         let Some(first) = tier.approvals.first() else { continue };
         for (system, lifted) in reach.of_tier(&tier.name) {
@@ -40,17 +41,29 @@ pub(super) fn too_few(policy: &Policy, roster: &Roster) -> Vec<Finding> {
             let asks = format!("tier `{}`", tier.name);
             if let Some(finding) = lacking(&quorums, system, *lifted, signers, &people, &asks, first.place) {
                 out.push(finding);
+                lack.insert(&tier.name);
                 break;
             }
         }
     }
     for rule in &policy.rules {
         let Some(first) = rule.add.approvals.iter().chain(&rule.add.also).next() else { continue };
+        let cap = cap.filter(|cap| applies_beyond(&rule.when, *cap));
         let named = rule.when.systems.as_deref().map(|list| Reach::of(policy, cap, Some(list)));
         let reach = named.as_ref().unwrap_or(&reach);
-        out.extend(rule_lacks(policy, rule, reach, signers, &people, first.place));
+        let signers = if cap.is_some() { signers } else { 0 };
+        let tiers = policy.tiers.values().filter(|tier| !lack.contains(&tier.name));
+        out.extend(rule_lacks(tiers, rule, reach, signers, &people, first.place));
     }
     out
+}
+
+/// Whether a rule can apply at a severity beyond the cap of bare claims.
+fn applies_beyond(when: &When, cap: Severity) -> bool {
+    Severity::MILDEST_FIRST.into_iter().filter(|severity| severity.number() < cap.number()).any(|severity| {
+        let counted = when.overdue_reviews.is_none() || severity.number() > 1;
+        counted && when.severities.as_ref().is_none_or(|list| list.contains(&severity))
+    })
 }
 
 /// A quorum of more people than its groups have at all.
@@ -144,17 +157,17 @@ impl<'p> Reach<'p> {
     }
 }
 
-/// The first tier and system for which a rule asks more people than there are.
-fn rule_lacks(
-    policy: &Policy,
+/// The first of these tiers, and its system, for which a rule asks more people than there are.
+fn rule_lacks<'p>(
+    tiers: impl Iterator<Item = &'p Tier>,
     rule: &Rule,
     reach: &Reach<'_>,
     signers: usize,
     people: &GroupMembers<'_>,
     place: At<()>,
 ) -> Option<Finding> {
-    let fits = |tier: &&Tier| rule.when.tiers.as_ref().is_none_or(|l| l.iter().any(|t| t.value == tier.name));
-    for tier in policy.tiers.values().filter(fits) {
+    let when = &rule.when.tiers;
+    for tier in tiers.filter(|tier| when.as_ref().is_none_or(|l| l.iter().any(|t| t.value == tier.name))) {
         for (system, lifted) in reach.of_tier(&tier.name) {
             // Groups that do not meet are a denial, and meant as one.
             let Ok(quorums) = approvals(system, tier, &[rule]) else { continue };
@@ -186,7 +199,7 @@ fn lacking(
     let all = Out { people: signers, of: people.group(&system.on_call.value) };
     let who = if !can_be_met(quorums, &one, people) {
         "whoever asks".to_owned()
-    } else if lifted && !can_be_met(quorums, &all, people) {
+    } else if lifted && signers > 1 && !can_be_met(quorums, &all, people) {
         format!("the {signers} people who sign a claim")
     } else {
         return None;

@@ -22,15 +22,20 @@ pub(super) struct Setting<'a> {
 }
 
 /// A tier's terms under all rules.
-pub(super) struct Candidate {
+pub(super) struct Candidate<'a> {
     pub(super) terms: Terms,
     /// Why these terms cannot be had at all.
     pub(super) denied: Vec<Reason>,
     /// The rules that applied.
-    pub(super) because: Vec<Reason>,
+    rules: Vec<&'a Rule>,
 }
 
-impl Candidate {
+impl Candidate<'_> {
+    /// The rules that applied, as reasons.
+    pub(super) fn because(&self) -> Vec<Reason> {
+        self.rules.iter().map(|rule| applied(rule)).collect()
+    }
+
     /// Whether the person could have these terms at once.
     pub(super) fn is_free(&self, facts: &Facts) -> bool {
         self.denied.is_empty() && self.terms.approvals.is_empty() && facts.presence >= self.terms.presence
@@ -39,7 +44,7 @@ impl Candidate {
 
 /// The terms of `tier`, which the row gives at `cell`: a severity as bad as the setting's, or milder.
 /// Rules for either severity apply, so that asking for less sheds nothing.
-pub(super) fn candidate(setting: &Setting<'_>, tier: &Tier, cell: Severity) -> Candidate {
+pub(super) fn candidate<'a>(setting: &Setting<'a>, tier: &Tier, cell: Severity) -> Candidate<'a> {
     let (facts, system) = (setting.facts, setting.system);
     let principal = match &facts.target.host {
         Some(host) => Principal::of_host(&tier.account, host),
@@ -67,13 +72,12 @@ pub(super) fn candidate(setting: &Setting<'_>, tier: &Tier, cell: Severity) -> C
         .into_iter()
         .filter(|rule| rule_applies(setting, &rule.when, tier, cell))
         .collect();
-    let (mut denied, mut because) = (Vec::new(), Vec::new());
+    let mut denied = Vec::new();
     if facts.extension > tier.extends {
         denied.push(too_often(tier, facts.extension));
     }
     for rule in &rules {
         tighten(&mut terms, rule, &mut denied);
-        because.push(applied(rule));
     }
     match approvals(system, tier, &rules) {
         Ok(approvals) => terms.approvals = approvals,
@@ -82,7 +86,7 @@ pub(super) fn candidate(setting: &Setting<'_>, tier: &Tier, cell: Severity) -> C
             denied.push(Reason::new("approvals.nobody", sentence).at(line(line_of)));
         }
     }
-    Candidate { terms, denied, because }
+    Candidate { terms, denied, rules }
 }
 
 /// The quorums of a tier under its rules: each rule's count is the least of every quorum, its groups are all
