@@ -4,9 +4,9 @@
 use super::decide::decide_at;
 use super::finding::{At, Finding};
 use super::severity::Founded;
-use super::shape::{Band, Exception, Policy, Quorum, System, Tier, Trigger, TriggerSource};
-use super::table;
-use super::{Bundle, Decision, Facts, Outcome, Presence, Signals, Target};
+use super::shape::{Action, Band, Exception, Policy, Quorum, System, Tier, Trigger, TriggerSource};
+use super::{Bundle, Decision, Facts, Outcome, Presence, Signals, Target, Want};
+use super::{action, check_actions, table};
 use crate::names::{GroupName, HostName, PersonName, Severity, TierName};
 
 const FILE: &str = "policy.toml";
@@ -27,8 +27,18 @@ pub fn check(bundle: &Bundle) -> Report {
     rows_never_fall(policy, &mut findings);
     larger_bands_never_loosen(policy, &mut findings);
     unreachable(policy, &mut findings);
-    let walked: Vec<Walked<'_>> = policy.systems.values().filter_map(|system| walk(policy, system)).collect();
-    for Walked { system, cases } in &walked {
+    check_actions::check(policy, &mut findings);
+    let fixed = action::with_fixed_commands(policy);
+    let mut walked: Vec<Walked<'_>> = Vec::new();
+    for system in policy.systems.values() {
+        let actions = policy.actions_on(&system.name).filter_map(|action| {
+            let want = Some(Want::Action(action.name.clone(), vec![]));
+            Some((action, walk(&fixed, system, want)?))
+        });
+        let actions = actions.collect();
+        walked.extend(walk(policy, system, None).map(|cases| Walked { system, cases, actions }));
+    }
+    for Walked { system, cases, .. } in &walked {
         if let Some(case) = cases.iter().find(|case| !is_answer(&case.decision.outcome)) {
             let message = format!(
                 "system `{}`, severity {}: neither a tier nor a denial comes out",
@@ -46,6 +56,8 @@ pub fn check(bundle: &Bundle) -> Report {
 pub(super) struct Walked<'p> {
     pub(super) system: &'p System,
     pub(super) cases: Vec<Walk>,
+    /// The cases of each action that may run on it; what people fill in is not the table's question.
+    pub(super) actions: Vec<(&'p Action, Vec<Walk>)>,
 }
 
 /// One case and what comes of it.
@@ -60,7 +72,7 @@ pub(super) struct Walk {
 pub(super) const ON_CALL: [Option<bool>; 3] = [Some(true), Some(false), None];
 const PRESENCE: [Presence; 3] = [Presence::Verified, Presence::Touch, Presence::None];
 
-fn walk<'p>(policy: &'p Policy, system: &'p System) -> Option<Walked<'p>> {
+fn walk(policy: &Policy, system: &System, want: Option<Want>) -> Option<Vec<Walk>> {
     let trigger = ordinary_trigger(policy)?;
     let host = system.hosts.first()?.value.as_str().replace('*', "x").parse::<HostName>().ok();
     let mut facts = Facts {
@@ -74,7 +86,7 @@ fn walk<'p>(policy: &'p Policy, system: &'p System) -> Option<Walked<'p>> {
         on_call: None,
         other_host_open: false,
         open_incidents: vec![],
-        want: None,
+        want,
         for_s: None,
         drill: false,
         seconds: vec![],
@@ -98,7 +110,7 @@ fn walk<'p>(policy: &'p Policy, system: &'p System) -> Option<Walked<'p>> {
             }
         }
     }
-    Some(Walked { system, cases })
+    Some(cases)
 }
 
 /// Severities come from incidents where there is a trigger for them.
@@ -117,7 +129,7 @@ fn is_answer(outcome: &Outcome) -> bool {
     }
 }
 
-fn at(line: u32) -> At<()> {
+pub(super) fn at(line: u32) -> At<()> {
     At { value: (), line, column: 1 }
 }
 
@@ -175,7 +187,7 @@ fn larger_bands_never_loosen(policy: &Policy, out: &mut Vec<Finding>) {
 }
 
 /// The fields in which `a` controls less than `b`.
-fn weaker_controls(a: &Tier, b: &Tier) -> Vec<&'static str> {
+pub(super) fn weaker_controls(a: &Tier, b: &Tier) -> Vec<&'static str> {
     // Every quorum of `b` has one of `a` that is at least as hard to meet.
     let from = |quorum: &Quorum| -> Vec<GroupName> {
         quorum.from.iter().flatten().map(|group| group.value.clone()).collect()

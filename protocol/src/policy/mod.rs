@@ -5,17 +5,21 @@
 //!
 //! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `case_file` and
 //! `roster` (which keys there are), `references` (do the parts fit), [`Bundle`]; then `severity`,
-//! `tighten` and [`decide`]; then [`check`] (total, monotone, reachable) and [`run_tests`].
+//! `tighten`, `action` (one `command` instead of a tier, through a `shell`) and [`decide`]; then [`check`] (total, monotone, reachable) and [`run_tests`].
 
+mod action;
 mod bundle;
 mod case_file;
 mod cases;
 mod check;
+mod check_actions;
+mod command;
 mod decide;
 mod decision;
 mod facts;
 mod finding;
 mod hosts;
+mod param_pattern;
 mod policy_file;
 mod quorum;
 mod reading;
@@ -23,6 +27,7 @@ mod references;
 mod roster;
 mod severity;
 mod shape;
+mod shell;
 mod signals;
 mod table;
 mod terms;
@@ -31,11 +36,13 @@ mod tighten;
 pub use bundle::Bundle;
 pub use cases::{TestOutcome, run_cases, run_tests};
 pub use check::{Report, check};
+pub use command::{Command, CommandFault, CommandPart};
 pub use decide::decide;
 pub use decision::{Awaits, Decision, Outcome, Rung, Smaller};
 pub use facts::{Facts, IncidentFact, IncidentState, Target, Want};
 pub use finding::{At, Finding};
 pub use hosts::Pattern;
+pub use param_pattern::ParamPattern;
 pub use quorum::{is_met, missing};
 pub use roster::{Person, Role, RoleHolders, Roster};
 pub use shape::{
