@@ -227,15 +227,18 @@ async fn the_key_to_certify_must_be_fresh() {
 }
 
 #[tokio::test]
-async fn a_severity_above_the_cap_is_refused_with_the_request_that_would_succeed() {
+async fn a_severity_worse_than_the_incidents_is_refused_with_the_request_that_would_succeed() {
     let ca = Installed::new();
+    ca.incident("pd:PGR0VU2", 2, "open", "payments-db").await;
     let mut words = ca.declare(DB);
     words.severity = Some(1.try_into().unwrap());
+    words.incident = Some("pd:PGR0VU2".parse().unwrap());
     let before = ca.size();
     let envelope = signed(ANA, &Statement::Declare(words));
     let told = ca.send(&envelope).await;
     let problem = told.problem(403, "policy.denied");
-    assert!(problem.reasons.iter().any(|r| r.code == "severity.above_cap" && r.at.is_some()), "{problem:?}");
+    let above = |r: &fireaxe_protocol::reason::Reason| r.code == "severity.above_incident" && r.at.is_some();
+    assert!(problem.reasons.iter().any(above), "{problem:?}");
     assert!(problem.next.as_ref().is_some_and(|next| next.contains("--severity 2")), "{problem:?}");
     assert_eq!(ca.size(), before + 1, "a known person's refusal is an entry");
     assert_eq!(problem.index, Some(before));

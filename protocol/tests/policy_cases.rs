@@ -67,8 +67,10 @@ fn the_table_shows_every_system_scope_and_severity() {
     for line in [
         "  whole system: sensitivity 4 x blast 3 = 12, row high",
         "  one host alone: sensitivity 4 x blast 2 = 8, row medium",
-        "    anybody       deny   look   fix    guarded; without touch deny (ask for fix)",
+        "    anybody       deny   look   fix    guarded +1 approving (meanwhile fix); without touch deny (ask for fix)",
         "    anybody       look   look   fix    root",
+        "    on call       look   look   fix    root",
+        "    not on call   look   look   fix    root +1 approving (meanwhile fix)",
     ] {
         assert!(table.lines().any(|shown| shown == line), "{line:?} is not in\n{table}");
     }

@@ -145,20 +145,26 @@ fn a_broken_part_is_not_called_undefined_as_well() {
 fn an_unused_part_is_refused() {
     let unused = "[tier.spare]\npower = 3\naccount = \"root\"\nttl = \"5m\"\n\n# See how";
     policy_finding(default(), "# See how", unused, "tier.unused", 0);
-    policy_finding(
-        default(),
-        "presence = \"touch\"\n",
-        "presence = \"touch\"\nmeanwhile = \"fix\"\n",
-        "tier.meanwhile_unused",
-        1,
-    );
-    policy_finding(
-        default(),
-        "presence = \"touch\"\n",
-        "presence = \"touch\"\nescalate = [\"90s boss\"]\n",
-        "tier.escalate_unused",
-        1,
-    );
+    // A meanwhile and a ladder are of no use to a tier that never waits.
+    let never_waiting = |line: &str| {
+        let (policy, roster) = default();
+        let rule = policy.find("# Somebody who is not on call").unwrap();
+        let tests = policy.find("# --- Worked examples").unwrap();
+        let policy = format!("{}{}", &policy[..rule], &policy[tests..]);
+        let (from, to) =
+            (policy.find("approvals = {").unwrap(), policy.find("presence = \"touch\"").unwrap());
+        let policy = format!("{}{line}\n{}", &policy[..from], &policy[to..]);
+        (policy, roster)
+    };
+    let meanwhile = "meanwhile = \"fix\"";
+    policy_finding(never_waiting(meanwhile), meanwhile, meanwhile, "tier.meanwhile_unused", 0);
+    let escalate = "escalate = [\"90s sre-leads\"]";
+    let (policy, roster) = never_waiting(escalate);
+    let codes: Vec<&str> = refused(&policy, &roster).iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, ["tier.escalate_unused", "escalate.cannot_approve"]);
+    let (capped, _) = change(&default().0, "severity_cap = 2 ", "severity_cap = 1 ");
+    let here = "[trigger.manual]";
+    policy_finding((capped, default().1), here, here, "trigger.co_declare_unused", 0);
     let never_closing = (change(&default().0, "close_on = \"incident.resolved\"\n", "").0, default().1);
     policy_finding(never_closing, "[trigger.pagerduty]", "[trigger.pagerduty]", "trigger.grace_unused", 0);
     let too_strong = (change(&strict().0, "power = 2\n\n[[rule]]", "power = 9\n\n[[rule]]").0, strict().1);
@@ -244,7 +250,7 @@ fn values_must_be_what_they_should_be() {
     policy_finding(strict(), "[\"10.0.0.0/8\"]", "[\"10.0.0.1/8\"]", "value.invalid", 0);
     policy_finding(strict(), "add = { approvals = 1 }", "add = { }", "rule.empty", 0);
     policy_finding(strict(), "add = { approvals = 1 }", "add = { deny = false }", "value.invalid", 0);
-    policy_finding(strict(), "{ count = 2, from", "{ count = 4, from", "quorum.too_large", 0);
+    policy_finding(strict(), "{ count = 2, from", "{ count = 6, from", "quorum.too_large", 0);
 }
 
 #[test]
@@ -281,8 +287,133 @@ fn the_roster_is_as_strict() {
 }
 
 #[test]
+fn an_alias_names_a_person_who_is_none() {
+    let dan = "[person.dan]\n";
+    let same = |whom: &str| format!("{dan}same_as = \"{whom}\"\n");
+    let finding = roster_finding(default(), dan, &same("dan"), "person.alias", 1);
+    assert_eq!(finding.message, "dan is an alias of itself");
+    let finding = roster_finding(default(), dan, &same("benn"), "person.alias", 1);
+    assert_eq!(
+        (finding.message.as_str(), help(&finding)),
+        ("there is no person `benn`", "did you mean `ben`?")
+    );
+    let (roster, _) = change(&default().1, "[person.ana]\n", "[person.ana]\nsame_as = \"ben\"\n");
+    let (roster, line) = change(&roster, dan, &same("ana"));
+    let findings = refused(&default().0, &roster);
+    let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+    assert_eq!((finding.line, finding.code), (line + 1, "person.alias"));
+    assert_eq!(finding.message, "ana is an alias itself: name the person");
+}
+
+#[test]
+fn a_person_is_one_person_under_all_their_names() {
+    let (policy, _) = change(&default().0, "co_declare = 2", "");
+    let roster = change(&default().1, "[person.dan]\n", "[person.dan]\nsame_as = \"ana\"\n").0;
+    let roster = Bundle::parse(&policy, &roster).unwrap_or_else(|f| panic!("{f:#?}")).roster;
+    let name = |text: &str| text.parse::<fireaxe_protocol::names::PersonName>().unwrap();
+    let of = |text: &str| roster.canonical(&name(text)).to_string();
+    assert_eq!([of("dan"), of("ana"), of("ben"), of("nobody")], ["ana", "ana", "ben", "nobody"]);
+    // ana, dan who is ana, and ben: two people.
+    let groups = ["payments-oncall", "sre-leads"].map(|group| group.parse().unwrap());
+    let people: Vec<&str> = roster.distinct_members(&groups).into_iter().map(|name| name.as_str()).collect();
+    assert_eq!(people, ["ana", "ben"]);
+    assert!(roster.distinct_members(&[]).is_empty());
+    assert!(roster.distinct_members(&["nobodies".parse().unwrap()]).is_empty());
+    let groups = |text: &str| {
+        roster.all_groups(&name(text)).iter().map(|group| group.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(groups("dan"), "payments payments-oncall sre", "those of ana too");
+    assert_eq!(groups("ana"), groups("dan"));
+    assert_eq!(groups("ben"), "security sre sre-leads");
+    assert_eq!(groups("nobody"), "");
+}
+
+#[test]
 fn a_quorum_must_be_met_by_people_there_are() {
     roster_finding(default(), "quorum = 2", "quorum = 3", "quorum.too_large", 0);
+    policy_finding(strict(), "{ count = 2, from", "{ count = 6, from", "quorum.too_large", 0);
+}
+
+#[test]
+fn a_quorum_must_be_met_without_whoever_asks() {
+    // Five people may approve guarded: the five cannot be all of them, nor four without the two who sign.
+    let finding = policy_finding(strict(), "{ count = 2, from", "{ count = 5, from", "quorum.too_few", 0);
+    assert_eq!(
+        finding.message,
+        "tier `guarded` wants 5 of payments-oncall or sre-leads to approve for system `payments-db`, and there are \
+         too few without whoever asks: nobody approves their own request"
+    );
+    let finding = policy_finding(strict(), "{ count = 2, from", "{ count = 4, from", "quorum.too_few", 0);
+    assert!(finding.message.contains("too few without the 2 people who sign a claim"), "{finding}");
+    let alone = (change(&strict().0, "co_declare = 2\n", "").0, strict().1);
+    let (four, _) = change(&alone.0, "{ count = 2, from", "{ count = 4, from");
+    // Then only the rule that asks for one of security besides is out of reach of nobody.
+    assert_eq!(Bundle::parse(&four, &alone.1).map(|_| ()), Ok(()));
+    let five = change(&four, "{ count = 4, from", "{ count = 5, from").0;
+    assert_eq!(refused(&five, &alone.1)[0].code, "quorum.too_few");
+}
+
+#[test]
+fn a_group_of_one_cannot_approve_its_own_member_under_any_name() {
+    // payments-oncall is ana alone once dan leaves, and dan as another name of ana is nobody more.
+    let (policy, roster) = default();
+    let lone = "approvals = { count = 1, from = [\"payments-oncall\"] }\nmeanwhile";
+    let given = "approvals = { count = 1, from = [\"payments-oncall\", \"sre-leads\"] }\nmeanwhile";
+    let policy = change(&policy, given, lone).0;
+    let policy = change(&policy, "escalate = [\"90s sre-leads\"]", "").0;
+    let policy = change(&policy, "co_declare = 2", "").0;
+    Bundle::parse(&policy, &roster).unwrap();
+    let alias = change(&roster, "[person.dan]\n", "[person.dan]\nsame_as = \"ana\"\n").0;
+    let here = "approvals = { count = 1";
+    let finding = policy_finding((policy, alias), here, here, "quorum.too_few", 0);
+    assert!(finding.message.contains("tier `guarded` wants 1 of payments-oncall"), "{finding}");
+}
+
+#[test]
+fn a_rule_is_proved_with_each_tier_it_can_tighten() {
+    // The rule's own three leads are there, but not without whoever asks.
+    let rule = "add = { approvals = { count = 1, from = [\"sre-leads\"] }, record";
+    let more = "add = { approvals = { count = 3, from = [\"sre-leads\"] }, record";
+    let finding = policy_finding(strict(), rule, more, "quorum.too_few", 0);
+    assert!(
+        finding.message.starts_with("rule `contractors` with tier `root` wants 3 of sre-leads"),
+        "{finding}"
+    );
+    // Who owns a system or is on call for it approves where nobody is named; each pair is proved.
+    let few = "[person.jon]\ngroups = [\"payments\", ";
+    let roster = change(&strict().1, few, "[person.jon]\ngroups = [").0;
+    let here = "add = { approvals = 1 }";
+    let finding = policy_finding((strict().0, roster), here, here, "quorum.too_few", 0);
+    assert!(finding.message.contains("wants 1 of payments or payments-oncall"), "{finding}");
+    assert!(finding.message.contains("for system `payments-db`"), "{finding}");
+}
+
+#[test]
+fn a_claim_beyond_the_cap_must_find_people_to_sign_it() {
+    let few =
+        "groups = [\"payments\", \"payments-oncall\"]\nkeys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILtz";
+    let (roster, _) = change(&default().1, few, &few.replace(", \"payments-oncall\"", ""));
+    let here = "on_call = \"payments-oncall\"";
+    let finding = policy_finding((default().0, roster.clone()), here, here, "trigger.co_declare_too_few", 0);
+    assert_eq!(
+        finding.message,
+        "trigger `manual` wants 2 people on call to sign a claim beyond its cap; `payments-oncall` of system \
+         `payments-db` has 1"
+    );
+    let without = change(&default().0, "co_declare = 2", "").0;
+    Bundle::parse(&without, &roster).unwrap();
+}
+
+#[test]
+fn whoever_is_woken_may_approve() {
+    let rung = "escalate = [\"90s sre-leads\"]";
+    let finding =
+        policy_finding(default(), rung, "escalate = [\"90s payments\"]", "escalate.cannot_approve", 0);
+    assert_eq!(help(&finding), "did you mean `payments-oncall`?");
+    // A group that nobody is in is undefined as well.
+    let (policy, _) = change(&default().0, rung, "escalate = [\"90s secondary\"]");
+    let codes: Vec<&str> = refused(&policy, &default().1).iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, ["escalate.cannot_approve", "group.undefined"]);
 }
 
 #[test]
@@ -351,7 +482,7 @@ fn a_larger_band_with_weaker_controls_at_equal_power_is_found_field_by_field() {
     // The smaller row has guarded where the larger one has root.
     check_finding(swap(&default().0), "medium = [", "medium = [", "band.not_monotone", 0);
     for (from, to) in [
-        ("ttl = \"20m\"\npresence", "ttl = \"46m\"\npresence"),
+        ("ttl = \"20m\"\napprovals", "ttl = \"46m\"\napprovals"),
         (
             "extensions = [\"pty\"]\nttl = \"20m\"",
             "extensions = [\"pty\", \"port-forwarding\"]\nttl = \"20m\"",
@@ -360,9 +491,20 @@ fn a_larger_band_with_weaker_controls_at_equal_power_is_found_field_by_field() {
         ("ttl = \"45m\"", "ttl = \"45m\"\npresence = \"verified\""),
         ("ttl = \"45m\"", "ttl = \"45m\"\nkrl_max_age = \"10m\""),
         ("ttl = \"45m\"", "ttl = \"45m\"\nsource_address = [\"10.0.0.0/8\"]"),
-        ("ttl = \"45m\"", "ttl = \"45m\"\napprovals = { count = 1, from = [\"sre\"] }"),
+        (
+            "ttl = \"45m\"",
+            "ttl = \"45m\"\napprovals = { count = 2, from = [\"payments-oncall\", \"sre-leads\"] }",
+        ),
+        // Two lists that ask one each are two people: one quorum of one does not answer both.
+        (
+            "ttl = \"45m\"",
+            "ttl = \"45m\"\napprovals = [{ count = 1, from = [\"payments-oncall\", \"sre-leads\"] }, \
+             { count = 1, from = [\"payments-oncall\", \"sre-leads\"] }]",
+        ),
     ] {
         let (policy, roster) = default();
+        // Without those who sign a claim there would be too few for two approvals.
+        let policy = change(&policy, "co_declare = 2", "").0;
         let (changed, _) = change(&policy, from, to);
         check_finding((changed, roster), "high   = [", "high   = [", "band.not_monotone", 0);
     }
@@ -387,4 +529,21 @@ fn what_no_case_brings_up_is_found() {
         "tier.meanwhile_unreachable",
         0,
     );
+    // Reviews count for nothing at severity 1, nor where none is owed; no tier is extended five times.
+    let debt = |when: &str| format!("id = \"debt\"\nwhen = {{ {when} }}");
+    let given = debt("overdue_reviews = 2, systems = [\"web\"]");
+    let only_worst = debt("overdue_reviews = 2, severities = [1]");
+    check_finding(strict(), &given, &only_worst, "rule.unreachable", 0);
+    let (before, rest) =
+        strict().0.split_once("[review]").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    let nothing_owed = (format!("{before}{after}"), strict().1);
+    check_finding(nothing_owed, &given, &given, "rule.unreachable", 0);
+    let long = "id = \"long-days\"\nwhen = { extension = 2 }";
+    check_finding(strict(), long, &long.replace('2', "4"), "rule.unreachable", 0);
+    // Three is the most that root may be extended.
+    let (policy, _) = change(&strict().0, long, &long.replace('2', "3"));
+    assert_eq!(check(&Bundle::parse(&policy, &strict().1).unwrap()).findings, vec![]);
+    let (policy, _) = change(&strict().0, &given, &debt("overdue_reviews = 2, severities = [1, 2]"));
+    assert_eq!(check(&Bundle::parse(&policy, &strict().1).unwrap()).findings, vec![]);
 }

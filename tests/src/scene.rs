@@ -30,6 +30,17 @@ pub const TIER_ACCOUNTS: [&str; 3] = ["look", "ops", "root"];
 const ROLES: &str = "\n[role]\npolicy_admin = { group = \"security\", quorum = 1 }\n\
                      incident_commander = { group = \"sre-leads\" }\n";
 
+/// Two more people of the roster, so that somebody else can always approve or sign too. Nobody has the private
+/// halves of their keys: they do nothing themselves.
+pub const COLLEAGUES: &str = r#"
+[person.dan]
+groups = ["payments-oncall", "sre"]
+keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILtzLwicX0I+FB2CSyefGykEJAmjS7Rmf8XldhuaXjBX dan"]
+[person.eve]
+groups = ["sre-leads"]
+keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP07ISbLBjC2Z4vh9Tg06kTonWJwBrdwWtdVnEbBL+oR eve"]
+"#;
+
 impl Scene {
     /// Builds it. Panics, with what is wrong, when something does not come up.
     pub fn begin() -> Scene {
@@ -52,7 +63,7 @@ impl Scene {
         prepare_ana(&mut ana);
         let people: [(&Engineer, &[&str]); 2] =
             [(&ana, &["payments", "payments-oncall", "sre"]), (&ben, &["sre", "sre-leads", "security"])];
-        let bundle = world.bundle(&default_policy(), &people, ROLES);
+        let bundle = world.bundle(&default_policy(), &people, &format!("{COLLEAGUES}{ROLES}"));
         let mut ca = world.ca(&bundle);
         if let Some((program, environment)) = program {
             ca.use_program(program);
@@ -84,4 +95,12 @@ impl Scene {
 pub fn default_policy() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/default/policy.toml");
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The same without its `[limits]`: for whoever declares faster than people do.
+pub fn policy_without_limits() -> String {
+    let policy = default_policy();
+    let (before, limits) = policy.split_once("[limits]\n").expect("limits");
+    let (_, after) = limits.split_once("\n\n").expect("the end of the limits");
+    format!("{before}{after}")
 }

@@ -41,7 +41,8 @@ impl Crashing {
         let ana = world.engineer("ana");
         let groups = ["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"];
         let policy = include_str!("../../policies/default/policy.toml");
-        let tail = format!("[person.ben]\ngroups = [\"sre\"]\nkeys = [\"{public} ben\"]\n");
+        let ben = format!("[person.ben]\ngroups = [\"sre\"]\nkeys = [\"{public} ben\"]\n");
+        let tail = format!("{ben}{}", fireaxe_tests::scene::COLLEAGUES);
         let bundle = world.bundle(policy, &[(&ana, &groups)], &tail);
         let mut ca = world.ca(&bundle);
         ca.use_program(&crash_program(&world));

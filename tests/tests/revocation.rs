@@ -198,7 +198,8 @@ fn a_new_ca_has_a_list_that_hosts_take_and_its_log_verifies() {
     let roles = "\n[role]\npolicy_admin = { group = \"security\", quorum = 1 }\n";
     let people: [(&fireaxe_tests::Engineer, &[&str]); 1] =
         [(&ana, &["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"])];
-    let bundle = world.bundle(&fireaxe_tests::scene::default_policy(), &people, roles);
+    let tail = format!("{}{roles}", fireaxe_tests::scene::COLLEAGUES);
+    let bundle = world.bundle(&fireaxe_tests::scene::default_policy(), &people, &tail);
     let mut ca = world.ca(&bundle);
     ca.start();
     let mut host = world.host("db-3.payments.prod", "payments-db");

@@ -288,10 +288,14 @@ mod tests {
             let first = Entry { index: 0, at: START, event, body: None };
             let mut fold = Fold { state: State::begin(&first).unwrap(), now: START };
             let policy = include_str!("../../../policies/default/policy.toml");
+            let colleague = |name: &str, groups: &str, seed: u8| {
+                format!("[person.{name}]\ngroups = [{groups}]\nkeys = [\"{} {name}\"]\n", public(seed))
+            };
             let roster = format!(
-                "version = 1\n[person.ana]\ngroups = [\"payments\", \"payments-oncall\", \"sre\"]\n\
-                 keys = [\"{} ana\"]\n[role]\n",
-                public(4)
+                "version = 1\n{}{}{}[role]\n",
+                colleague("ana", r#""payments", "payments-oncall", "sre""#, 4),
+                colleague("ben", r#""sre", "sre-leads", "security""#, 5),
+                colleague("dan", r#""payments-oncall""#, 6)
             );
             let hash = Bundle::parse(policy, &roster).unwrap().hash;
             let mut leaves = Vec::new();

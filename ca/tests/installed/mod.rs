@@ -75,6 +75,7 @@ pub fn key(seed: u8) -> SigningKey {
 pub const ANA: u8 = 1;
 pub const BEN: u8 = 2;
 pub const CLEO: u8 = 3;
+pub const DAN: u8 = 4;
 pub const STRANGER: u8 = 99;
 
 pub struct Installed {
@@ -88,7 +89,8 @@ pub struct Installed {
     numbers: AtomicU64,
 }
 
-/// Runs `fireaxe-ca init` with the default policy and a roster of ana, ben and cleo.
+/// Runs `fireaxe-ca init` with the default policy and a roster of ana, ben and cleo, and of dan, so that
+/// somebody else is on call with ana.
 pub fn init(dir: &Path) -> PathBuf {
     let bundle = dir.join("bundle");
     std::fs::create_dir(&bundle).unwrap();
@@ -105,6 +107,9 @@ keys = ["{} ben"]
 [person.cleo]
 groups = ["sre", "security", "audit"]
 keys = ["{} cleo"]
+[person.dan]
+groups = ["payments-oncall"]
+keys = ["{} dan"]
 [role]
 policy_admin = {{ group = "security", quorum = 2 }}
 auditor = {{ group = "audit" }}
@@ -112,7 +117,8 @@ incident_commander = {{ group = "sre-leads" }}
 "#,
         public(ANA),
         public(BEN),
-        public(CLEO)
+        public(CLEO),
+        public(DAN)
     );
     std::fs::write(bundle.join("policy.toml"), policy).unwrap();
     std::fs::write(bundle.join("roster.toml"), roster).unwrap();

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::finding::Finding;
 use super::roster::Roster;
 use super::shape::Policy;
-use super::{policy_file, references, roster};
+use super::{enough, policy_file, references, roster};
 use crate::limits;
 use crate::log::Hash;
 
@@ -41,8 +41,10 @@ impl Bundle {
             findings.extend(references::undefined(policy, declared, readable));
             findings.extend(references::clashing_triggers(policy));
             findings.extend(references::hosts(policy));
+            findings.extend(references::rungs(policy));
             if whole {
                 findings.extend(references::unused(policy));
+                findings.extend(readable.map(|roster| enough::too_few(policy, roster)).unwrap_or_default());
             }
         }
         findings.sort();

@@ -90,6 +90,8 @@ fn read_given(mut t: Table<'_, '_>) -> Option<Given> {
     let signals = t.may("signals").and_then(|v| v.list(|item| item.word(&signal_words())));
     let extension = t.may("extension").and_then(|v| v.number(0..=16));
     let overdue_reviews = t.may("overdue_reviews").and_then(|v| v.number(0..=200));
+    let declared = t.may("declared").and_then(|v| v.number(0..=200));
+    let asked = t.may("asked").and_then(|v| v.number(0..=200));
     let for_s = t.may("for").and_then(|v| v.duration(0..=u32::MAX));
     let other_host_open = t.may("other_host_open").and_then(|v| v.boolean());
     let drill = t.may("drill").and_then(|v| v.boolean());
@@ -112,6 +114,8 @@ fn read_given(mut t: Table<'_, '_>) -> Option<Given> {
         signals: signals.unwrap_or_default(),
         extension: extension.unwrap_or(0),
         overdue_reviews: overdue_reviews.unwrap_or(0),
+        declared: declared.unwrap_or(0),
+        asked: asked.unwrap_or(0),
         for_s,
         other_host_open: other_host_open.unwrap_or(false),
         drill: drill.unwrap_or(false),

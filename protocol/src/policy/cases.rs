@@ -1,5 +1,7 @@
 //! Runs worked examples: a bundle's own `[[test]]`s, and files of `[[case]]`s.
 
+use std::collections::BTreeSet;
+
 use super::case_file;
 use super::finding::Finding;
 use super::shape::{Case, CaseIncident, Expect, Given, Policy, TriggerSource};
@@ -83,7 +85,7 @@ fn facts(policy: &Policy, given: &Given) -> Result<Facts, String> {
         extension: given.extension,
         network: None,
         reviews_overdue: given.overdue_reviews.into(),
-        signals: signals(&given.signals),
+        signals: signals(given),
     })
 }
 
@@ -92,8 +94,10 @@ fn seconds(count: u8) -> Result<Vec<PersonName>, String> {
 }
 
 /// Those given hold; all others are known not to.
-fn signals(holding: &[Signal]) -> Signals {
-    let is = |signal| Some(holding.contains(&signal));
+fn signals(given: &Given) -> Signals {
+    let holds = |signal| given.signals.contains(&signal);
+    let is = |signal| Some(holds(signal));
+    let declared = u32::from(given.declared);
     Signals {
         unusual_hour: is(Signal::UnusualHour),
         new_network: is(Signal::NewNetwork),
@@ -101,8 +105,8 @@ fn signals(holding: &[Signal]) -> Signals {
         unusual_system: is(Signal::UnusualSystem),
         severity_raised: is(Signal::SeverityRaised),
         never_used: is(Signal::NeverUsed),
-        declared_1h: if holding.contains(&Signal::Rate) { RATE } else { 0 },
-        asked_1h: 0,
+        declared_1h: if holds(Signal::Rate) { declared.max(RATE) } else { declared },
+        asked_1h: given.asked.into(),
     }
 }
 
@@ -182,10 +186,20 @@ fn compare(expect: &Expect, decision: &Decision) -> Vec<String> {
             differ(what, expected, full.map_or("nothing".to_owned(), of));
         }
     };
-    let approvals = |terms: &Terms| terms.approvals.iter().map(|a| a.count).sum::<u8>().to_string();
+    let approvals =
+        |terms: &Terms| terms.approvals.iter().map(|a| u32::from(a.count)).sum::<u32>().to_string();
     field("approvals", expect.approvals.map(|n| n.to_string()), approvals);
     field("from", expect.from.as_ref().map(|from| format!("{from:?}")), |terms| {
-        format!("{:?}", terms.approvals.iter().flat_map(|a| a.from.clone()).collect::<Vec<_>>())
+        format!(
+            "{:?}",
+            terms
+                .approvals
+                .iter()
+                .flat_map(|a| &a.from)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect::<Vec<_>>()
+        )
     });
     field("ttl", expect.lifetime_s.map(|s| format!("{s} s")), |terms| format!("{} s", terms.lifetime_s));
     field("command", expect.command.clone(), |t| t.force_command.clone().unwrap_or("a shell".into()));

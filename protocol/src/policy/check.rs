@@ -1,13 +1,16 @@
 //! What only enumeration can show: that every case yields a tier or a denial, that the table is
 //! monotone, that everything in it can be reached. The table it walks is printed for the auditor.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
 use super::decide::decide_at;
 use super::finding::{At, Finding};
 use super::severity::Founded;
-use super::shape::{Action, Band, Exception, Policy, Quorum, System, Tier, Trigger, TriggerSource};
+use super::shape::{Action, Band, Policy, Quorum, Rule, System, Tier, Trigger, TriggerSource};
 use super::{Bundle, Decision, Facts, Outcome, Presence, Signals, Target, Want};
 use super::{action, check_actions, table};
-use crate::names::{GroupName, HostName, PersonName, Severity, TierName};
+use crate::names::{ActionName, GroupName, HostName, PersonName, Severity, TierName};
 
 const FILE: &str = "policy.toml";
 
@@ -29,17 +32,26 @@ pub fn check(bundle: &Bundle) -> Report {
     unreachable(policy, &mut findings);
     check_actions::check(policy, &mut findings);
     let fixed = action::with_fixed_commands(policy);
+    // Systems that differ in nothing that decides share one walk; so do the cases of an action on them.
+    let mut walks: BTreeMap<(Kind<'_>, Option<&ActionName>), Option<Rc<[Walk]>>> = BTreeMap::new();
     let mut walked: Vec<Walked<'_>> = Vec::new();
     for system in policy.systems.values() {
-        let actions = policy.actions_on(&system.name).filter_map(|action| {
-            let want = Some(Want::Action(action.name.clone(), vec![]));
-            Some((action, walk(&fixed, system, want)?))
-        });
-        let actions = actions.collect();
-        walked.extend(walk(policy, system, None).map(|cases| Walked { system, cases, actions }));
+        let naming = policy.rules_by_system.naming(&system.name);
+        let kind = (system.sensitivity, system.blast, naming);
+        let cases = walks.entry((kind, None)).or_insert_with(|| walk(policy, system, None)).clone();
+        let mut actions = Vec::new();
+        for action in policy.actions_on(&system.name) {
+            // The fixed policy's action runs wherever this one does.
+            let want = || Some(Want::Action(action.name.clone(), vec![]));
+            let cases =
+                walks.entry((kind, Some(&action.name))).or_insert_with(|| walk(&fixed, system, want()));
+            actions.extend(cases.clone().map(|cases| (action, cases)));
+        }
+        walked.extend(cases.map(|cases| Walked { system, cases, actions }));
     }
-    for Walked { system, cases, .. } in &walked {
-        if let Some(case) = cases.iter().find(|case| !is_answer(&case.decision.outcome)) {
+    for Walked { system, cases, actions } in &walked {
+        let mut cases = cases.iter().chain(actions.iter().flat_map(|(_, cases)| cases.iter()));
+        if let Some(case) = cases.find(|case| !is_answer(&case.decision.outcome)) {
             let message = format!(
                 "system `{}`, severity {}: neither a tier nor a denial comes out",
                 system.name, case.severity
@@ -52,12 +64,15 @@ pub fn check(bundle: &Bundle) -> Report {
     Report { findings, table: table::render(policy, &walked) }
 }
 
+/// What decides of a system: sensitivity, blast, the rules that name it.
+type Kind<'p> = (u8, u8, &'p [usize]);
+
 /// Every case of one system.
 pub(super) struct Walked<'p> {
     pub(super) system: &'p System,
-    pub(super) cases: Vec<Walk>,
+    pub(super) cases: Rc<[Walk]>,
     /// The cases of each action that may run on it; what people fill in is not the table's question.
-    pub(super) actions: Vec<(&'p Action, Vec<Walk>)>,
+    pub(super) actions: Vec<(&'p Action, Rc<[Walk]>)>,
 }
 
 /// One case and what comes of it.
@@ -72,7 +87,7 @@ pub(super) struct Walk {
 pub(super) const ON_CALL: [Option<bool>; 3] = [Some(true), Some(false), None];
 const PRESENCE: [Presence; 3] = [Presence::Verified, Presence::Touch, Presence::None];
 
-fn walk(policy: &Policy, system: &System, want: Option<Want>) -> Option<Vec<Walk>> {
+fn walk(policy: &Policy, system: &System, want: Option<Want>) -> Option<Rc<[Walk]>> {
     let trigger = ordinary_trigger(policy)?;
     let host = system.hosts.first()?.value.as_str().replace('*', "x").parse::<HostName>().ok();
     let mut facts = Facts {
@@ -93,7 +108,7 @@ fn walk(policy: &Policy, system: &System, want: Option<Want>) -> Option<Vec<Walk
         extension: 0,
         network: None,
         reviews_overdue: 0,
-        signals: Signals::default(),
+        signals: Signals::ordinary(),
     };
     let mut cases = Vec::new();
     for one_host in [false, true] {
@@ -110,7 +125,7 @@ fn walk(policy: &Policy, system: &System, want: Option<Want>) -> Option<Vec<Walk
             }
         }
     }
-    Some(cases)
+    Some(cases.into())
 }
 
 /// Severities come from incidents where there is a trigger for them.
@@ -188,15 +203,7 @@ fn larger_bands_never_loosen(policy: &Policy, out: &mut Vec<Finding>) {
 
 /// The fields in which `a` controls less than `b`.
 pub(super) fn weaker_controls(a: &Tier, b: &Tier) -> Vec<&'static str> {
-    // Every quorum of `b` has one of `a` that is at least as hard to meet.
-    let from = |quorum: &Quorum| -> Vec<GroupName> {
-        quorum.from.iter().flatten().map(|group| group.value.clone()).collect()
-    };
-    let as_hard = |mine: &Quorum, theirs: &Quorum| {
-        let wider = from(theirs);
-        mine.count >= theirs.count && from(mine).iter().all(|group| wider.contains(group))
-    };
-    let approvals = b.approvals.iter().any(|theirs| !a.approvals.iter().any(|mine| as_hard(mine, theirs)));
+    let approvals = !each_as_hard(&b.approvals, &mut a.approvals.iter().collect());
     let freshness = a.krl_max_age_s.unwrap_or(u32::MAX) > b.krl_max_age_s.unwrap_or(u32::MAX);
     let somewhere = |a: &Tier| !a.source_address.is_empty();
     let addresses = somewhere(b)
@@ -214,24 +221,49 @@ pub(super) fn weaker_controls(a: &Tier, b: &Tier) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, weaker)| *weaker).map(|(field, _)| field).collect()
 }
 
-/// Tiers, meanwhiles and rules that no case can ever bring up.
-fn unreachable(policy: &Policy, out: &mut Vec<Finding>) {
-    // Every cell that some system reaches, whole or by one host, with that system.
-    let mut reached: Vec<(&System, bool, Severity, &TierName)> = Vec::new();
-    for system in policy.systems.values() {
-        for (one_host, blast) in [(false, system.blast), (true, system.blast.saturating_sub(1).max(1))] {
-            let Some(band) = policy.risk.band(system.sensitivity.saturating_mul(blast)) else { continue };
-            for severity in Severity::MILDEST_FIRST {
-                if let Some(tier) = &band.cell(severity).value {
-                    reached.push((system, one_host, severity, tier));
-                }
-            }
+/// A cell that a system reaches, whole or by one host: which of the two, at which severity, what stands there.
+type Cell<'p> = (bool, Severity, &'p TierName);
+
+/// The cells that a system reaches.
+fn cells_of<'p>(policy: &'p Policy, sensitivity: u8, blast: u8) -> Vec<Cell<'p>> {
+    let mut out = Vec::new();
+    for (one_host, blast) in [(false, blast), (true, blast.saturating_sub(1).max(1))] {
+        let Some(band) = policy.risk.band(sensitivity.saturating_mul(blast)) else { continue };
+        for severity in Severity::MILDEST_FIRST {
+            out.extend(band.cell(severity).value.as_ref().map(|tier| (one_host, severity, tier)));
         }
     }
-    let exceptional = |e: &Exception, tier: &Tier| e.tier.value == tier.name;
+    out
+}
+
+/// Whether each of `theirs` has one of `mine` to itself that is at least as hard to meet. To itself, because
+/// nobody counts for two quorums.
+fn each_as_hard(theirs: &[Quorum], mine: &mut Vec<&Quorum>) -> bool {
+    let Some((first, rest)) = theirs.split_first() else { return true };
+    let within = |narrow: &Quorum, wide: &Quorum| {
+        let wide: Vec<&GroupName> = wide.from.iter().flatten().map(|group| &group.value).collect();
+        narrow.from.iter().flatten().all(|group| wide.contains(&&group.value))
+    };
+    (0..mine.len()).any(|n| {
+        let fits = mine.get(n).is_some_and(|q| q.count >= first.count && within(q, first));
+        fits && {
+            let taken = mine.remove(n);
+            let found = each_as_hard(rest, mine);
+            mine.insert(n, taken);
+            found
+        }
+    })
+}
+
+/// Tiers, meanwhiles and rules that no case can ever bring up.
+fn unreachable(policy: &Policy, out: &mut Vec<Finding>) {
+    // At most 16 kinds of system, however many systems.
+    let kinds: BTreeSet<(u8, u8)> = policy.systems.values().map(|s| (s.sensitivity, s.blast)).collect();
+    let reached: BTreeMap<(u8, u8), Vec<Cell<'_>>> =
+        kinds.into_iter().map(|kind| (kind, cells_of(policy, kind.0, kind.1))).collect();
     for tier in policy.tiers.values() {
-        let in_row = reached.iter().any(|(.., name)| **name == tier.name);
-        if !in_row && !policy.exceptions.iter().any(|e| exceptional(e, tier)) {
+        let in_row = reached.values().flatten().any(|(.., name)| **name == tier.name);
+        if !in_row && !policy.exceptions.iter().any(|e| e.tier.value == tier.name) {
             let message = format!("tier `{}` stands in rows that no system reaches", tier.name);
             out.push(at(tier.line).finding(FILE, "tier.unreachable", message, None));
         }
@@ -256,19 +288,44 @@ fn unreachable(policy: &Policy, out: &mut Vec<Finding>) {
         }
     }
     for rule in &policy.rules {
-        let when = &rule.when;
-        let meets = |(system, one_host, severity, tier): &(&System, bool, Severity, &TierName)| {
-            let tier_fits =
-                |name: &TierName| when.tiers.as_ref().is_none_or(|l| l.iter().any(|t| t.value == *name));
-            let exception = policy.exceptions.iter().any(|e| tier_fits(&e.tier.value));
-            when.systems.as_ref().is_none_or(|l| l.iter().any(|s| s.value == system.name))
-                && when.one_host.is_none_or(|wanted| wanted == *one_host)
-                && when.severities.as_ref().is_none_or(|l| l.contains(severity))
-                && (tier_fits(tier) || exception)
-        };
-        if !reached.iter().any(meets) {
-            let message = format!("rule `{}` can never apply", rule.id);
+        if let Some(why) = never_applies(policy, &reached, rule) {
+            let message = format!("rule `{}` can never apply{why}", rule.id);
             out.push(at(rule.line).finding(FILE, "rule.unreachable", message, None));
         }
     }
+}
+
+/// Why a rule can never apply, if it cannot; empty where its condition says enough.
+fn never_applies(
+    policy: &Policy,
+    reached: &BTreeMap<(u8, u8), Vec<Cell<'_>>>,
+    rule: &Rule,
+) -> Option<&'static str> {
+    let when = &rule.when;
+    if when.overdue_reviews.is_some() {
+        if policy.reviews.is_none() {
+            return Some(": no `[review]` says that any is due");
+        }
+        if when.severities.as_ref().is_some_and(|list| list.iter().all(|s| s.number() == 1)) {
+            return Some(": overdue reviews count for nothing at severity 1");
+        }
+    }
+    let tier_fits = |name: &TierName| {
+        let extended = when.extension.is_none_or(|n| policy.tier(name).is_some_and(|tier| tier.extends >= n));
+        extended && when.tiers.as_ref().is_none_or(|list| list.iter().any(|t| t.value == *name))
+    };
+    let exceptional = policy.exceptions.iter().any(|e| tier_fits(&e.tier.value));
+    let meets = |(one_host, severity, tier): &Cell<'_>| {
+        when.one_host.is_none_or(|wanted| wanted == *one_host)
+            && when.severities.as_ref().is_none_or(|list| list.contains(severity))
+            && (exceptional || tier_fits(tier))
+    };
+    let applies = match &when.systems {
+        None => reached.values().flatten().any(meets),
+        Some(list) => list
+            .iter()
+            .filter_map(|at| policy.system(&at.value))
+            .any(|system| reached.get(&(system.sensitivity, system.blast)).into_iter().flatten().any(meets)),
+    };
+    (!applies).then_some("")
 }

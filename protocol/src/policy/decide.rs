@@ -1,17 +1,19 @@
 //! The decision: `decide(policy, facts) -> Decision`. Pure and total; gives all reasons, each with its
 //! line, and for every refusal the largest request that would be granted, where there is one.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
 
 use super::action;
 use super::finding::meant;
+use super::ladder::{in_words, ladder};
+use super::rate;
 use super::reading::span;
 use super::severity::{Founded, derive, line};
 use super::shape::{Exception, Policy, System, Tier};
 use super::tighten::{Candidate, Setting, candidate, exception_applies};
-use super::{Approvals, Decision, Facts, Outcome, Presence, Rung, Smaller, Terms, Want};
+use super::{Awaits, Decision, Facts, Outcome, Presence, Smaller, Terms, Want};
 use crate::limits;
-use crate::names::{GroupName, Severity, TierName};
+use crate::names::{Severity, TierName};
 use crate::reason::Reason;
 
 /// Decides. The same policy and facts give the same decision, years later too.
@@ -27,15 +29,38 @@ pub fn decide(policy: &Policy, facts: &Facts) -> Decision {
     // Step 3: the severity.
     let verdict = derive(policy, facts, system);
     match verdict.founded {
-        Ok(founded) => decide_at(policy, facts, system, founded, verdict.reasons, refused),
+        Ok(founded) => {
+            let decision = decide_at(policy, facts, system, founded, verdict.reasons, refused);
+            awaiting(decision, verdict.awaits, founded.severity)
+        }
         Err(instead) => {
             refused.extend(verdict.reasons);
+            refused.extend(instead.and_then(|f| rate::declarations(policy, facts, f.severity)));
             let mut decision = open_decision(system, blast(system, facts), policy);
-            let smaller = instead.and_then(|f| smaller_at(&setting(policy, facts, system, f)?, 0, true));
+            let smaller = instead.and_then(|f| smaller_at(&setting(policy, facts, system, f)?, true));
             decision.outcome = Outcome::Refuse { reasons: refused, smaller };
             decision
         }
     }
+}
+
+/// What was decided at the cap, for a claim beyond it: others may sign what opens. What is refused nobody can
+/// sign, and the refusal says so.
+fn awaiting(mut decision: Decision, awaits: Option<Awaits>, counts: Severity) -> Decision {
+    match (&mut decision.outcome, awaits) {
+        (Outcome::Refuse { reasons, .. }, Some(awaits)) => {
+            let sentence = format!(
+                "severity {} by your word alone counts as {counts}, and others can sign only what is open: name an \
+                 incident that is worse",
+                awaits.severity
+            );
+            let place = decision.because.iter().find(|reason| reason.code == "severity.awaits_second");
+            let place = place.and_then(|reason| reason.at.clone());
+            reasons.push(Reason { at: place, ..Reason::new("severity.above_cap", sentence) });
+        }
+        (_, awaits) => decision.awaits = awaits,
+    }
+    decision
 }
 
 /// Steps 4 to 9, for a severity that is settled; `because` and `refused` hold what steps 1 to 3 said.
@@ -47,6 +72,8 @@ pub(super) fn decide_at(
     because: Vec<Reason>,
     mut refused: Vec<Reason>,
 ) -> Decision {
+    refused.extend(rate::declarations(policy, facts, founded.severity));
+
     // Step 4: the row. One host alone counts one less.
     let blast = blast(system, facts);
     let mut decision = open_decision(system, blast, policy);
@@ -123,7 +150,7 @@ pub(super) fn decide_at(
     let Some(Candidate { mut terms, denied, because }) =
         chosen.and_then(|n| choices.get(n)).map(|choice| action::wanted(&setting, choice))
     else {
-        let smaller = smaller_at(&setting, 0, false);
+        let smaller = smaller_at(&setting, false);
         decision.outcome = Outcome::Refuse { reasons: refused, smaller };
         return decision;
     };
@@ -162,8 +189,11 @@ pub(super) fn decide_at(
             format!("tier {} needs {} on your key, and has it", terms.tier, presence(terms.presence));
         decision.because.push(Reason::new("presence.shown", sentence).at(line(tier_line)));
     }
+    if !terms.approvals.is_empty() {
+        refused.extend(rate::asks(policy, facts, setting.severity));
+    }
     if !refused.is_empty() {
-        let smaller = smaller_at(&setting, from, false);
+        let smaller = smaller_at(&setting, false);
         decision.outcome = Outcome::Refuse { reasons: refused, smaller };
         return decision;
     }
@@ -186,40 +216,13 @@ pub(super) fn decide_at(
     }
     let tier = policy.tier(&terms.tier);
     decision.outcome = Outcome::NeedsApproval {
-        smaller: smaller_at(&setting, from, false),
+        smaller: smaller_at(&setting, false),
         ladder: ladder(tier, &terms),
         wait_s: tier.map_or(limits::WAIT_DEFAULT_S, |tier| tier.wait_s),
         full: terms,
         meanwhile,
     };
     decision
-}
-
-/// `1 of sre-leads or payments-oncall`
-fn in_words(quorum: &Approvals) -> String {
-    let groups: Vec<&str> = quorum.from.iter().map(|group| group.as_str()).collect();
-    format!("{} of {}", quorum.count, groups.join(" or "))
-}
-
-/// Who is asked when. The tier's rungs, as far as their groups may approve these very terms; at once, whoever
-/// may approve and is on no rung. If that is nobody, the first rung is called at once.
-fn ladder(tier: Option<&Tier>, terms: &Terms) -> Vec<Rung> {
-    let may: BTreeSet<&GroupName> = terms.approvals.iter().flat_map(|quorum| &quorum.from).collect();
-    let rungs =
-        tier.into_iter().flat_map(|tier| &tier.escalate).filter(|(_, group)| may.contains(&group.value));
-    let mut later: Vec<Rung> =
-        rungs.map(|(after_s, group)| Rung { after_s: *after_s, groups: vec![group.value.clone()] }).collect();
-    let on_a_rung: BTreeSet<&GroupName> = later.iter().flat_map(|rung| &rung.groups).collect();
-    let first: Vec<GroupName> =
-        may.iter().filter(|g| !on_a_rung.contains(**g)).map(|g| (*g).clone()).collect();
-    if first.is_empty() {
-        if let Some(rung) = later.first_mut() {
-            rung.after_s = 0;
-        }
-    } else {
-        later.insert(0, Rung { after_s: 0, groups: first });
-    }
-    later
 }
 
 /// A tier the person may have: the cell's own, or one that the same row gives at a milder severity.
@@ -255,32 +258,33 @@ fn exception<'a>(setting: &Setting<'a>) -> Option<&'a Exception> {
     setting.policy.exceptions.iter().filter(alive).min_by_key(|e| (power(e), e.id.clone()))
 }
 
-/// The largest request from choice `start` on that would be granted now.
-fn smaller_at(setting: &Setting<'_>, start: usize, say_severity: bool) -> Option<Smaller> {
-    if !is_known(setting.system, setting.facts) {
+/// The largest request that would be granted now and gives no more than was asked for: the same one for a
+/// shorter time if that is all that is wrong, or else the most powerful, the cell's own first. Where the row
+/// does not give what was asked for, whatever it gives.
+fn smaller_at(setting: &Setting<'_>, say_severity: bool) -> Option<Smaller> {
+    let Setting { policy, facts, system, severity, .. } = *setting;
+    if !is_known(system, facts) || rate::declarations(policy, facts, severity).is_some() {
         return None;
     }
     let choices = choices(setting);
-    if let Some(Want::Action(name, _)) = &setting.facts.want {
+    if let Some(Want::Action(name, _)) = &facts.want {
         return action::smaller(setting, &choices, name, say_severity);
     }
-    let asked = match &setting.facts.want {
-        Some(Want::Tier(name)) => Some(name),
-        _ => None,
+    let asked = match &facts.want {
+        Some(Want::Tier(name)) => choices.iter().position(|choice| choice.tier.name == *name),
+        Some(Want::Action(..)) => None,
+        None => choices.first().filter(|choice| choice.own).map(|_| 0),
     };
-    let start = match asked {
-        Some(name) => choices.iter().position(|choice| choice.tier.name == *name).unwrap_or(start),
-        None => start,
-    };
-    choices.iter().skip(start).find_map(|choice| {
-        let Candidate { mut terms, denied, .. } =
-            Some(candidate(setting, choice.tier, choice.severity)).filter(|c| c.is_free(setting.facts))?;
-        debug_assert!(denied.is_empty());
-        terms.lifetime_s = lifetime(&terms, setting.facts);
-        let unchanged = asked.map_or(choice.own, |name| *name == terms.tier);
-        let want = (!unchanged).then(|| terms.tier.clone());
-        Some(Smaller { severity: say_severity.then_some(setting.severity), want, terms })
-    })
+    let most = asked.and_then(|n| choices.get(n)).map_or(u8::MAX, |choice| choice.tier.power);
+    let within = choices.iter().enumerate().filter(|(_, choice)| choice.tier.power <= most);
+    let free = within.filter_map(|(n, choice)| {
+        let candidate = candidate(setting, choice.tier, choice.severity);
+        candidate.is_free(facts).then_some((n, candidate.terms))
+    });
+    let (n, mut terms) = free.max_by_key(|(n, terms)| (Some(*n) == asked, terms.power, Reverse(*n)))?;
+    terms.lifetime_s = lifetime(&terms, facts);
+    let want = (Some(n) != asked).then(|| terms.tier.clone());
+    Some(Smaller { severity: say_severity.then_some(severity), want, terms })
 }
 
 /// What can be held while `full` waits: the tier's `meanwhile` if the row gives it at a milder severity,

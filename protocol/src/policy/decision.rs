@@ -79,7 +79,8 @@ impl Decision {
     /// The incident that gave the severity: the named one, unless it did not count and the person's own
     /// claim stood instead.
     pub fn rests_on<'f>(&self, facts: &'f Facts) -> Option<&'f IncidentFact> {
-        let claimed = self.because.iter().any(|reason| reason.code == "severity.claimed");
+        let of_claims = ["severity.claimed", "severity.seconded", "severity.awaits_second"];
+        let claimed = self.because.iter().any(|reason| of_claims.contains(&reason.code.as_str()));
         facts.incident.as_ref().filter(|_| self.severity.is_some() && !claimed)
     }
 }

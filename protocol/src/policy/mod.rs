@@ -4,8 +4,12 @@
 //! know it refuses, with file, line, column and the nearest valid name.
 //!
 //! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `case_file` and
-//! `roster` (which keys there are), `references` (do the parts fit), [`Bundle`]; then `severity`,
-//! `tighten`, `action` (one `command` instead of a tier, through a `shell`) and [`decide`]; then [`check`] (total, monotone, reachable) and [`run_tests`].
+//! `roster` (which keys there are), `references` (do the parts fit), `enough` (are there people enough),
+//! [`Bundle`]; then `severity`, `rate`, `tighten`, `ladder` and [`decide`]; then [`check`] (total, monotone,
+//! reachable) and [`run_tests`]; `quorum` counts who approved.
+//!
+//! Beside the road: `action` (one `command` instead of a tier), whose words reach a `shell` unchanged because
+//! `param_pattern` and the rule for all values say what may be filled in.
 
 mod action;
 mod bundle;
@@ -16,12 +20,15 @@ mod check_actions;
 mod command;
 mod decide;
 mod decision;
+mod enough;
 mod facts;
 mod finding;
 mod hosts;
+mod ladder;
 mod param_pattern;
 mod policy_file;
 mod quorum;
+mod rate;
 mod reading;
 mod references;
 mod roster;

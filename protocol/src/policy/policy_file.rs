@@ -12,8 +12,8 @@ use super::finding::{At, Finding};
 use super::hosts::HostIndex;
 use super::reading::{Reading, Table, Value, seconds};
 use super::shape::{
-    Action, Band, Exception, Limits, Policy, Quorum, Reviews, Risk, Rule, System, Tier, Tightening, Trigger,
-    TriggerSource, When,
+    Action, Band, Exception, Limits, Policy, Quorum, Reviews, Risk, Rule, RulesBySystem, System, Tier,
+    Tightening, Trigger, TriggerSource, When,
 };
 use super::shell::{is_printable, quoted};
 use super::{Command, CommandPart, Extension, Presence, Record, Signal};
@@ -60,6 +60,7 @@ pub(super) fn read(text: &str) -> (Option<(Policy, Declared)>, Vec<Finding>) {
             risk: risk.unwrap_or(Risk { bands: vec![] }),
             tiers: tiers.1,
             actions: actions.1,
+            rules_by_system: RulesBySystem::of(&rules),
             rules,
             exceptions,
             limits,

@@ -1,5 +1,5 @@
 //! Whether the parts of a bundle fit together: every name is defined, every part is used, no host
-//! belongs to two systems, every quorum can be met.
+//! belongs to two systems, whoever is woken may approve. Whether people are enough is `enough`'s question.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -7,7 +7,7 @@ use std::fmt::Display;
 use super::finding::{At, Finding, meant};
 use super::policy_file::Declared;
 use super::roster::Roster;
-use super::shape::{Policy, Quorum, TriggerSource, When};
+use super::shape::{Policy, TriggerSource, When};
 use crate::names::{GroupName, SystemName, TierName};
 
 const FILE: &str = "policy.toml";
@@ -81,17 +81,24 @@ fn groups(policy: &Policy, roster: &Roster, out: &mut Vec<Finding>) {
     policy.reviews.iter().flat_map(|reviews| &reviews.from).for_each(&mut check);
     let tiers = policy.tiers.values().flat_map(|tier| &tier.approvals);
     let rules = policy.rules.iter().flat_map(|rule| rule.add.approvals.iter().chain(&rule.add.also));
-    let quorums: Vec<&Quorum> = tiers.chain(rules).collect();
-    quorums.iter().flat_map(|quorum| quorum.from.iter().flatten()).for_each(&mut check);
-    for quorum in quorums {
-        let Some(from) = &quorum.from else { continue };
-        let members = roster.members(from);
-        if members > 0 && members < usize::from(quorum.count) {
-            let message =
-                format!("{} approvals are asked of groups that have {members} people", quorum.count);
-            out.push(quorum.place.finding(FILE, "quorum.too_large", message, None));
+    tiers.chain(rules).flat_map(|quorum| quorum.from.iter().flatten()).for_each(&mut check);
+}
+
+/// Whoever is woken for a tier must be able to approve it.
+pub(super) fn rungs(policy: &Policy) -> Vec<Finding> {
+    let mut out = Vec::new();
+    for tier in policy.tiers.values() {
+        let from = || tier.approvals.iter().flat_map(|quorum| quorum.from.iter().flatten());
+        for (_, rung) in tier.escalate.iter().filter(|(_, rung)| !from().any(|at| at.value == rung.value)) {
+            let message = format!(
+                "group `{}` is woken for tier `{}`, whose approvals are asked of others: it cannot approve",
+                rung.value, tier.name
+            );
+            let help = meant(rung.value.as_str(), from().map(|at| at.value.as_str()));
+            out.push(rung.finding(FILE, "escalate.cannot_approve", message, help));
         }
     }
+    out
 }
 
 /// Every part must be of use. Asked only when all parts could be read.
@@ -126,6 +133,15 @@ pub(super) fn unused(policy: &Policy) -> Vec<Finding> {
             let message =
                 format!("trigger `{}` has a `grace` but no `close_on` that begins it", trigger.name);
             out.push(at.finding(FILE, "trigger.grace_unused", message, None));
+        }
+        if let TriggerSource::Claim { cap, co_declare: Some(_) } = &trigger.source
+            && cap.value.number() == 1
+        {
+            let message = format!(
+                "trigger `{}` has a `co_declare`, but nothing is worse than its cap: nobody need sign too",
+                trigger.name
+            );
+            out.push(at.finding(FILE, "trigger.co_declare_unused", message, None));
         }
         if !claim && trigger.link_within_s.is_some() {
             let message =

@@ -111,10 +111,36 @@ impl Roster {
         self.people.values().flat_map(|person| &person.groups).collect()
     }
 
+    /// Every group with its distinct people, for many questions at once.
+    pub(super) fn group_members(&self) -> GroupMembers<'_> {
+        let mut groups: BTreeMap<&GroupName, BTreeSet<&PersonName>> = BTreeMap::new();
+        for person in self.people.values() {
+            for group in &person.groups {
+                groups.entry(group).or_default().insert(self.canonical(&person.name));
+            }
+        }
+        GroupMembers(groups)
+    }
+
     /// How many distinct people are in any of `groups`.
     pub(super) fn members(&self, groups: &[At<GroupName>]) -> usize {
         let groups: Vec<GroupName> = groups.iter().map(|group| group.value.clone()).collect();
         self.distinct_members(&groups).len()
+    }
+}
+
+/// Each group's distinct people, by canonical name.
+pub(super) struct GroupMembers<'r>(BTreeMap<&'r GroupName, BTreeSet<&'r PersonName>>);
+
+impl<'r> GroupMembers<'r> {
+    /// The people of one group, if anybody is in it.
+    pub(super) fn group(&self, group: &GroupName) -> Option<&BTreeSet<&'r PersonName>> {
+        self.0.get(group)
+    }
+
+    /// The people in any of `groups`.
+    pub(super) fn of(&self, groups: &[GroupName]) -> BTreeSet<&'r PersonName> {
+        groups.iter().filter_map(|group| self.0.get(group)).flatten().copied().collect()
     }
 }
 

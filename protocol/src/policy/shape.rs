@@ -22,11 +22,40 @@ pub struct Policy {
     pub(super) tiers: BTreeMap<TierName, Tier>,
     pub(super) actions: BTreeMap<ActionName, Action>,
     pub(super) rules: Vec<Rule>,
+    pub(super) rules_by_system: RulesBySystem,
     pub(super) exceptions: Vec<Exception>,
     pub(super) limits: Limits,
     pub(super) reviews: Option<Reviews>,
     pub(super) tests: Vec<Case>,
     pub(super) hosts: HostIndex<SystemName>,
+}
+
+/// Which rules can concern a system, so that a thousand systems with a rule each cost a thousand looks and
+/// not a million. Places in the policy's list, ascending.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct RulesBySystem {
+    named: BTreeMap<SystemName, Vec<usize>>,
+    any: Vec<usize>,
+}
+
+impl RulesBySystem {
+    pub(super) fn of(rules: &[Rule]) -> RulesBySystem {
+        let mut index = RulesBySystem::default();
+        for (n, rule) in rules.iter().enumerate() {
+            match &rule.when.systems {
+                Some(list) => {
+                    list.iter().for_each(|at| index.named.entry(at.value.clone()).or_default().push(n));
+                }
+                None => index.any.push(n),
+            }
+        }
+        index
+    }
+
+    /// Those that name the system, in order.
+    pub(super) fn naming(&self, system: &SystemName) -> &[usize] {
+        self.named.get(system).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// A pre-defined way an emergency may begin.
@@ -351,6 +380,10 @@ pub struct Given {
     pub extension: u8,
     /// Overdue reviews of the system.
     pub overdue_reviews: u8,
+    /// Emergencies that the person declared within the hour before.
+    pub declared: u8,
+    /// Requests of the person within the hour before that woke somebody.
+    pub asked: u8,
     /// A shorter lifetime, seconds.
     pub for_s: Option<u32>,
     /// Another host of the system is open.
@@ -474,6 +507,14 @@ impl Policy {
     /// The trigger of bare claims.
     pub fn claim_trigger(&self) -> Option<&Trigger> {
         self.triggers.values().find(|trigger| matches!(trigger.source, TriggerSource::Claim { .. }))
+    }
+
+    /// The rules that name a system or none at all, in order.
+    pub(super) fn rules_on(&self, system: &SystemName) -> Vec<&Rule> {
+        let index = &self.rules_by_system;
+        let mut places: Vec<usize> = index.any.iter().chain(index.naming(system)).copied().collect();
+        places.sort_unstable();
+        places.iter().filter_map(|n| self.rules.get(*n)).collect()
     }
 
     /// An action by name.

@@ -45,6 +45,21 @@ fn is_none_yet(n: &u32) -> bool {
 }
 
 impl Signals {
+    /// Nothing out of the ordinary, and known to be so.
+    pub fn ordinary() -> Signals {
+        let known = Some(false);
+        Signals {
+            unusual_hour: known,
+            new_network: known,
+            new_key: known,
+            unusual_system: known,
+            severity_raised: known,
+            never_used: known,
+            declared_1h: 0,
+            asked_1h: 0,
+        }
+    }
+
     /// Whether nothing is to be said.
     pub fn is_silent(&self) -> bool {
         *self == Signals::default()

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::check::{ON_CALL, Walk, Walked};
 use super::reading::span;
-use super::shape::{Action, Policy, System, Tier};
+use super::shape::{Action, Limits, Policy, Reviews, System, Tier, When};
 use super::{Outcome, Presence, Record, Terms};
 use crate::names::Severity;
 
@@ -48,6 +48,7 @@ pub(super) fn render(policy: &Policy, walked: &[Walked<'_>]) -> String {
     for action in actions {
         let _ = writeln!(out, "  {:<12} {}", action.name.as_str(), runs(action));
     }
+    aside(&mut out, policy);
     if !policy.exceptions.is_empty() {
         let _ = writeln!(out, "exceptions (not in the table above, which has no date)");
         for e in &policy.exceptions {
@@ -64,6 +65,41 @@ pub(super) fn render(policy: &Policy, walked: &[Walked<'_>]) -> String {
         }
     }
     out
+}
+
+/// What the table above has not: rules about the person, the day or the request, and what is counted.
+fn aside(out: &mut String, policy: &Policy) {
+    let of_the_day = |when: &When| {
+        let people = when.groups.is_some() || when.outside.is_some();
+        let request = when.drill.is_some() || when.triggers.is_some() || when.extension.is_some();
+        people || request || when.signals.is_some() || when.overdue_reviews.is_some()
+    };
+    let mut rules = policy.rules.iter().filter(|rule| of_the_day(&rule.when)).peekable();
+    if rules.peek().is_some() {
+        let _ = writeln!(out, "rules about the person, the day or the request (not in the table above)");
+    }
+    for rule in rules {
+        let _ = writeln!(out, "  {:<12} {}  (policy.toml:{})", rule.id.as_str(), rule.why, rule.line);
+    }
+    let Limits { declarations, asks, approvals } = policy.limits();
+    let counted = [
+        ("declared", declarations, "emergencies that one person may declare"),
+        ("asked", asks, "requests of one person that wake somebody"),
+        ("approved", approvals, "approvals that one person may give"),
+    ];
+    if counted.iter().any(|(_, most, _)| most.is_some()) {
+        let _ = writeln!(out, "limits within an hour (never at severity 1)");
+    }
+    for (name, most, what) in counted {
+        if let Some(most) = most {
+            let _ = writeln!(out, "  {name:<12} {} {what}  (policy.toml:{})", most.value, most.line);
+        }
+    }
+    if let Some(Reviews { line, from, within_s }) = policy.reviews() {
+        let from: Vec<&str> = from.iter().map(|group| group.value.as_str()).collect();
+        let _ = writeln!(out, "reviews");
+        let _ = writeln!(out, "  {:<12} by {}  (policy.toml:{line})", span(*within_s), from.join(" or "));
+    }
 }
 
 /// One line for everybody, or one for each answer to "are they on call?" when it matters.

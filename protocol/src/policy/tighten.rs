@@ -1,6 +1,8 @@
 //! From a tier to terms: what the tier says, tightened field by field by every rule that applies. The
 //! fields' operations (max, min, intersection, or) are commutative, so the order of rules cannot matter.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::reading::span;
 use super::severity::line;
 use super::shape::{Band, Policy, Quorum, Rule, System, Tier, Trigger, When};
@@ -59,9 +61,16 @@ pub(super) fn candidate(setting: &Setting<'_>, tier: &Tier, cell: Severity) -> C
         grace_s: setting.trigger.grace_s,
         action: None,
     };
-    let rules: Vec<&Rule> =
-        setting.policy.rules.iter().filter(|rule| rule_applies(setting, &rule.when, tier, cell)).collect();
+    let rules: Vec<&Rule> = setting
+        .policy
+        .rules_on(&system.name)
+        .into_iter()
+        .filter(|rule| rule_applies(setting, &rule.when, tier, cell))
+        .collect();
     let (mut denied, mut because) = (Vec::new(), Vec::new());
+    if facts.extension > tier.extends {
+        denied.push(too_often(tier, facts.extension));
+    }
     for rule in &rules {
         tighten(&mut terms, rule, &mut denied);
         because.push(applied(rule));
@@ -77,14 +86,16 @@ pub(super) fn candidate(setting: &Setting<'_>, tier: &Tier, cell: Severity) -> C
 }
 
 /// The quorums of a tier under its rules: each rule's count is the least of every quorum, its groups are all
-/// that is left of every quorum's, and what it asks for `also` is a quorum more. `Err`: the line that leaves a
-/// quorum nobody to be met by.
-fn approvals(system: &System, tier: &Tier, rules: &[&Rule]) -> Result<Vec<Approvals>, u32> {
-    let names = |quorum: &Quorum| -> Option<Vec<GroupName>> {
+/// that is left of every quorum's, and what it asks for `also` is a quorum more. Nobody counts for two quorums
+/// (`quorum.rs`), so two of the same groups are one of both counts; of several rules that ask the same groups
+/// `also`, the largest asks for all. Sorted by groups. `Err`: the line that leaves a quorum nobody to be met
+/// by.
+pub(super) fn approvals(system: &System, tier: &Tier, rules: &[&Rule]) -> Result<Vec<Approvals>, u32> {
+    let names = |quorum: &Quorum| -> Option<BTreeSet<GroupName>> {
         quorum.from.as_ref().map(|from| from.iter().map(|group| group.value.clone()).collect())
     };
     let asked: Vec<&Quorum> = rules.iter().filter_map(|rule| rule.add.approvals.as_ref()).collect();
-    let mut quorums: Vec<(u8, Option<Vec<GroupName>>)> =
+    let mut quorums: Vec<(u8, Option<BTreeSet<GroupName>>)> =
         tier.approvals.iter().map(|quorum| (quorum.count, names(quorum))).collect();
     if quorums.is_empty() && !asked.is_empty() {
         quorums.push((0, None));
@@ -95,27 +106,42 @@ fn approvals(system: &System, tier: &Tier, rules: &[&Rule]) -> Result<Vec<Approv
             if let Some(named) = names(quorum) {
                 *from = Some(match from.take() {
                     None => named,
-                    Some(before) => before.into_iter().filter(|group| named.contains(group)).collect(),
+                    Some(before) => before.intersection(&named).cloned().collect(),
                 });
             }
         }
     }
-    quorums.extend(rules.iter().filter_map(|rule| rule.add.also.as_ref()).map(|q| (q.count, names(q))));
-    let mut out: Vec<Approvals> = Vec::new();
-    for (count, from) in quorums {
-        let mut from = from.unwrap_or_else(|| vec![system.on_call.value.clone(), system.owner.value.clone()]);
-        from.sort();
-        from.dedup();
-        if from.is_empty() {
-            let place = rules.iter().find(|rule| rule.add.approvals.is_some()).map_or(tier.line, |r| r.line);
-            return Err(place);
-        }
-        out.push(Approvals { count, from });
+    let whose = |from: Option<BTreeSet<GroupName>>| {
+        from.unwrap_or_else(|| [&system.on_call, &system.owner].map(|at| at.value.clone()).into())
+    };
+    let mut also: BTreeMap<BTreeSet<GroupName>, u8> = BTreeMap::new();
+    for quorum in rules.iter().filter_map(|rule| rule.add.also.as_ref()) {
+        let count = also.entry(whose(names(quorum))).or_default();
+        *count = (*count).max(quorum.count);
     }
-    out.sort_by(|a, b| a.from.cmp(&b.from).then(b.count.cmp(&a.count)));
-    // Two of the same groups: the larger asks for both.
-    out.dedup_by(|later, first| later.from == first.from);
-    Ok(out)
+    let mut all: BTreeMap<BTreeSet<GroupName>, u8> = BTreeMap::new();
+    for (from, count) in quorums.into_iter().map(|(count, from)| (whose(from), count)).chain(also) {
+        if from.is_empty() {
+            return Err(rules.iter().find(|rule| rule.add.approvals.is_some()).map_or(tier.line, |r| r.line));
+        }
+        let sum = all.entry(from).or_default();
+        *sum = sum.saturating_add(count);
+    }
+    Ok(all.into_iter().map(|(from, count)| Approvals { count, from: from.into_iter().collect() }).collect())
+}
+
+/// An extension more than the tier allows; `this` is the one that is asked for, from 1.
+fn too_often(tier: &Tier, this: u8) -> Reason {
+    let Tier { name, extends, .. } = tier;
+    let times = |n: u8| if n == 1 { "once".to_owned() } else { format!("{n} times") };
+    let sentence = match extends {
+        0 => format!("the policy allows no extension for tier {name}: declare anew"),
+        most => format!(
+            "this emergency has been extended {}; the policy allows {most} for tier {name}: declare anew",
+            times(this.saturating_sub(1))
+        ),
+    };
+    Reason::new("extension.bound", sentence).at(line(tier.line))
 }
 
 fn tighten(terms: &mut Terms, rule: &Rule, denied: &mut Vec<Reason>) {
@@ -201,7 +227,15 @@ fn rule_applies(setting: &Setting<'_>, when: &When, tier: &Tier, cell: Severity)
     when.tiers.as_ref().is_none_or(|list| list.iter().any(|t| t.value == tier.name))
         && when.severities.as_ref().is_none_or(severity_fits)
         && when.on_call.is_none_or(on_call_fits)
+        && when.signals.as_ref().is_none_or(|list| list.iter().any(|s| s.holds(setting.facts) != Some(false)))
+        && when.extension.is_none_or(|from_on| setting.facts.extension >= from_on)
+        && when.overdue_reviews.is_none_or(|n| is_in_debt(setting, n))
         && rest_applies(setting, when)
+}
+
+/// At severity 1 nobody is asked for reviews first.
+fn is_in_debt(setting: &Setting<'_>, reviews: u8) -> bool {
+    setting.severity.number() > 1 && setting.facts.reviews_overdue >= u32::from(reviews)
 }
 
 /// Exceptions loosen, so what is unknown does not meet their condition.
