@@ -132,10 +132,8 @@ impl Profile {
         if let Some(other) = principals.iter().find(|principal| principal.account != terms.account) {
             return Err(ProfileError::Account(other.to_string()));
         }
-        if let Some(command) = &terms.force_command {
-            if !is_command(command) {
-                return Err(ProfileError::ForceCommand(shown(command)));
-            }
+        if let Some(command) = terms.force_command.as_ref().filter(|command| !is_command(command)) {
+            return Err(ProfileError::ForceCommand(shown(command)));
         }
         if let Some(action) = &terms.action
             && (terms.force_command.is_none() || !terms.extensions.is_empty())

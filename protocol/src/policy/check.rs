@@ -38,8 +38,9 @@ pub fn check(bundle: &Bundle) -> Report {
         let actions = actions.collect();
         walked.extend(walk(policy, system, None).map(|cases| Walked { system, cases, actions }));
     }
-    for Walked { system, cases, .. } in &walked {
-        if let Some(case) = cases.iter().find(|case| !is_answer(&case.decision.outcome)) {
+    for Walked { system, cases, actions } in &walked {
+        let mut cases = cases.iter().chain(actions.iter().flat_map(|(_, cases)| cases.iter()));
+        if let Some(case) = cases.find(|case| !is_answer(&case.decision.outcome)) {
             let message = format!(
                 "system `{}`, severity {}: neither a tier nor a denial comes out",
                 system.name, case.severity

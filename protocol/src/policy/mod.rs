@@ -5,7 +5,10 @@
 //!
 //! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `case_file` and
 //! `roster` (which keys there are), `references` (do the parts fit), [`Bundle`]; then `severity`,
-//! `tighten`, `action` (one `command` instead of a tier, through a `shell`) and [`decide`]; then [`check`] (total, monotone, reachable) and [`run_tests`].
+//! `tighten` and [`decide`]; then [`check`] (total, monotone, reachable) and [`run_tests`].
+//!
+//! Beside the road: `action` (one `command` instead of a tier), whose words reach a `shell` unchanged because
+//! `param_pattern` and the rule for all values say what may be filled in.
 
 mod action;
 mod bundle;
