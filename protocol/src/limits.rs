@@ -41,6 +41,10 @@ pub const BUNDLE_WINDOW_S: u64 = 7 * 24 * 3600;
 pub const PARAMS: usize = 8;
 /// One parameter's value: bytes. A host name is the longest that an action should need.
 pub const PARAM: usize = 253;
+/// A parameter's pattern: bytes. A line that a reader of the policy takes in.
+pub const PATTERN: usize = 200;
+/// A compiled pattern: bytes. A class of nine ranges, 253 times (a value at its limit), needs about 50 KiB.
+pub const PATTERN_PROGRAM: usize = 256 * 1024;
 /// How long a request waits for approvals when its tier does not say, in seconds.
 pub const WAIT_DEFAULT_S: u32 = 30 * 60;
 /// The longest a request may wait, in seconds: one shift, as for a certificate.

@@ -259,6 +259,44 @@ fn a_force_command_is_one_printable_line_or_refused() {
     assert!(with(&"a".repeat(limits::FORCE_COMMAND)).is_ok());
 }
 
+/// One command and nothing else.
+fn restart() -> Terms {
+    Terms {
+        action: Some("restart-payments".parse().unwrap()),
+        force_command: Some("/usr/bin/systemctl restart payments@12".to_owned()),
+        ..bare()
+    }
+}
+
+#[test]
+fn an_action_is_one_command_without_extensions_or_refused() {
+    assert!(check(&issue(&restart()), &restart()).is_ok());
+    let refused = Err(ProfileError::Action("restart-payments".parse().unwrap()));
+    for wider in
+        [Terms { force_command: None, ..restart() }, Terms { extensions: vec![Extension::Pty], ..restart() }]
+    {
+        assert_eq!(profile(&wider), refused);
+        // And should a CA make one all the same, its client does not take it.
+        let same_but_a_tier = issue(&Terms { action: None, ..wider.clone() });
+        assert!(check(&same_but_a_tier, &Terms { action: None, ..wider.clone() }).is_ok());
+        assert_eq!(differs(&same_but_a_tier, &wider), ["action"]);
+    }
+}
+
+#[test]
+fn a_client_takes_no_force_command_above_the_limit_whatever_the_terms_say() {
+    let of = |n: usize| {
+        let command = "a".repeat(n);
+        let mut raw = Raw::good();
+        raw.critical[0] = pair("force-command", &command);
+        (raw.signed(), Terms { force_command: Some(command), ..terms() })
+    };
+    let (at, agreed) = of(limits::FORCE_COMMAND);
+    assert!(check(&at, &agreed).is_ok());
+    let (past, agreed) = of(limits::FORCE_COMMAND + 1);
+    assert_eq!(differs(&past, &agreed), ["force-command"]);
+}
+
 #[test]
 fn the_grant_end_and_the_limits_bound_the_lifetime() {
     let with = |lifetime_s: u32, grant_end: u64| {
@@ -434,6 +472,10 @@ const SURPLUS: &[(&str, &str, Change)] = &[
     ("critical options", "critical", |r| drop(r.critical.remove(0))),
     ("critical options", "critical", |r| r.critical[0] = pair("force-command", "/bin/sh")),
     ("critical options", "critical", |r| r.critical[0].1.clear()),
+    ("critical options", "critical.force_command", |r| {
+        r.critical[0] = pair("force-command", &"a".repeat(limits::FORCE_COMMAND + 1));
+    }),
+    ("critical options", "critical.force_command", |r| r.critical[0] = pair("force-command", " ")),
     ("critical options", "critical.unknown", |r| r.critical.push(pair("verify-required", ""))),
     ("critical options", "critical", |r| r.critical[1] = pair("source-address", "0.0.0.0/0")),
     ("extensions", "extensions", |r| drop(r.extensions.remove(0))),

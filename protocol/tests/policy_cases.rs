@@ -48,6 +48,11 @@ fn approvals_rules_and_exceptions_decide_as_the_strict_cases_say() {
 }
 
 #[test]
+fn actions_decide_as_their_cases_say() {
+    all_pass(&run_cases(&bundle("cases/strict"), &read("cases/strict-actions.toml")).unwrap());
+}
+
+#[test]
 fn both_bundles_are_total_monotone_and_reachable() {
     for folder in ["default", "cases/strict"] {
         let report = check(&bundle(folder));

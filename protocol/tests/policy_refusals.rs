@@ -257,17 +257,6 @@ fn a_tier_that_the_row_does_not_give_or_that_does_not_exist() {
 }
 
 #[test]
-fn an_action_is_not_granted_yet() {
-    let want = Want::Action("restart-payments".parse().unwrap(), vec![]);
-    let (reasons, smaller) = told(&strict_with(""), |f| f.want = Some(want));
-    assert_eq!(
-        reasons,
-        ["action.unavailable: action restart-payments: this version of the CA grants tiers only"]
-    );
-    assert_eq!(smaller, "-/look/look");
-}
-
-#[test]
 fn a_life_too_short_or_too_long_at_the_limit_and_one_past_it() {
     let told_for = |for_s| told(&default(), |f| f.for_s = Some(for_s));
     assert_eq!(told_for(59).0, ["lifetime.too_short: 59s is too short for a login: at least 60 s"]);

@@ -19,8 +19,18 @@ const MAY_KNOW: [(&str, &[&str]); 5] = [
 const SK_PROVIDER: &str = "tests/sk-provider";
 
 /// What `protocol` may be built on: formats and arithmetic; no I/O, no clock, no randomness, no async.
-const PROTOCOL_MAY_USE: [&str; 9] =
-    ["base64", "ed25519-dalek", "serde", "serde_json", "sha2", "ssh-key", "strsim", "thiserror", "toml"];
+const PROTOCOL_MAY_USE: [&str; 10] = [
+    "base64",
+    "ed25519-dalek",
+    "regex",
+    "serde",
+    "serde_json",
+    "sha2",
+    "ssh-key",
+    "strsim",
+    "thiserror",
+    "toml",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()

@@ -6,6 +6,7 @@
 use ed25519_dalek::Signature;
 
 use super::fields::{Fields, Pair};
+use super::profile::is_command;
 use super::receipt::receipt_of;
 use super::{Body, HostTerms, RECEIPT, TERMS, from_openssh, key_id};
 use crate::keys::Ed25519Key;
@@ -148,6 +149,7 @@ fn compare_options(fields: &Fields<'_>, terms: &Terms, differences: &mut Differe
     let ranges = terms.source_address.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let mut critical = Vec::new();
     if let Some(command) = &terms.force_command {
+        differences.check("force-command", is_command(command), "one printable command", &shown(command));
         critical.push(Pair { name: "force-command", value: Some(command) });
     }
     if !ranges.is_empty() {
@@ -155,6 +157,12 @@ fn compare_options(fields: &Fields<'_>, terms: &Terms, differences: &mut Differe
     }
     if fields.critical_options != critical {
         differences.add("critical options", &listed(&critical), &listed(&fields.critical_options));
+    }
+
+    // Terms that call themselves an action and give more than its command are none that a CA makes.
+    if terms.action.is_some() {
+        let only = terms.force_command.is_some() && terms.extensions.is_empty();
+        differences.check("action", only, "one command and no extensions", "more, or no command");
     }
 
     let host_terms = HostTerms::of(terms).to_json();

@@ -4,6 +4,7 @@
 use ssh_key::certificate::{CertType, OptionsMap};
 use ssh_key::public::KeyData;
 
+use super::profile::is_command;
 use super::{Body, HostTerms, Profile, RECEIPT, TERMS};
 use crate::limits;
 use crate::names::{EmergencyId, PersonName, Principal, shown};
@@ -114,6 +115,9 @@ fn options(read: &ssh_key::Certificate, profile: &Profile, findings: &mut Findin
     for name in read.critical_options().keys() {
         let allowed = matches!(name.as_str(), "force-command" | "source-address");
         findings.check("critical.unknown", allowed, || name.clone());
+    }
+    if let Some(command) = read.critical_options().get("force-command") {
+        findings.check("critical.force_command", is_command(command), || command.clone());
     }
     findings.check("critical", *read.critical_options() == critical, || names(read.critical_options()));
 

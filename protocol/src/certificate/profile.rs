@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::keys::Ed25519Key;
 use crate::limits;
-use crate::names::{EmergencyId, PersonName, Principal, TierName, shown};
+use crate::names::{ActionName, EmergencyId, PersonName, Principal, TierName, shown};
 use crate::policy::{Cidr, Extension, Record, Terms};
 
 /// What the terms do not say: who, when, which key. Times in unix seconds.
@@ -98,6 +98,9 @@ pub enum ProfileError {
     /// Empty (it would run nothing), too long, or not printable ASCII.
     #[error("the force-command {0} is empty, longer than {max} bytes, or not printable ASCII", max = limits::FORCE_COMMAND)]
     ForceCommand(String),
+    /// An action that is not one command and nothing else.
+    #[error("the terms of action {0} have no force-command, or have extensions")]
+    Action(ActionName),
     /// Nothing, or too little, is left of the grant; or more than anything may last. Seconds.
     #[error("a lifetime of {0} s is outside {min} s to {max} s", min = limits::LIFETIME_MIN_S, max = limits::LIFETIME_MAX_S)]
     Lifetime(u64),
@@ -129,11 +132,13 @@ impl Profile {
         if let Some(other) = principals.iter().find(|principal| principal.account != terms.account) {
             return Err(ProfileError::Account(other.to_string()));
         }
-        if let Some(command) = &terms.force_command {
-            let printable = command.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-            if command.trim().is_empty() || command.len() > limits::FORCE_COMMAND || !printable {
-                return Err(ProfileError::ForceCommand(shown(command)));
-            }
+        if let Some(command) = terms.force_command.as_ref().filter(|command| !is_command(command)) {
+            return Err(ProfileError::ForceCommand(shown(command)));
+        }
+        if let Some(action) = &terms.action
+            && (terms.force_command.is_none() || !terms.extensions.is_empty())
+        {
+            return Err(ProfileError::Action(action.clone()));
         }
         sorted("extensions", &terms.extensions)?;
         sorted("source addresses", &terms.source_address)?;
@@ -167,6 +172,12 @@ impl Profile {
     pub fn valid_before(&self) -> u64 {
         self.valid_before
     }
+}
+
+/// What a certificate may run: 1 to [`limits::FORCE_COMMAND`] bytes of printable ASCII, not only blanks.
+pub(super) fn is_command(text: &str) -> bool {
+    let printable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    !text.trim().is_empty() && text.len() <= limits::FORCE_COMMAND && printable
 }
 
 /// Ids only, the serial last: `fireaxe/EM-42/ana/1234`. At most [`limits::KEY_ID`] bytes.

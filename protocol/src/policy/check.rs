@@ -7,10 +7,10 @@ use std::rc::Rc;
 use super::decide::decide_at;
 use super::finding::{At, Finding};
 use super::severity::Founded;
-use super::shape::{Band, Policy, Quorum, Rule, System, Tier, Trigger, TriggerSource, When};
-use super::table;
-use super::{Bundle, Decision, Facts, Outcome, Presence, Signal, Signals, Target};
-use crate::names::{GroupName, HostName, PersonName, Severity, TierName};
+use super::shape::{Action, Band, Policy, Quorum, Rule, System, Tier, Trigger, TriggerSource, When};
+use super::{Bundle, Decision, Facts, Outcome, Presence, Signal, Signals, Target, Want};
+use super::{action, check_actions, table};
+use crate::names::{ActionName, GroupName, HostName, PersonName, Severity, TierName};
 
 const FILE: &str = "policy.toml";
 
@@ -30,16 +30,28 @@ pub fn check(bundle: &Bundle) -> Report {
     rows_never_fall(policy, &mut findings);
     larger_bands_never_loosen(policy, &mut findings);
     unreachable(policy, &mut findings);
-    // Systems that differ in nothing that decides share one walk.
-    let mut walks: BTreeMap<(u8, u8, &[usize]), Option<Rc<[Walk]>>> = BTreeMap::new();
+    check_actions::check(policy, &mut findings);
+    let fixed = action::with_fixed_commands(policy);
+    // Systems that differ in nothing that decides share one walk; so do the cases of an action on them.
+    let mut walks: BTreeMap<(Kind<'_>, Option<&ActionName>), Option<Rc<[Walk]>>> = BTreeMap::new();
     let mut walked: Vec<Walked<'_>> = Vec::new();
     for system in policy.systems.values() {
-        let alike = (system.sensitivity, system.blast, policy.rules_by_system.naming(&system.name));
-        let cases = walks.entry(alike).or_insert_with(|| walk(policy, system));
-        walked.extend(cases.clone().map(|cases| Walked { system, cases }));
+        let naming = policy.rules_by_system.naming(&system.name);
+        let kind = (system.sensitivity, system.blast, naming);
+        let cases = walks.entry((kind, None)).or_insert_with(|| walk(policy, system, None)).clone();
+        let mut actions = Vec::new();
+        for action in policy.actions_on(&system.name) {
+            // The fixed policy's action runs wherever this one does.
+            let want = || Some(Want::Action(action.name.clone(), vec![]));
+            let cases =
+                walks.entry((kind, Some(&action.name))).or_insert_with(|| walk(&fixed, system, want()));
+            actions.extend(cases.clone().map(|cases| (action, cases)));
+        }
+        walked.extend(cases.map(|cases| Walked { system, cases, actions }));
     }
-    for Walked { system, cases } in &walked {
-        if let Some(case) = cases.iter().find(|case| !is_answer(&case.decision.outcome)) {
+    for Walked { system, cases, actions } in &walked {
+        let mut cases = cases.iter().chain(actions.iter().flat_map(|(_, cases)| cases.iter()));
+        if let Some(case) = cases.find(|case| !is_answer(&case.decision.outcome)) {
             let message = format!(
                 "system `{}`, severity {}: neither a tier nor a denial comes out",
                 system.name, case.severity
@@ -52,10 +64,15 @@ pub fn check(bundle: &Bundle) -> Report {
     Report { findings, table: table::render(policy, &walked) }
 }
 
+/// What decides of a system: sensitivity, blast, the rules that name it.
+type Kind<'p> = (u8, u8, &'p [usize]);
+
 /// Every case of one system.
 pub(super) struct Walked<'p> {
     pub(super) system: &'p System,
     pub(super) cases: Rc<[Walk]>,
+    /// The cases of each action that may run on it; what people fill in is not the table's question.
+    pub(super) actions: Vec<(&'p Action, Rc<[Walk]>)>,
 }
 
 /// One case and what comes of it.
@@ -70,7 +87,7 @@ pub(super) struct Walk {
 pub(super) const ON_CALL: [Option<bool>; 3] = [Some(true), Some(false), None];
 const PRESENCE: [Presence; 3] = [Presence::Verified, Presence::Touch, Presence::None];
 
-fn walk(policy: &Policy, system: &System) -> Option<Rc<[Walk]>> {
+fn walk(policy: &Policy, system: &System, want: Option<Want>) -> Option<Rc<[Walk]>> {
     let trigger = ordinary_trigger(policy)?;
     let host = system.hosts.first()?.value.as_str().replace('*', "x").parse::<HostName>().ok();
     let mut facts = Facts {
@@ -84,7 +101,7 @@ fn walk(policy: &Policy, system: &System) -> Option<Rc<[Walk]>> {
         on_call: None,
         other_host_open: false,
         open_incidents: vec![],
-        want: None,
+        want,
         for_s: None,
         drill: false,
         seconds: vec![],
@@ -152,7 +169,7 @@ fn is_answer(outcome: &Outcome) -> bool {
     }
 }
 
-fn at(line: u32) -> At<()> {
+pub(super) fn at(line: u32) -> At<()> {
     At { value: (), line, column: 1 }
 }
 
@@ -210,7 +227,7 @@ fn larger_bands_never_loosen(policy: &Policy, out: &mut Vec<Finding>) {
 }
 
 /// The fields in which `a` controls less than `b`.
-fn weaker_controls(a: &Tier, b: &Tier) -> Vec<&'static str> {
+pub(super) fn weaker_controls(a: &Tier, b: &Tier) -> Vec<&'static str> {
     let approvals = !each_as_hard(&b.approvals, &mut a.approvals.iter().collect());
     let freshness = a.krl_max_age_s.unwrap_or(u32::MAX) > b.krl_max_age_s.unwrap_or(u32::MAX);
     let somewhere = |a: &Tier| !a.source_address.is_empty();

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 
+use super::action;
 use super::finding::meant;
 use super::ladder::{in_words, ladder};
 use super::rate;
@@ -121,7 +122,18 @@ pub(super) fn decide_at(
             }
             found
         }
-        Some(Want::Action(..)) => None,
+        Some(Want::Action(name, _)) => {
+            // An unknown one, or one that does not run here, step 2 has refused.
+            let action = policy.action(name).filter(|action| action.runs_on(&system.name));
+            let found = action.and_then(|action| action.controls(&choices));
+            if let Some(action) = action {
+                match found.and_then(|n| choices.get(n)) {
+                    Some(choice) => decision.because.push(action.granted(&setting, choice)),
+                    None => refused.push(action.above(&setting, &choices)),
+                }
+            }
+            found
+        }
         None if decision.cell.is_some() => Some(0),
         None => {
             let sentence = format!(
@@ -135,8 +147,7 @@ pub(super) fn decide_at(
 
     // Step 7: rules, lifetime, presence.
     let from = chosen.unwrap_or(0);
-    let Some(candidate) =
-        chosen.and_then(|n| choices.get(n)).map(|c| candidate(&setting, c.tier, c.severity))
+    let Some(candidate) = chosen.and_then(|n| choices.get(n)).map(|choice| action::wanted(&setting, choice))
     else {
         let smaller = smaller_at(&setting, false);
         decision.outcome = Outcome::Refuse { reasons: refused, smaller };
@@ -144,7 +155,9 @@ pub(super) fn decide_at(
     };
     decision.because.extend(candidate.because());
     let Candidate { mut terms, denied, .. } = candidate;
-    refused.extend(denied);
+    // Steps 2 and 7 both say what is wrong with an action: once is enough.
+    let news: Vec<Reason> = denied.into_iter().filter(|reason| !refused.contains(reason)).collect();
+    refused.extend(news);
     let tier_line = policy.tier(&terms.tier).map_or(0, |tier| tier.line);
     match facts.for_s {
         Some(for_s) if for_s > terms.lifetime_s => {
@@ -195,7 +208,8 @@ pub(super) fn decide_at(
     let quorums: Vec<String> = terms.approvals.iter().map(in_words).collect();
     let sentence = format!("tier {} waits for {}", terms.tier, quorums.join(" and "));
     decision.because.push(Reason::new("approvals.needed", sentence).at(line(tier_line)));
-    let meanwhile = meanwhile(&setting, &choices, from, &terms);
+    let whole_tier = terms.action.is_none(); // an action has no weaker form
+    let meanwhile = meanwhile(&setting, &choices, from, &terms).filter(|_| whole_tier);
     if let Some(meanwhile) = &meanwhile {
         let sentence = format!("tier {} at once, while you wait", meanwhile.tier);
         decision.because.push(Reason::new("meanwhile.given", sentence).at(line(tier_line)));
@@ -212,10 +226,10 @@ pub(super) fn decide_at(
 }
 
 /// A tier the person may have: the cell's own, or one that the same row gives at a milder severity.
-struct Choice<'a> {
-    tier: &'a Tier,
-    severity: Severity,
-    own: bool,
+pub(super) struct Choice<'a> {
+    pub(super) tier: &'a Tier,
+    pub(super) severity: Severity,
+    pub(super) own: bool,
 }
 
 /// What may be asked for, the cell's own first, then the row towards milder severities; each tier once,
@@ -253,6 +267,9 @@ fn smaller_at(setting: &Setting<'_>, say_severity: bool) -> Option<Smaller> {
         return None;
     }
     let choices = choices(setting);
+    if let Some(Want::Action(name, _)) = &facts.want {
+        return action::smaller(setting, &choices, name, say_severity);
+    }
     let asked = match &facts.want {
         Some(Want::Tier(name)) => choices.iter().position(|choice| choice.tier.name == *name),
         Some(Want::Action(..)) => None,
@@ -289,7 +306,7 @@ fn meanwhile(setting: &Setting<'_>, choices: &[Choice<'_>], chosen: usize, full:
 }
 
 /// The lifetime asked for, as far as the terms allow it.
-fn lifetime(terms: &Terms, facts: &Facts) -> u32 {
+pub(super) fn lifetime(terms: &Terms, facts: &Facts) -> u32 {
     let shortest = u32::try_from(limits::LIFETIME_MIN_S).unwrap_or(u32::MAX);
     facts.for_s.map_or(terms.lifetime_s, |for_s| for_s.max(shortest).min(terms.lifetime_s))
 }
@@ -327,9 +344,8 @@ fn request(policy: &Policy, facts: &Facts) -> Vec<Reason> {
             let sentence = format!("the policy knows no tier {name}{}", hint(help));
             reasons.push(Reason::new("want.unknown", sentence));
         }
-        Some(Want::Action(name, _)) => {
-            let sentence = format!("action {name}: this version of the CA grants tiers only");
-            reasons.push(Reason::new("action.unavailable", sentence));
+        Some(Want::Action(name, params)) => {
+            reasons.extend(action::refused(policy, &facts.target.system, name, params));
         }
         _ => {}
     }

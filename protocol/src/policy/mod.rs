@@ -8,13 +8,19 @@
 //! [`Bundle`]; then `severity`, `rate`, `tighten`, `ladder` and [`decide`]; then [`check`] (total, monotone,
 //! reachable) and [`run_tests`]; `quorum` counts who approved. A bundle beside another: [`compare`] (two
 //! decisions), `cells` and `parts` (what is walked, what is said), [`diff`], [`gains`], [`simulate`].
+//!
+//! Beside the road: `action` (one `command` instead of a tier), whose words reach a `shell` unchanged because
+//! `param_pattern` and the rule for all values say what may be filled in.
 
+mod action;
 mod beneficiaries;
 mod bundle;
 mod case_file;
 mod cases;
 mod cells;
 mod check;
+mod check_actions;
+mod command;
 mod compare;
 mod decide;
 mod decision;
@@ -24,6 +30,7 @@ mod facts;
 mod finding;
 mod hosts;
 mod ladder;
+mod param_pattern;
 mod parts;
 mod policy_file;
 mod quorum;
@@ -33,6 +40,7 @@ mod references;
 mod roster;
 mod severity;
 mod shape;
+mod shell;
 mod signals;
 mod simulate;
 mod table;
@@ -44,6 +52,7 @@ pub use bundle::Bundle;
 pub use cases::{TestOutcome, run_cases, run_tests, unsound};
 pub use cells::{Cell, Scope};
 pub use check::{Report, check};
+pub use command::{Command, CommandFault, CommandPart};
 pub use compare::{Change, ChangeVerdict, compare, compare_terms, compare_under};
 pub use decide::decide;
 pub use decision::{Awaits, Decision, Outcome, Rung, Smaller};
@@ -51,6 +60,7 @@ pub use diff::{BundleDiff, DiffLine, How, diff};
 pub use facts::{Facts, IncidentFact, IncidentState, Target, Want};
 pub use finding::{At, Finding};
 pub use hosts::Pattern;
+pub use param_pattern::ParamPattern;
 pub use quorum::{is_met, missing};
 pub use roster::{Person, Role, RoleHolders, Roster};
 pub use shape::{

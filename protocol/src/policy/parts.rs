@@ -159,7 +159,7 @@ fn quorum(quorum: &Quorum) -> String {
 }
 
 fn action(action: &Action) -> Part {
-    let Action { name, line: _, systems, account, force_command, params, power } = action;
+    let Action { name, line: _, systems, account, force_command, params, power, command: _ } = action;
     let patterns: Vec<String> = params.iter().map(|(name, pattern)| format!("{name} = {pattern}")).collect();
     let mut names: Vec<&str> = systems.iter().map(|at| at.value.as_str()).collect();
     names.sort_unstable();

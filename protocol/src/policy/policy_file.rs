@@ -15,7 +15,8 @@ use super::shape::{
     Action, Band, Exception, Limits, Policy, Quorum, Reviews, Risk, Rule, RulesBySystem, System, Tier,
     Tightening, Trigger, TriggerSource, When,
 };
-use super::{Extension, Presence, Record, Signal};
+use super::shell::{is_printable, quoted};
+use super::{Command, CommandPart, Extension, Presence, Record, Signal};
 use crate::limits;
 use crate::names::{ActionName, GroupName, RuleId, Severity, SystemName, TierName, TriggerName};
 
@@ -333,7 +334,7 @@ fn tier(name: At<TierName>, mut t: Table<'_, '_>) -> Option<Tier> {
     })
 }
 
-/// One text for `/bin/sh -c`, or words that are quoted so that the shell changes nothing in them.
+/// One text for the account's shell, or words that are quoted so that no shell changes anything in them.
 fn command(value: &Value<'_, '_>) -> Option<String> {
     let text = if value.is_array() {
         let words = words(value)?;
@@ -341,8 +342,7 @@ fn command(value: &Value<'_, '_>) -> Option<String> {
     } else {
         value.text()?.to_owned()
     };
-    let printable = text.bytes().all(|b| (b' '..=b'~').contains(&b));
-    if text.trim().is_empty() || !printable || text.len() > limits::FORCE_COMMAND {
+    if text.trim().is_empty() || !is_printable(&text) || text.len() > limits::FORCE_COMMAND {
         value.wrong("a command of 1 to 4096 printable ASCII characters is expected", None);
         return None;
     }
@@ -358,16 +358,6 @@ fn words(value: &Value<'_, '_>) -> Option<Vec<String>> {
             value.wrong("the first word must be the absolute path of a program", None);
             None
         }
-    }
-}
-
-/// A word that `/bin/sh` reads as exactly itself.
-fn quoted(word: &str) -> String {
-    let safe = |b: u8| b.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(&b);
-    if !word.is_empty() && word.bytes().all(safe) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -464,43 +454,35 @@ fn read_reviews(value: &Value<'_, '_>) -> Option<Reviews> {
 fn action(name: At<ActionName>, mut t: Table<'_, '_>) -> Option<Action> {
     let systems = t.must("systems").and_then(|v| v.names());
     let account = t.must("account").and_then(|v| v.name());
-    let command = t.must("force_command");
-    let argv = command.as_ref().and_then(|v| words(v));
-    let given_params = t.may("params");
-    let params = optional(given_params.clone(), |v| {
-        let t = v.table()?;
-        t.parts().into_iter().map(|(name, v)| Some((name.value.to_owned(), v.sentence()?))).collect()
-    });
+    let force_command = t.must("force_command");
+    let words = force_command.as_ref().and_then(Value::array);
+    let params = optional(t.may("params"), |v| Some(v.table()?.parts()));
     let power = t.must("power").and_then(|v| v.number(1..=100));
     t.finish();
-    let (argv, params): (Vec<String>, BTreeMap<String, String>) = (argv?, params?.unwrap_or_default());
-    let named: BTreeSet<&str> = argv.iter().flat_map(|word| placeholders(word)).collect();
-    for name in &named {
-        if !params.contains_key(*name) {
-            let help = super::finding::meant(name, params.keys().map(String::as_str));
-            command.iter().for_each(|v| {
-                v.finding("param.undefined", format_args!("`{{{name}}}` is no parameter"), help.clone())
-            });
-        }
-    }
-    for name in params.keys().filter(|name| !named.contains(name.as_str())) {
-        given_params
-            .iter()
-            .for_each(|v| v.finding("param.unused", format_args!("no word holds `{{{name}}}`"), None));
+    let (whole, words, params) = (force_command?, words?, params?.unwrap_or_default());
+    let argv: Option<Vec<String>> = words.iter().map(|v| v.text().map(str::to_owned)).collect();
+    let patterns: Option<BTreeMap<String, String>> =
+        params.iter().map(|(name, v)| Some((name.value.to_owned(), v.text()?.to_owned()))).collect();
+    let (argv, patterns) = (argv?, patterns?);
+    let command = Command::parse(name.value.clone(), &argv, &patterns);
+    for fault in command.as_ref().err().into_iter().flatten() {
+        let place = match &fault.part {
+            CommandPart::Command => None,
+            CommandPart::Word(n) => words.get(*n),
+            CommandPart::Param(of) => params.iter().find(|(name, _)| name.value == *of).map(|(_, v)| v),
+        };
+        place.unwrap_or(&whole).finding(fault.code, &fault.message, fault.help.clone());
     }
     Some(Action {
         name: name.value,
         line: name.line,
         systems: systems?,
         account: account?.value,
+        command: command.ok()?,
         force_command: argv,
-        params,
+        params: patterns,
         power: power?,
     })
-}
-
-fn placeholders(word: &str) -> impl Iterator<Item = &str> {
-    word.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
 }
 
 fn when(value: &Value<'_, '_>, of_rule: bool) -> Option<When> {
@@ -650,17 +632,6 @@ fn date_seconds(date: &Datetime) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_are_quoted_so_that_the_shell_reads_them_back_unchanged() {
-        for word in
-            ["/usr/bin/uptime", "", "a b", "it's", "$(reboot)", "a;b", "*", "\\", "--x=y", "`id`", "~", "#"]
-        {
-            let script = format!("printf %s {}", quoted(word));
-            let out = std::process::Command::new("/bin/sh").arg("-c").arg(&script).output().unwrap();
-            assert_eq!(String::from_utf8(out.stdout).unwrap(), word, "{script}");
-        }
-    }
 
     #[test]
     fn dates_are_unix_seconds() {

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::finding::{At, nearest};
 use super::hosts::{HostIndex, Pattern};
-use super::{Cidr, Extension, Presence, Record, Signal, Target};
+use super::{Cidr, Command, Extension, Presence, Record, Signal, Target};
 use crate::names::{
     AccountName, ActionName, GroupName, HostName, IncidentId, RuleId, Severity, SystemName, TargetName,
     TierName, TriggerName,
@@ -216,10 +216,12 @@ pub struct Action {
     pub systems: Vec<At<SystemName>>,
     /// Login account.
     pub account: AccountName,
-    /// The words of the command; `{name}` stands for a parameter.
+    /// The words of the command as written; `{name}` stands for a parameter.
     pub force_command: Vec<String>,
-    /// The pattern of each parameter.
+    /// The pattern of each parameter, as written.
     pub params: BTreeMap<String, String>,
+    /// Both, read.
+    pub(super) command: Command,
     /// The tier's power it takes.
     pub power: u8,
 }
@@ -522,7 +524,7 @@ impl Policy {
 
     /// Actions that may run on a system, by name.
     pub fn actions_on(&self, system: &SystemName) -> impl Iterator<Item = &Action> {
-        self.actions.values().filter(|action| action.systems.iter().any(|at| at.value == *system))
+        self.actions.values().filter(|action| action.runs_on(system))
     }
 
     /// What a person may do per hour.

@@ -5,15 +5,15 @@ use std::fmt::Write;
 
 use super::check::{ON_CALL, Walk, Walked};
 use super::reading::span;
-use super::shape::{Limits, Policy, Reviews, System, Tier, When};
-use super::{Outcome, Presence, Record};
+use super::shape::{Action, Limits, Policy, Reviews, System, Tier, When};
+use super::{Outcome, Presence, Record, Terms};
 use crate::names::Severity;
 
 const LABEL: usize = 14;
 
 pub(super) fn render(policy: &Policy, walked: &[Walked<'_>]) -> String {
     let mut out = String::new();
-    for Walked { system, cases } in walked {
+    for Walked { system, cases, actions } in walked {
         let System { name, sensitivity, blast, owner, on_call, .. } = system;
         let hosts: Vec<&str> = system.hosts.iter().map(|pattern| pattern.value.as_str()).collect();
         let _ = writeln!(out, "{name}  (policy.toml:{})", system.line);
@@ -27,6 +27,10 @@ pub(super) fn render(policy: &Policy, walked: &[Walked<'_>]) -> String {
             let _ =
                 writeln!(out, "  {scope}: sensitivity {sensitivity} x blast {blast} = {product}, row {band}");
             rows(&mut out, cases, one_host);
+            for (action, cases) in actions {
+                let _ = writeln!(out, "    action {}", action.name);
+                rows(&mut out, cases, one_host);
+            }
         }
         out.push('\n');
     }
@@ -35,6 +39,14 @@ pub(super) fn render(policy: &Policy, walked: &[Walked<'_>]) -> String {
     tiers.sort_by(|a, b| a.power.cmp(&b.power).then(a.line.cmp(&b.line)));
     for tier in tiers {
         let _ = writeln!(out, "  {:<12} {}", tier.name.as_str(), meaning(tier));
+    }
+    let mut actions: Vec<&Action> = policy.actions.values().collect();
+    actions.sort_by_key(|action| (action.power, action.line));
+    if !actions.is_empty() {
+        let _ = writeln!(out, "actions (each under the controls of the mildest tier that can do as much)");
+    }
+    for action in actions {
+        let _ = writeln!(out, "  {:<12} {}", action.name.as_str(), runs(action));
     }
     aside(&mut out, policy);
     if !policy.exceptions.is_empty() {
@@ -155,15 +167,36 @@ fn cell(here: &[&Walk]) -> String {
 
 fn said(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Permit(terms) => terms.tier.to_string(),
+        Outcome::Permit(terms) => given(terms),
         Outcome::NeedsApproval { full, meanwhile, .. } => {
             let count: u8 = full.approvals.iter().map(|a| a.count).fold(0, u8::saturating_add);
             let meanwhile = meanwhile.as_ref().map_or("nothing".to_owned(), |terms| terms.tier.to_string());
-            format!("{} +{count} approving (meanwhile {meanwhile})", full.tier)
+            match full.action {
+                Some(_) => format!("{} +{count} approving", given(full)),
+                None => format!("{} +{count} approving (meanwhile {meanwhile})", given(full)),
+            }
         }
         Outcome::Refuse { smaller: Some(smaller), .. } => format!("deny (ask for {})", smaller.terms.tier),
         Outcome::Refuse { smaller: None, .. } => "deny".to_owned(),
     }
+}
+
+/// A tier, or the one under whose controls an action runs.
+fn given(terms: &Terms) -> String {
+    match terms.action {
+        Some(_) => format!("as {}", terms.tier),
+        None => terms.tier.to_string(),
+    }
+}
+
+fn runs(action: &Action) -> String {
+    let systems: Vec<&str> = action.systems.iter().map(|at| at.value.as_str()).collect();
+    let mut parts = vec![format!("power {}", action.power), format!("account {}", action.account)];
+    parts.push(format!("only `{}`", action.command));
+    parts.extend(action.command.params().map(|(name, pattern)| format!("{name} is {pattern}")));
+    parts.push("no extensions".to_owned());
+    parts.push(format!("on {}", systems.join(" and ")));
+    format!("{}  (policy.toml:{})", parts.join(", "), action.line)
 }
 
 fn meaning(tier: &Tier) -> String {
