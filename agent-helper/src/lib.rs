@@ -5,6 +5,7 @@
 //! | `cli` | what can be typed |
 //! | `command` | one file a verb |
 //! | `authority` | the CA as this client knows it: statements, reads, the check of what comes back |
+//! | `agreed` | whether an answer is about what was asked and gives no more |
 //! | `signing` | statements signed through the person's own ssh-keygen and ssh-agent |
 //! | `agent` | the in-memory ssh-agent |
 //! | `control` | how the verbs talk to the agent |
@@ -15,6 +16,7 @@
 //! What a person may do is the CA's to decide; nothing here widens it.
 
 mod agent;
+mod agreed;
 mod authority;
 mod cli;
 mod clock;

@@ -6,7 +6,7 @@ use fireaxe_protocol::policy::Outcome;
 use fireaxe_protocol::statement::Params;
 use serde::Serialize;
 
-use super::{Context, open};
+use super::{Context, card};
 use crate::authority::Authority;
 use crate::cli::Explain;
 use crate::control::client::Control;
@@ -96,7 +96,7 @@ pub(super) fn show(screen: Screen, schema: &'static str, typed: &Typed, explaine
             screen.say(&format!("  refused: {}", screen::reason(reason)));
         }
         if let Some(smaller) = smaller {
-            open::show_smaller(screen, smaller, &explained.hosts);
+            card::show_smaller(screen, smaller, &explained.hosts);
         }
     }
     for step in &decision.because {

@@ -2,6 +2,7 @@
 //! first needed.
 
 mod agent;
+mod card;
 mod close;
 mod completion;
 mod doctor;
