@@ -10,7 +10,7 @@ use fireaxe_transport::TransportError;
 use super::standing::{self, Standing};
 use super::{Context, card, explain};
 use crate::agreed::{Asked, check_answer};
-use crate::authority::Authority;
+use crate::authority::{Agreed, Authority};
 use crate::cli::{Explain, Open};
 use crate::clock;
 use crate::control::client::Control;
@@ -78,7 +78,13 @@ fn declare(cx: &Context, open: Open) -> Result<Exit, Failure> {
     let (Some(terms), Some(certificate)) = (&opened.terms, &opened.certificate) else {
         return Ok(card::show_waiting(cx.screen, &opened));
     };
-    authority.check(&opened, terms, certificate, public_key)?;
+    authority.check(&Agreed {
+        emergency: opened.emergency,
+        of: opened.declaration,
+        terms,
+        certificate,
+        public_key,
+    })?;
     let held = control.hold(Hold {
         certificate: certificate.clone(),
         emergency: opened.emergency,
