@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use fireaxe_protocol::names::{
-    AccountName, EmergencyId, HostName, IncidentId, NameError, PersonName, ReasonText, Severity, TargetName,
-    TierName,
+    AccountName, ActionName, EmergencyId, HostName, IncidentId, NameError, PersonName, ReasonText, Severity,
+    TargetName, TierName,
 };
+use fireaxe_protocol::statement::Params;
 use fireaxe_transport::{Address, Pin};
 
+use crate::failure::Failure;
 use crate::words;
 
 /// Opens a declared emergency: a short certificate in memory, then plain ssh.
@@ -35,7 +37,7 @@ pub(crate) enum Verb {
     Enrol(Enrol),
     /// Declare an emergency and get its certificate into the agent.
     #[command(
-        after_help = "Examples:\n  fireaxe open db-3.payments.prod --incident pd:PGR0VU2 -r \"primary refuses writes\"\n  fireaxe open payments-db -s 2 -r \"replicas lag\" --for 30m\n  fireaxe open payments-db -s 2 --dry-run"
+        after_help = "Examples:\n  fireaxe open db-3.payments.prod --incident pd:PGR0VU2 -r \"primary refuses writes\"\n  fireaxe open payments-db -s 2 -r \"replicas lag\" --for 30m\n  fireaxe open payments-db -s 2 --dry-run\n  fireaxe open db-3.payments.prod --action restart-payments shard=12 -r \"stuck\""
     )]
     Open(Open),
     /// Close an emergency: no further certificate, and what was given is revoked.
@@ -70,6 +72,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         hint: bool,
     },
+    /// Stay when `open` has gone: put what is approved into the agent, warn before the end.
+    #[command(hide = true)]
+    Follow(Follow),
     /// Check everything an emergency needs, before it happens.
     Doctor,
     /// Print completions for a shell.
@@ -117,12 +122,59 @@ pub(crate) struct Open {
     /// A shorter time, e.g. 30m.
     #[arg(long = "for", value_parser = words::parse_span)]
     pub(crate) for_s: Option<u32>,
+    #[command(flatten)]
+    pub(crate) act: Act,
+    /// Wait until what waits for people is decided. So it is on a terminal.
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) wait: bool,
+    /// Do not wait for people.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     /// Say what would be decided, and do nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// A marked rehearsal.
     #[arg(long)]
     pub(crate) drill: bool,
+}
+
+/// One command instead of a tier.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Act {
+    /// One command of the policy instead of a shell; its parameters follow as NAME=VALUE.
+    #[arg(long, conflicts_with = "want")]
+    pub(crate) action: Option<ActionName>,
+    /// The action's parameters.
+    #[arg(value_name = "NAME=VALUE", value_parser = parameter, requires = "action")]
+    pub(crate) params: Vec<(String, String)>,
+}
+
+impl Act {
+    /// The parameters, each name once.
+    pub(crate) fn params(&self) -> Result<Params, Failure> {
+        let mut params = Params::default();
+        for (name, value) in &self.params {
+            params.insert(name, value).map_err(|message| Failure::Usage {
+                message,
+                next: "fireaxe explain --systems   (lists the actions and their parameters)".to_owned(),
+            })?;
+        }
+        Ok(params)
+    }
+}
+
+/// `follow`
+#[derive(Debug, Args)]
+pub(crate) struct Follow {
+    /// EM-42.
+    #[arg(value_parser = emergency)]
+    pub(crate) emergency: EmergencyId,
+    /// As other verbs start it: its own session, no terminal.
+    #[arg(long)]
+    pub(crate) detached: bool,
+    /// The terminal to warn on.
+    #[arg(long)]
+    pub(crate) tty: Option<PathBuf>,
 }
 
 /// `explain`
@@ -132,7 +184,7 @@ pub(crate) struct Explain {
     #[arg(value_parser = target, required_unless_present = "systems")]
     pub(crate) target: Option<TargetName>,
     /// List what there is to be opened, instead.
-    #[arg(long, conflicts_with_all = ["target", "severity", "incident", "want", "for_s"])]
+    #[arg(long, conflicts_with_all = ["target", "severity", "incident", "want", "for_s", "action"])]
     pub(crate) systems: bool,
     /// How bad: 1 (worst) to 4.
     #[arg(short, long, value_parser = severity)]
@@ -146,6 +198,8 @@ pub(crate) struct Explain {
     /// A shorter time, e.g. 30m.
     #[arg(long = "for", value_parser = words::parse_span)]
     pub(crate) for_s: Option<u32>,
+    #[command(flatten)]
+    pub(crate) act: Act,
 }
 
 /// `ssh-config`
@@ -181,6 +235,12 @@ fn host(text: &str) -> Result<HostName, String> {
 
 fn emergency(text: &str) -> Result<EmergencyId, String> {
     text.to_ascii_uppercase().parse().map_err(|e: NameError| e.rule.to_owned())
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a parameter is NAME=VALUE, e.g. shard=12")?;
+    Params::default().insert(name, value)?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn severity(text: &str) -> Result<Severity, String> {

@@ -11,6 +11,7 @@
 //! | `control` | how the verbs talk to the agent |
 //! | `words`, `screen`, `failure`, `exit` | what is said, how it is printed, how a verb ends |
 //! | `config`, `places` | the configuration, where things lie |
+//! | `tty` | the terminal: its width, Ctrl-C as a key, a line for one that is in use |
 //! | `lockdown`, `clock`, `randomness` | the machine below |
 //!
 //! What a person may do is the CA's to decide; nothing here widens it.
@@ -30,6 +31,7 @@ mod places;
 mod randomness;
 mod screen;
 mod signing;
+mod tty;
 mod words;
 
 use std::process::ExitCode;

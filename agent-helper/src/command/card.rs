@@ -1,12 +1,15 @@
 //! What an opening says: the card, what is held, what waits, why not. Prints; decides nothing.
 
-use fireaxe_protocol::api::{Opened, Problem};
+use fireaxe_protocol::api::{Opened, Problem, Settled, Waiting};
+use fireaxe_protocol::names::HostName;
 use fireaxe_protocol::policy::{Decision, Outcome, Smaller, Terms};
 use serde::Serialize;
 
+use super::open::Fresh;
 use super::ssh_config;
+use super::wait::{self, Waited};
 use crate::clock;
-use crate::control::Held;
+use crate::control::Pending;
 use crate::exit::Exit;
 use crate::places::Places;
 use crate::screen::{self, Screen};
@@ -37,6 +40,7 @@ pub(super) fn show_card(screen: Screen, opened: &Opened) {
 #[derive(Serialize)]
 struct Answer<'a> {
     schema: &'static str,
+    /// `given`, `meanwhile`, `waiting`, `refused`, `lapsed`.
     outcome: &'static str,
     emergency: Option<String>,
     system: Option<&'a str>,
@@ -45,40 +49,127 @@ struct Answer<'a> {
     serial: Option<u64>,
     valid_before: Option<u64>,
     decision: Option<&'a Decision>,
+    /// What waits for approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<&'a Waiting>,
+    /// How what waited ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled: Option<&'a Settled>,
     next: Vec<String>,
 }
 
-pub(super) fn show_held(screen: Screen, places: &Places, opened: &Opened, terms: &Terms, held: &Held) {
+/// What was given at once, and what waits. The exit code if nobody waits for the rest.
+pub(super) fn show_given(screen: Screen, places: &Places, typed: &Typed, fresh: &Fresh) -> Exit {
+    let opened = &fresh.opened;
     let now = clock::now();
-    let ssh = ssh_line(places, opened, terms);
-    let close = format!("fireaxe close {}", held.emergency);
+    let close = format!("fireaxe close {}", opened.emergency);
+    let ssh = opened.terms.as_ref().map(|terms| ssh_line(places, opened.host.as_ref(), &opened.hosts, terms));
+    let smaller = words::smaller_now(&opened.decision);
+    let next = match &ssh {
+        Some(ssh) => vec![ssh.clone(), close.clone()],
+        None => {
+            let smaller = smaller.map(|smaller| typed.smaller(smaller));
+            smaller.into_iter().chain(["fireaxe status".to_owned(), close.clone()]).collect()
+        }
+    };
     screen.json(&Answer {
         schema: "fireaxe.open/v1",
-        outcome: match opened.decision.outcome {
-            Outcome::NeedsApproval { .. } => "meanwhile",
-            _ => "given",
+        outcome: match (&fresh.held, fresh.waits()) {
+            (Some(_), true) => "meanwhile",
+            (Some(_), false) => "given",
+            (None, _) => "waiting",
         },
-        emergency: Some(held.emergency.to_string()),
+        emergency: Some(opened.emergency.to_string()),
         system: Some(opened.system.as_str()),
         hosts: &opened.hosts,
-        terms: Some(terms),
-        serial: Some(held.serial),
-        valid_before: Some(held.valid_before),
+        terms: opened.terms.as_ref(),
+        serial: fresh.held.as_ref().map(|h| h.serial),
+        valid_before: fresh.held.as_ref().map(|h| h.valid_before),
         decision: Some(&opened.decision),
-        next: vec![ssh.clone(), close.clone()],
+        waiting: opened.waiting.as_ref(),
+        settled: None,
+        next,
     });
-    if !screen.is_json() {
-        screen.say(&format!(
+    let exit = if fresh.held.is_some() { Exit::Ok } else { Exit::Pending };
+    if screen.is_json() {
+        return exit;
+    }
+    if let Some(waiting) = &opened.waiting {
+        screen.say(&format!("  {}", words::waiting(waiting, now)));
+    }
+    if let Some(awaits) = &opened.decision.awaits {
+        screen.say(&format!("  {}", words::awaits(awaits, opened.emergency)));
+    }
+    if let Some(smaller) = smaller {
+        show_smaller(screen, smaller, &opened.hosts);
+        screen.say(&format!("    {}", typed.smaller(smaller)));
+    }
+    match (&fresh.held, &ssh) {
+        (Some(held), Some(ssh)) => screen.say(&format!(
             "  certificate in the agent, ends {} ({}).   next: {ssh}   |   {close}",
             words::clock(held.valid_before, now),
             words::left(held.valid_before, now)
-        ));
+        )),
+        _ => {
+            screen.say("  nothing can be given before it is approved");
+            screen.say(&format!("  next: fireaxe status   |   {close}"));
+        }
     }
+    exit
+}
+
+/// What came of waiting.
+pub(super) fn show_waited(
+    screen: Screen,
+    places: &Places,
+    typed: &Typed,
+    mine: &Pending,
+    waited: &Waited,
+) -> Exit {
+    wait::say_ended(screen, mine, waited);
+    let best = waited.held.first();
+    let close = format!("fireaxe close {}", mine.emergency);
+    let grant = waited.grant.as_ref();
+    let terms = grant.and_then(|g| g.terms.as_ref());
+    let hosts = grant.map(|g| g.hosts.as_slice()).unwrap_or_default();
+    let smaller = grant.and_then(|g| words::smaller_now(&g.decision)).map(|s| typed.smaller(s));
+    let next: Vec<String> = match (best, terms) {
+        (Some(_), Some(terms)) => vec![ssh_line(places, mine.host.as_ref(), hosts, terms), close],
+        (Some(_), None) => vec!["fireaxe status".to_owned(), close],
+        (None, _) => vec![match (&waited.ended, smaller) {
+            (wait::Ended::Interrupted, _) => "fireaxe status".to_owned(),
+            (_, Some(smaller)) => smaller,
+            // Nobody said no: the same again asks anew.
+            (wait::Ended::Settled(Settled::Lapsed), None) => typed.command(),
+            _ => typed.after_refusal(&[], None),
+        }],
+    };
+    screen.json(&Answer {
+        schema: "fireaxe.open/v1",
+        outcome: waited.outcome(),
+        emergency: Some(mine.emergency.to_string()),
+        system: Some(mine.system.as_str()),
+        hosts,
+        terms: best.and(terms),
+        serial: best.map(|h| h.serial),
+        valid_before: best.map(|h| h.valid_before),
+        decision: grant.map(|g| &g.decision),
+        waiting: grant.and_then(|g| g.waiting.as_ref()),
+        settled: match &waited.ended {
+            wait::Ended::Settled(settled) => Some(settled),
+            wait::Ended::Interrupted => None,
+        },
+        next: next.clone(),
+    });
+    if !screen.is_json() && waited.ended != wait::Ended::Interrupted {
+        screen.say(&format!("  next: {}", next.join("   |   ")));
+    }
+    waited.exit()
 }
 
 /// Plain `ssh HOST` where the configuration knows us; the whole command where it does not.
-fn ssh_line(places: &Places, opened: &Opened, terms: &Terms) -> String {
-    let host = match (&opened.host, opened.hosts.first()) {
+pub(super) fn ssh_line(places: &Places, host: Option<&HostName>, hosts: &[String], terms: &Terms) -> String {
+    let host = match (host, hosts.first()) {
         (Some(host), _) => host.to_string(),
         (None, Some(one)) if !one.contains('*') => one.clone(),
         (None, Some(pattern)) => format!("<one of {pattern}>"),
@@ -90,27 +181,6 @@ fn ssh_line(places: &Places, opened: &Opened, terms: &Terms) -> String {
         let socket = words::quote(&places.agent_socket().display().to_string());
         format!("ssh -o IdentityAgent={socket} {}@{host}", terms.account)
     }
-}
-
-pub(super) fn show_waiting(screen: Screen, opened: &Opened) -> Exit {
-    let next = format!("fireaxe status   |   fireaxe close {}", opened.emergency);
-    screen.json(&Answer {
-        schema: "fireaxe.open/v1",
-        outcome: "waiting",
-        emergency: Some(opened.emergency.to_string()),
-        system: Some(opened.system.as_str()),
-        hosts: &opened.hosts,
-        terms: None,
-        serial: None,
-        valid_before: None,
-        decision: Some(&opened.decision),
-        next: vec![format!("fireaxe close {}", opened.emergency)],
-    });
-    if !screen.is_json() {
-        screen.say("  nothing can be given before it is approved");
-        screen.say(&format!("  next: {next}"));
-    }
-    Exit::Pending
 }
 
 /// The refusal, in the shape of a card: every reason with its line of the policy, the smaller request as
@@ -131,6 +201,8 @@ pub(super) fn show_refusal(screen: Screen, typed: &Typed, problem: &Problem) -> 
         serial: None,
         valid_before: None,
         decision: Some(decision),
+        waiting: None,
+        settled: None,
         next: vec![next.clone()],
     });
     if !screen.is_json() {

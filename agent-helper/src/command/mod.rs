@@ -8,12 +8,16 @@ mod completion;
 mod doctor;
 mod enrol;
 mod explain;
+mod follow;
+mod grant;
 mod ls;
 mod match_host;
 mod open;
 mod ssh_config;
 mod standing;
 mod status;
+mod wait;
+mod watch;
 mod why;
 
 use std::path::PathBuf;
@@ -70,6 +74,7 @@ pub(crate) fn run(verb: Verb, screen: Screen) -> Result<Exit, Failure> {
         Verb::SshConfig(what) => ssh_config::run(&cx, &what),
         Verb::Agent(agent) => agent::run(&cx, &agent),
         Verb::Enrol(enrol) => enrol::run(&cx, enrol),
+        Verb::Follow(follow) => follow::run(&cx, &follow),
         Verb::Doctor => doctor::run(&cx),
         Verb::Completion { shell } => Ok(completion::run(shell)),
     }

@@ -1,20 +1,22 @@
 //! `open`: the main road. Declare, sign, send; check what comes back against the terms; put it into the
-//! agent; say what is held, until when, and what to type next.
+//! agent; say what is held, until when, and what to type next. What waits for people is waited for where
+//! somebody sits, and goes on without them where nobody does.
 
-use fireaxe_protocol::api::Problem;
+use fireaxe_protocol::api::{Opened, Problem};
+use fireaxe_protocol::limits;
 use fireaxe_protocol::names::ReasonText;
 use fireaxe_protocol::policy::Outcome;
-use fireaxe_protocol::statement::{Declare, Kind, Params, Statement};
+use fireaxe_protocol::statement::{Declare, Kind, Statement};
 use fireaxe_transport::TransportError;
 
 use super::standing::{self, Standing};
-use super::{Context, card, explain};
-use crate::agreed::{Asked, check_answer};
+use super::{Context, card, explain, follow, wait};
+use crate::agreed::check_answer;
 use crate::authority::{Agreed, Authority};
 use crate::cli::{Explain, Open};
 use crate::clock;
 use crate::control::client::Control;
-use crate::control::{Held, Hold};
+use crate::control::{Asked, Held, Hold, Pending};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::screen::Screen;
@@ -22,11 +24,11 @@ use crate::words::{self, Typed};
 
 pub(super) fn run(cx: &Context, open: Open) -> Result<Exit, Failure> {
     if open.dry_run {
-        let Open { target, severity, incident, want, for_s, .. } = open;
+        let Open { target, severity, incident, want, act, for_s, .. } = open;
         let target = Some(target);
-        return explain::run(cx, Explain { target, severity, incident, want, for_s, systems: false });
+        return explain::run(cx, Explain { target, severity, incident, want, act, for_s, systems: false });
     }
-    let result = declare(cx, open);
+    let result = open_it(cx, &open);
     if let Err(Failure::Transport(error)) = &result
         && error.is_unavailable()
     {
@@ -35,28 +37,88 @@ pub(super) fn run(cx: &Context, open: Open) -> Result<Exit, Failure> {
     result
 }
 
-fn declare(cx: &Context, open: Open) -> Result<Exit, Failure> {
-    // Everything that may fail without the CA fails first, and quickly.
+fn open_it(cx: &Context, open: &Open) -> Result<Exit, Failure> {
     let config = cx.config()?;
     let authority = cx.authority(&config)?;
-    let signer = authority.signer()?;
-    let reason = match open.reason.clone() {
-        Some(reason) => reason,
-        None => ask_reason(cx.screen, &open)?,
-    };
-    let typed = typed(&open, reason.as_str());
-    let asked = Asked { want: open.want.as_ref(), for_s: open.for_s };
+    let typed = typed(cx.screen, open)?;
     let mut control = Control::connect_or_start(&cx.places)?;
+    let declared = match declare(cx, &authority, &mut control, open, &typed)? {
+        Declared::Opened(opened) => *opened,
+        Declared::Refused(problem) => return Ok(card::show_refusal(cx.screen, &typed, &problem)),
+    };
+    let waits = declared.waits();
+    if waits || declared.held.is_some() && cx.screen.can_ask() {
+        // Before anything is waited for: whatever happens to this process and its terminal, it goes on.
+        follow::start(&cx.places, declared.opened.emergency);
+    }
+    let waits_here = waits && !open.no_wait && (open.wait || cx.screen.can_ask());
+    if waits_here && cx.screen.is_json() {
+        let waited = wait::until_settled(cx, &authority, &declared.mine)?;
+        return Ok(card::show_waited(cx.screen, &cx.places, &typed, &declared.mine, &waited));
+    }
+    let mut exit = card::show_given(cx.screen, &cx.places, &typed, &declared);
+    for one in declared.gone.iter().filter(|_| !cx.screen.is_json()) {
+        cx.screen.say(&format!(
+            "  {} (account {}), which ssh would have taken first, is over and gone from the agent",
+            one.emergency, one.account
+        ));
+    }
+    if waits_here {
+        let waited = wait::until_settled(cx, &authority, &declared.mine)?;
+        exit = card::show_waited(cx.screen, &cx.places, &typed, &declared.mine, &waited);
+    }
+    Ok(exit)
+}
+
+/// What came of a declaration.
+pub(super) enum Declared {
+    /// It is open; something is held, or waits.
+    Opened(Box<Fresh>),
+    /// The policy says no.
+    Refused(Box<Problem>),
+}
+
+/// An emergency that was just opened.
+pub(super) struct Fresh {
+    /// What the CA said.
+    pub(super) opened: Opened,
+    /// What is held of it.
+    pub(super) held: Option<Held>,
+    /// What to ask about it later.
+    pub(super) mine: Pending,
+    /// Certificates that stood in front of it and are over.
+    pub(super) gone: Vec<Held>,
+}
+
+impl Fresh {
+    /// Whether people are still to be heard.
+    pub(super) fn waits(&self) -> bool {
+        self.opened.waiting.is_some() || self.opened.decision.awaits.is_some()
+    }
+}
+
+/// Declares, checks what comes back, and puts it into the agent. Prints the card.
+pub(super) fn declare(
+    cx: &Context,
+    authority: &Authority<'_>,
+    control: &mut Control,
+    open: &Open,
+    typed: &Typed,
+) -> Result<Declared, Failure> {
+    // Everything that may fail without the CA fails first, and quickly.
+    let signer = authority.signer()?;
+    let reason = typed.reason.as_deref().unwrap_or_default();
+    let asked = Asked { want: open.want.clone(), action: open.act.action.clone(), for_s: open.for_s };
     let public_key = control.fresh_key()?;
     let statement = Statement::Declare(Declare {
         header: authority.header(Kind::Declare)?,
         target: open.target.clone(),
         severity: open.severity,
         incident: open.incident.clone(),
-        reason,
+        reason: reason.parse().map_err(Failure::NotValid)?,
         want: open.want.clone(),
-        action: None,
-        params: Params::default(),
+        action: open.act.action.clone(),
+        params: typed.params.clone(),
         for_s: open.for_s,
         drill: open.drill,
         public_key,
@@ -69,42 +131,56 @@ fn declare(cx: &Context, open: Open) -> Result<Exit, Failure> {
     let opened = match authority.declare(&envelope) {
         Ok(opened) => opened,
         Err(Failure::Transport(TransportError::Problem(problem))) if is_refusal(&problem) => {
-            return Ok(card::show_refusal(cx.screen, &typed, &problem));
+            return Ok(Declared::Refused(problem));
         }
-        Err(failure) => return Err(failure.with_target_corrected(&typed)),
+        Err(failure) => return Err(failure.with_target_corrected(typed)),
     };
-    check_answer(&opened, &open.target, asked)?;
+    check_answer(&opened, &open.target, &asked)?;
     card::show_card(cx.screen, &opened);
-    let (Some(terms), Some(certificate)) = (&opened.terms, &opened.certificate) else {
-        return Ok(card::show_waiting(cx.screen, &opened));
-    };
-    authority.check(&Agreed {
-        emergency: opened.emergency,
-        of: opened.declaration,
-        terms,
-        certificate,
-        public_key,
-    })?;
-    let held = control.hold(Hold {
-        certificate: certificate.clone(),
+    let mine = Pending {
         emergency: opened.emergency,
         declaration: opened.declaration,
         origin: authority.known()?.origin.clone(),
+        public_key,
         system: opened.system.clone(),
         host: opened.host.clone(),
-        hosts: opened.hosts.clone(),
-        terms: terms.clone(),
         drill: open.drill,
-    })?;
-    let gone = drop_what_shadows(&authority, &mut control, &held);
-    card::show_held(cx.screen, &cx.places, &opened, terms, &held);
-    for one in gone.iter().filter(|_| !cx.screen.is_json()) {
-        cx.screen.say(&format!(
-            "  {} (account {}), which ssh would have taken first, is over and gone from the agent",
-            one.emergency, one.account
-        ));
+        asked,
+        tier: opened.waiting.as_ref().map(|w| w.tier.clone()),
+        until: until(&opened),
+    };
+    if opened.waiting.is_some() || opened.decision.awaits.is_some() {
+        // Before the certificate: what waits must not be forgotten, whatever that one turns out to be.
+        control.remember(mine.clone())?;
     }
-    Ok(Exit::Ok)
+    let mut gone = Vec::new();
+    let held = match (&opened.terms, &opened.certificate) {
+        (Some(terms), Some(certificate)) => {
+            let (emergency, of) = (opened.emergency, opened.declaration);
+            authority.check(&Agreed { emergency, of, terms, certificate, public_key })?;
+            let held = control.hold(Hold {
+                certificate: certificate.clone(),
+                emergency,
+                declaration: opened.declaration,
+                origin: mine.origin.clone(),
+                system: opened.system.clone(),
+                host: opened.host.clone(),
+                hosts: opened.hosts.clone(),
+                terms: terms.clone(),
+                drill: open.drill,
+            })?;
+            gone = drop_what_shadows(authority, control, &held);
+            Some(held)
+        }
+        _ => None,
+    };
+    Ok(Declared::Opened(Box::new(Fresh { opened, held, mine, gone })))
+}
+
+/// When the waiting ends by itself.
+fn until(opened: &Opened) -> u64 {
+    let waits = opened.waiting.as_ref().map(|w| w.until);
+    waits.or(opened.link_by).or(opened.valid_before).unwrap_or_else(|| clock::now() + limits::WAIT_MAX_S)
 }
 
 /// `ssh HOST` takes the most powerful certificate that is held. One that somebody else has closed is
@@ -143,26 +219,33 @@ fn show_what_still_works(cx: &Context) {
     }
 }
 
-fn typed(open: &Open, reason: &str) -> Typed {
-    Typed {
+/// What was typed, with the reason: asked for where somebody sits, else a failure with the whole command.
+pub(super) fn typed(screen: Screen, open: &Open) -> Result<Typed, Failure> {
+    let mut typed = Typed {
         target: open.target.to_string(),
         severity: open.severity,
         incident: open.incident.clone(),
-        reason: Some(reason.to_owned()),
+        reason: open.reason.as_ref().map(ToString::to_string),
         want: open.want.clone(),
+        action: open.act.action.clone(),
+        params: open.act.params()?,
         for_s: open.for_s,
         drill: open.drill,
+    };
+    if typed.reason.is_some() {
+        return Ok(typed);
     }
-}
-
-fn ask_reason(screen: Screen, open: &Open) -> Result<ReasonText, Failure> {
-    let none = || Failure::NoReason(typed(open, "what is wrong").command());
+    let none = Typed { reason: Some("what is wrong".to_owned()), ..typed.clone() };
+    let none = || Failure::NoReason(none.command());
     if !screen.can_ask() {
         return Err(none());
     }
     let line = screen.ask("what is wrong? ").ok_or_else(none)?;
-    line.parse().map_err(Failure::NotValid)
+    let reason: ReasonText = line.parse().map_err(Failure::NotValid)?;
+    typed.reason = Some(reason.to_string());
+    Ok(typed)
 }
+
 fn is_refusal(problem: &Problem) -> bool {
     problem.decision.as_ref().is_some_and(|d| matches!(d.outcome, Outcome::Refuse { .. }))
 }
