@@ -11,7 +11,7 @@ use fireaxe_protocol::reason::Reason;
 use crate::control::Held;
 
 pub(crate) use typed::Typed;
-pub(crate) use waiting::{awaits, missing, settled, waiting};
+pub(crate) use waiting::{awaits, missing, request, review, settled, waiting};
 
 /// What the first line of a card says.
 pub(crate) struct Subject<'a> {

@@ -1,6 +1,6 @@
 //! What waits, in one line: who was asked, who has said yes, what is missing, who is asked next.
 
-use fireaxe_protocol::api::{Settled, Waiting};
+use fireaxe_protocol::api::{OwedReview, Settled, Waiting, WaitingRequest};
 use fireaxe_protocol::names::{EmergencyId, GroupName};
 use fireaxe_protocol::policy::{Approvals, Awaits};
 
@@ -54,6 +54,34 @@ pub(crate) fn awaits(awaits: &Awaits, emergency: EmergencyId) -> String {
         more => format!("{more} other people of {} type", awaits.from),
     };
     format!("severity {} counts once {who}   fireaxe second {emergency}", awaits.severity)
+}
+
+/// `EM-9  ana  db-3.payments.prod  tier root, asked 02:16 UTC, lapses 02:46 UTC   fireaxe approve EM-9`
+pub(crate) fn request(one: &WaitingRequest, now: u64) -> String {
+    let target = one.host.as_ref().map_or(one.system.as_str(), |host| host.as_str());
+    let (what, verb) = match one.waits_for.as_str() {
+        "second" => ("the claim".to_owned(), "second"),
+        _ => (one.tier.as_ref().map_or("a tier".to_owned(), |t| format!("tier {t}")), "approve"),
+    };
+    let (asked, until) = (clock(one.at, now), clock(one.until, now));
+    let yours = if one.yours { format!("   fireaxe {verb} {}", one.emergency) } else { String::new() };
+    format!("{}  {}  {target}  {what}, asked {asked}, lapses {until}{yours}", one.emergency, one.person)
+}
+
+/// `review of EM-7 is overdue since 02:00 UTC: ana, payments-db   fireaxe review EM-7 ...`
+pub(crate) fn review(one: &OwedReview, now: u64) -> String {
+    let due = match one.overdue {
+        true => format!("is overdue since {}", clock(one.due, now)),
+        false => format!("is due by {}", clock(one.due, now)),
+    };
+    let yours = match one.yours {
+        true => format!(
+            "   fireaxe review {} --verdict justified|follow-up|unjustified -r \"...\"",
+            one.emergency
+        ),
+        false => String::new(),
+    };
+    format!("review of {} {due}: {}, {}{yours}", one.emergency, one.person, one.system)
 }
 
 /// `refused by ben: use the replica`
