@@ -6,6 +6,7 @@
 //! | `command` | one file a verb |
 //! | `authority` | the CA as this client knows it: statements, reads, the check of what comes back |
 //! | `agreed` | whether an answer is about what was asked and gives no more |
+//! | `request` | what an approver is shown, read from the entries themselves |
 //! | `signing` | statements signed through the person's own ssh-keygen and ssh-agent |
 //! | `agent` | the in-memory ssh-agent |
 //! | `control` | how the verbs talk to the agent |
@@ -29,6 +30,7 @@ mod failure;
 mod lockdown;
 mod places;
 mod randomness;
+mod request;
 mod screen;
 mod signing;
 mod tty;
@@ -58,7 +60,7 @@ pub fn main() -> ExitCode {
     };
     let screen = screen::Screen::new(cli.json, text);
     match command::run(cli.verb, screen) {
-        Ok(exit) => exit.into(),
+        Ok(code) => code,
         Err(failure) => {
             failure.print(&screen);
             failure.exit().into()

@@ -6,15 +6,14 @@
 mod world;
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use fireaxe_protocol::api::Settled;
 use serde_json::Value;
 use world::ca::FakeCa;
 use world::waiting::{DECLARE, ELSEWHERE, EVENTS, Play, home, look};
-use world::{Home, err, out, wait_until};
+use world::{Home, err, on_a_terminal, out, wait_until};
 
 const OPEN: [&str; 4] = ["open", "db-3.payments.prod", "-r", "primary refuses writes"];
 
@@ -206,29 +205,6 @@ fn a_ca_that_lies_about_a_grant_gives_nothing() {
             "{what} was taken"
         );
     }
-}
-
-/// The program on a terminal of its own; `typed` is what its person types when `ready`.
-fn on_a_terminal(
-    home: &Home,
-    words: &[&str],
-    ready: impl Fn() -> bool,
-    typed: &[u8],
-) -> (Option<i32>, String) {
-    let program = env!("CARGO_BIN_EXE_fireaxe");
-    let line: Vec<String> = words.iter().map(|w| format!("'{w}'")).collect();
-    let mut script = Command::new("script");
-    script.args(["-qec", &format!("{program} {}", line.join(" ")), "/dev/null"]);
-    let like = home.fireaxe(&[]);
-    script.env_clear().envs(like.get_envs().filter_map(|(k, v)| v.map(|v| (k, v)))).env("TERM", "xterm");
-    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    wait_until("it is ready", ready);
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(typed).unwrap();
-    stdin.flush().unwrap();
-    let mut said = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-    (child.wait().unwrap().code(), said)
 }
 
 #[test]

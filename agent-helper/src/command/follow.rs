@@ -5,15 +5,17 @@
 //! the emergency or the agent is gone, or when nothing is left to do.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fireaxe_protocol::names::EmergencyId;
 
 use super::watch::{Seen, Watch};
-use super::{Context, grant};
+use super::{Context, close, grant};
 use crate::authority::Authority;
 use crate::cli::Follow;
 use crate::clock;
@@ -49,6 +51,9 @@ pub(super) fn start(places: &Places, emergency: EmergencyId) {
 }
 
 pub(super) fn run(cx: &Context, what: &Follow) -> Result<Exit, Failure> {
+    if what.close_at_end {
+        return close_at_end(cx, what);
+    }
     if what.detached {
         // Fails only if this process leads its group already: then it is detached enough.
         let _ = rustix::process::setsid();
@@ -80,6 +85,55 @@ pub(super) fn run(cx: &Context, what: &Follow) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// Stands by while `run` runs: when that one ends without having closed the emergency, however it ends, it
+/// is closed here. What needs a touch that nobody gives stays open to its end, but not in the agent.
+fn close_at_end(cx: &Context, what: &Follow) -> Result<Exit, Failure> {
+    let mut said = Vec::new();
+    // An end is an end, also one that comes as an error.
+    let _ = std::io::stdin().lock().take(64).read_to_end(&mut said);
+    if said == CLOSED {
+        return Ok(Exit::Ok);
+    }
+    let closed = close::run(cx, Some(what.emergency));
+    if closed.is_err() {
+        if let Ok(mut control) = Control::connect(&cx.places) {
+            let _ = control.drop_emergency(what.emergency);
+        }
+        if let Some(tty) = &what.tty {
+            let id = what.emergency;
+            tty::warn(tty, &format!("fireaxe: {id} is still open.   next: fireaxe close {id}"));
+        }
+    }
+    closed
+}
+
+/// The process that stands by.
+pub(super) struct StandBy(Child);
+
+impl StandBy {
+    /// Starts it. It is in a process group of its own: what ends this one does not end it.
+    pub(super) fn start(emergency: EmergencyId) -> std::io::Result<StandBy> {
+        let mut child = Command::new(std::env::current_exe()?);
+        child.args(["follow", &emergency.to_string(), "--close-at-end"]);
+        if let Some(tty) = tty::name() {
+            child.arg("--tty").arg(tty);
+        }
+        child.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(StandBy(child.spawn()?))
+    }
+
+    /// The emergency is closed: nothing is left to do for it.
+    pub(super) fn dismiss(mut self) {
+        if let Some(mut stdin) = self.0.stdin.take() {
+            let _ = stdin.write_all(CLOSED);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+/// What `run` says to it at the end.
+const CLOSED: &[u8] = b"closed";
+
 /// What is held of it, and what waits; `None` when neither, or when the agent has gone.
 fn look(places: &Places, emergency: EmergencyId) -> Option<(Vec<Held>, Option<Pending>)> {
     let mut control = Control::connect(places).ok()?;
@@ -97,12 +151,9 @@ const LATE_S: u64 = 60;
 fn take_up(cx: &Context, authority: &Authority<'_>, mine: &Pending, tty: Option<&Path>) -> Result<(), ()> {
     let mut control = Control::connect(&cx.places).map_err(drop)?;
     match grant::take_up(authority, &mut control, mine) {
-        Ok((_, Some(held))) => {
+        Ok((_, Some(new))) => {
             if let Some(tty) = tty {
-                let until = words::clock(held.valid_before, clock::now());
-                let line =
-                    format!("fireaxe: {} upgraded to {} until {until}", held.emergency, words::held(&held));
-                tty::warn(tty, &line);
+                tty::warn(tty, &format!("fireaxe: {}", new.in_words(clock::now())));
             }
             Ok(())
         }

@@ -10,6 +10,26 @@ use crate::clock;
 use crate::control::client::Control;
 use crate::control::{Held, Hold, Pending};
 use crate::failure::Failure;
+use crate::words;
+
+/// A certificate that was not in the agent before.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct New {
+    /// The certificate.
+    pub(super) held: Held,
+    /// It gives more time and not more power.
+    pub(super) longer: bool,
+}
+
+impl New {
+    /// `EM-42  upgraded to tier root until 03:02 UTC`
+    pub(super) fn in_words(&self, now: u64) -> String {
+        let New { held, longer } = self;
+        let what = if *longer { "extended:" } else { "upgraded to" };
+        let until = words::clock(held.valid_before, now);
+        format!("{}  {what} {} until {until}", held.emergency, words::held(held))
+    }
+}
 
 /// Asks for the grant with the emergency's own key; signs nothing.
 pub(super) fn fetch(
@@ -28,7 +48,7 @@ pub(super) fn take(
     control: &mut Control,
     mine: &Pending,
     grant: &Grant,
-) -> Result<Option<Held>, Failure> {
+) -> Result<Option<New>, Failure> {
     check_grant(grant, mine)?;
     let mut new = None;
     // One that has ended opens nothing: what waits may still come.
@@ -39,8 +59,9 @@ pub(super) fn take(
         let public_key = mine.public_key;
         let agreed = Agreed { emergency: mine.emergency, of, terms, certificate, public_key };
         let accepted = authority.check(&agreed)?;
-        let is_there = |h: &Held| h.emergency == mine.emergency && h.serial == accepted.serial;
-        if !control.list()?.iter().any(is_there) {
+        let before: Vec<Held> =
+            control.list()?.into_iter().filter(|h| h.emergency == mine.emergency).collect();
+        if !before.iter().any(|h| h.serial == accepted.serial) {
             let held = control.hold(Hold {
                 certificate: certificate.clone(),
                 emergency: mine.emergency,
@@ -52,7 +73,8 @@ pub(super) fn take(
                 terms: terms.clone(),
                 drill: mine.drill,
             })?;
-            new = (held.serial == accepted.serial).then_some(held);
+            let longer = before.iter().any(|h| h.power >= held.power);
+            new = (held.serial == accepted.serial).then_some(New { held, longer });
         }
     }
     match waits(grant) {
@@ -67,7 +89,7 @@ pub(super) fn take_up(
     authority: &Authority<'_>,
     control: &mut Control,
     mine: &Pending,
-) -> Result<(Grant, Option<Held>), Failure> {
+) -> Result<(Grant, Option<New>), Failure> {
     let grant = fetch(authority, control, mine)?;
     let new = take(authority, control, mine, &grant)?;
     Ok((grant, new))

@@ -1,6 +1,8 @@
 //! `ls`: the emergencies this person may read, newest first.
 
-use fireaxe_protocol::api::{Emergencies, Emergency};
+use fireaxe_protocol::api::{Emergencies, Emergency, ReviewState};
+use fireaxe_protocol::names::PersonName;
+use fireaxe_protocol::statement::Verdict;
 use serde::Serialize;
 
 use super::Context;
@@ -34,9 +36,15 @@ pub(super) fn run(cx: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn line(one: &Emergency, now: u64) -> String {
+/// One emergency in one line.
+pub(super) fn line(one: &Emergency, now: u64) -> String {
     let target = one.host.as_ref().map_or(one.system.as_str(), |host| host.as_str());
-    let tier = one.tier.as_ref().map_or("waiting".to_owned(), |tier| format!("tier {tier}"));
+    let tier = match (&one.tier, &one.waiting) {
+        (Some(tier), Some(waits)) => format!("tier {tier}, {waits} waits"),
+        (Some(tier), None) => format!("tier {tier}"),
+        (None, Some(waits)) => format!("tier {waits} waits"),
+        (None, None) => "waiting".to_owned(),
+    };
     let end = match (&one.closed_by, one.closed_at) {
         (Some(by), Some(at)) => format!("closed {} by {by}", words::clock(at, now)),
         _ => {
@@ -46,7 +54,42 @@ fn line(one: &Emergency, now: u64) -> String {
     let incident = one.incident.as_ref().map(|id| format!("  {id}")).unwrap_or_default();
     let drill = if one.drill { "  (drill)" } else { "" };
     format!(
-        "{}  {}  {target}  severity {}  {tier}  {end}{incident}{drill}  {}",
-        one.emergency, one.person, one.severity, one.reason
+        "{}  {}  {target}  severity {}  {tier}  {end}{}{incident}{drill}  {}",
+        one.emergency,
+        one.person,
+        one.severity,
+        people(one, now),
+        one.reason
     )
+}
+
+/// Who else took part, how often it was extended, and how its review stands.
+fn people(one: &Emergency, now: u64) -> String {
+    let mut out = String::new();
+    let names = |all: &[PersonName]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if !one.seconds.is_empty() {
+        out.push_str(&format!("  claimed with {}", names(&one.seconds)));
+    }
+    if !one.approved_by.is_empty() {
+        out.push_str(&format!("  approved by {}", names(&one.approved_by)));
+    }
+    if one.extensions > 0 {
+        out.push_str(&format!("  extended {}x", one.extensions));
+    }
+    match &one.review {
+        Some(ReviewState { by: Some(by), verdict, .. }) => {
+            let found = verdict.map_or("", |v| match v {
+                Verdict::Justified => ": justified",
+                Verdict::FollowUp => ": follow-up",
+                Verdict::Unjustified => ": unjustified",
+            });
+            out.push_str(&format!("  reviewed by {by}{found}"));
+        }
+        Some(ReviewState { due, overdue: true, .. }) => {
+            out.push_str(&format!("  REVIEW OVERDUE since {}", words::clock(*due, now)));
+        }
+        Some(ReviewState { due, .. }) => out.push_str(&format!("  review due {}", words::clock(*due, now))),
+        None => {}
+    }
+    out
 }

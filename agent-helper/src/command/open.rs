@@ -246,6 +246,6 @@ pub(super) fn typed(screen: Screen, open: &Open) -> Result<Typed, Failure> {
     Ok(typed)
 }
 
-fn is_refusal(problem: &Problem) -> bool {
+pub(super) fn is_refusal(problem: &Problem) -> bool {
     problem.decision.as_ref().is_some_and(|d| matches!(d.outcome, Outcome::Refuse { .. }))
 }

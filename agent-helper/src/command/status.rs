@@ -4,6 +4,7 @@
 use fireaxe_protocol::api::{Grant, OwedReview, Requests, WaitingRequest};
 use serde::Serialize;
 
+use super::grant::New;
 use super::standing::{self, Standing};
 use super::{Context, grant, wait};
 use crate::authority::Authority;
@@ -61,7 +62,7 @@ struct Waits<'a> {
 struct Asked {
     mine: Pending,
     grant: Option<Grant>,
-    new: Option<Held>,
+    new: Option<New>,
     trouble: Option<Failure>,
 }
 
@@ -212,7 +213,12 @@ fn show_json(cx: &Context, held: &[Held], told: &Told, notes: &[String]) {
             .map(|(held, (left_s, state))| One { held, left_s: *left_s, state: state.as_deref() })
             .collect(),
         waiting: told.asked.iter().filter(|a| a.waits() && a.trouble.is_none()).map(Asked::row).collect(),
-        upgraded: told.asked.iter().filter_map(|a| a.new.as_ref()).map(|h| h.emergency.to_string()).collect(),
+        upgraded: told
+            .asked
+            .iter()
+            .filter_map(|a| a.new.as_ref())
+            .map(|n| n.held.emergency.to_string())
+            .collect(),
         settled: told.asked.iter().filter(|a| a.ended().is_some()).map(Asked::row).collect(),
         requests: requests.iter().flat_map(|r| &r.requests).filter(|r| r.yours).collect(),
         reviews: requests.iter().flat_map(|r| &r.reviews).filter(|r| r.yours).collect(),
@@ -226,7 +232,7 @@ fn show(screen: Screen, held: &[Held], told: &Told) {
     let now = clock::now();
     for one in &told.asked {
         if let Some(new) = &one.new {
-            wait::say_upgraded(screen, new);
+            wait::say_new(screen, new);
         }
         if let Some(settled) = one.ended() {
             screen.headline(&format!("{}  {}", one.mine.emergency, words::settled(settled)));

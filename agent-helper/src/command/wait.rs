@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fireaxe_protocol::api::{Grant, Settled};
 
+use super::grant::New;
 use super::watch::{Seen, Watch};
 use super::{Context, grant};
 use crate::authority::Authority;
@@ -78,9 +79,9 @@ pub(super) fn until_settled(
         let mut control = Control::connect(&cx.places)?;
         let grant = match grant::take_up(authority, &mut control, mine) {
             Ok((grant, new)) => {
-                if let Some(held) = new {
+                if let Some(new) = new {
                     progress.clear();
-                    say_upgraded(cx.screen, &held);
+                    say_new(cx.screen, &new);
                 }
                 grant
             }
@@ -113,17 +114,11 @@ pub(super) fn line(grant: &Grant) -> String {
     }
 }
 
-/// `upgraded to tier root until 03:02 UTC`
-pub(super) fn say_upgraded(screen: Screen, held: &Held) {
-    if screen.is_json() {
-        return;
+/// A certificate that has just come into the agent.
+pub(super) fn say_new(screen: Screen, new: &New) {
+    if !screen.is_json() {
+        screen.headline(&new.in_words(clock::now()));
     }
-    let what = words::held(held);
-    screen.headline(&format!(
-        "{}  upgraded to {what} until {}",
-        held.emergency,
-        words::clock(held.valid_before, clock::now())
-    ));
 }
 
 /// The end of the waiting, for people; what to type next is the caller's.

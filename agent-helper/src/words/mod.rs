@@ -1,5 +1,6 @@
 //! Decisions, terms and times in words: the few lines an engineer reads at night. No I/O.
 
+mod request;
 mod typed;
 mod waiting;
 
@@ -10,6 +11,7 @@ use fireaxe_protocol::reason::Reason;
 
 use crate::control::Held;
 
+pub(crate) use request::card;
 pub(crate) use typed::Typed;
 pub(crate) use waiting::{awaits, missing, request, review, settled, waiting};
 

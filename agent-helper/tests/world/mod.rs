@@ -3,9 +3,10 @@
 #![allow(dead_code, reason = "each test program uses its part of this")]
 
 pub(crate) mod ca;
+pub(crate) mod people;
 pub(crate) mod waiting;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -131,4 +132,27 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(condition(), "in vain: {what}");
+}
+
+/// The program on a terminal of its own; `typed` is what its person types when `ready`.
+pub(crate) fn on_a_terminal(
+    home: &Home,
+    words: &[&str],
+    ready: impl Fn() -> bool,
+    typed: &[u8],
+) -> (Option<i32>, String) {
+    let program = env!("CARGO_BIN_EXE_fireaxe");
+    let line: Vec<String> = words.iter().map(|w| format!("'{w}'")).collect();
+    let mut script = Command::new("script");
+    script.args(["-qec", &format!("{program} {}", line.join(" ")), "/dev/null"]);
+    let like = home.fireaxe(&[]);
+    script.env_clear().envs(like.get_envs().filter_map(|(k, v)| v.map(|v| (k, v)))).env("TERM", "xterm");
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until("it is ready", ready);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(typed).unwrap();
+    stdin.flush().unwrap();
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code(), said)
 }

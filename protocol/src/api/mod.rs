@@ -8,7 +8,7 @@ mod requests;
 pub use read_proof::{ReadProof, ReadProofError};
 pub use requests::{
     Approved, Called, Grant, IncidentCard, NextRung, OwedReview, Progress, RecentUse, RequestCard,
-    RequestRefused, Requests, Reviewed, Settled, Waiting, WaitingRequest,
+    RequestRefused, Requests, Reviewed, Seconded, Settled, Waiting, WaitingRequest,
 };
 
 use std::collections::BTreeMap;

@@ -189,6 +189,17 @@ pub struct RecentUse {
     pub tier: Option<TierName>,
 }
 
+/// `POST /v1/emergencies/{id}/seconds`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seconded {
+    /// `fireaxe.seconded/v1`
+    pub schema: String,
+    /// Which emergency.
+    pub emergency: EmergencyId,
+    /// Index of the `emergency.seconded` entry.
+    pub entry: u64,
+}
+
 /// `POST /v1/emergencies/{id}/approvals`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approved {
