@@ -142,7 +142,7 @@ pub(crate) struct Open {
     #[arg(long)]
     pub(crate) incident: Option<IncidentId>,
     /// A smaller tier than the policy would give.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "action")]
     pub(crate) want: Option<TierName>,
     /// A shorter time, e.g. 30m.
     #[arg(long = "for", value_parser = words::parse_span)]
@@ -257,7 +257,7 @@ pub(crate) struct Run {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Act {
     /// One command of the policy instead of a shell; its parameters follow as NAME=VALUE.
-    #[arg(long, conflicts_with = "want")]
+    #[arg(long)]
     pub(crate) action: Option<ActionName>,
     /// The action's parameters.
     #[arg(value_name = "NAME=VALUE", value_parser = parameter, requires = "action")]
@@ -311,7 +311,7 @@ pub(crate) struct Explain {
     #[arg(long)]
     pub(crate) incident: Option<IncidentId>,
     /// A smaller tier.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "action")]
     pub(crate) want: Option<TierName>,
     /// A shorter time, e.g. 30m.
     #[arg(long = "for", value_parser = words::parse_span)]

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{Context, standing};
 use crate::authority::Authority;
 use crate::config::Config;
-use crate::control::Held;
 use crate::control::client::{Control, ControlError};
+use crate::control::{Held, Pending};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -27,7 +27,10 @@ pub(super) fn run(cx: &Context, emergency: Option<EmergencyId>) -> Result<Exit, 
     };
     let emergency = match emergency {
         Some(emergency) => emergency,
-        None => the_only_one(&held, "close")?,
+        None => {
+            let waits = Control::connect(&cx.places).and_then(|mut control| control.pending());
+            the_only_one(&held, &waits.unwrap_or_default(), "close")?
+        }
     };
     let closed = close(cx, &authority, &held, emergency)?;
     #[derive(Serialize)]
@@ -106,9 +109,14 @@ fn still_open(cx: &Context, config: &Config, control: &mut Control) -> Result<Ve
         .collect())
 }
 
-/// Without a number: the one that is held, if it is one.
-pub(super) fn the_only_one(held: &[Held], verb: &'static str) -> Result<EmergencyId, Failure> {
+/// Without a number: the one that is held or waits, if it is one.
+pub(super) fn the_only_one(
+    held: &[Held],
+    pending: &[Pending],
+    verb: &'static str,
+) -> Result<EmergencyId, Failure> {
     let mut ids: Vec<EmergencyId> = held.iter().map(|h| h.emergency).collect();
+    ids.extend(pending.iter().map(|p| p.emergency));
     ids.sort();
     ids.dedup();
     match ids.as_slice() {
@@ -124,7 +132,7 @@ fn uses(held: &[Held], emergency: EmergencyId) -> Option<u32> {
     held.iter().find(|h| h.emergency == emergency).map(|h| h.uses)
 }
 
-/// The leaf of its declaration: known here if it is held, else asked for.
+/// The leaf of its declaration: known here if it is held or waits, else asked for.
 fn declaration(
     cx: &Context,
     authority: &Authority<'_>,
@@ -136,6 +144,11 @@ fn declaration(
         return Ok(held.declaration);
     }
     let mut control = Control::connect_or_start(&cx.places)?;
+    if let Some(waits) =
+        control.pending()?.into_iter().find(|p| p.emergency == emergency && p.origin == *origin)
+    {
+        return Ok(waits.declaration);
+    }
     let found: Emergency = authority.get(&mut control, &standing::path(emergency))?;
     if found.emergency != emergency {
         return Err(Failure::Answer("it is about another emergency"));
@@ -159,12 +172,12 @@ mod tests {
     #[test]
     fn without_a_number_only_the_only_one_is_closed() {
         let mut ring = Keyring::default();
-        assert_eq!(the_only_one(&[], "close"), Err(Failure::NothingHeld));
+        assert_eq!(the_only_one(&[], &[], "close"), Err(Failure::NothingHeld));
         let one = hold_of(&mut ring, 42, "root", 3, "db-3.payments.prod");
-        assert_eq!(the_only_one(&[one.clone(), one.clone()], "close"), Ok(EmergencyId(42)));
+        assert_eq!(the_only_one(&[one.clone(), one.clone()], &[], "close"), Ok(EmergencyId(42)));
         let two = hold_of(&mut ring, 7, "root", 3, "db-3.payments.prod");
         assert_eq!(
-            the_only_one(&[one, two], "close"),
+            the_only_one(&[one.clone(), two.clone()], &[], "close"),
             Err(Failure::WhichOne(vec![EmergencyId(7), EmergencyId(42)], "close"))
         );
     }

@@ -32,7 +32,7 @@ pub(super) fn run(cx: &Context, what: Extend) -> Result<Exit, Failure> {
     let held = control.list()?;
     let emergency = match what.emergency {
         Some(emergency) => emergency,
-        None => close::the_only_one(&held, "extend")?,
+        None => close::the_only_one(&held, &[], "extend")?,
     };
     let origin = &authority.known()?.origin;
     let best = held.into_iter().find(|h| h.emergency == emergency && h.origin == *origin);

@@ -88,6 +88,38 @@ impl Home {
         certificate
     }
 
+    /// Has the agent sign a login as `account` with the first key it shows; whether it did.
+    pub(crate) fn login(&self, account: &str) -> bool {
+        use fireaxe_protocol::wire::put_string;
+        let mut stream = UnixStream::connect(self.socket("agent.sock")).unwrap();
+        let mut ask = |frame: &[u8]| {
+            stream.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
+            stream.write_all(frame).unwrap();
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).unwrap();
+            let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+            stream.read_exact(&mut answer).unwrap();
+            answer
+        };
+        let shown = ask(&[11]);
+        let length = u32::from_be_bytes(shown[5..9].try_into().unwrap()) as usize;
+        let blob = shown[9..9 + length].to_vec();
+        let mut data = Vec::new();
+        put_string(&mut data, &[7; 32]);
+        data.push(50);
+        for part in [account.as_bytes(), b"ssh-connection", b"publickey"] {
+            put_string(&mut data, part);
+        }
+        data.push(1);
+        put_string(&mut data, b"ssh-ed25519-cert-v01@openssh.com");
+        put_string(&mut data, &blob);
+        let mut sign = vec![13];
+        put_string(&mut sign, &blob);
+        put_string(&mut sign, &data);
+        sign.extend([0; 4]);
+        ask(&sign)[0] == 14
+    }
+
     pub(crate) fn openssh(&self, program: &str, words: &[&str]) -> Output {
         let mut command = Command::new(program);
         command.args(words).env("SSH_AUTH_SOCK", self.socket("agent.sock")).stdin(Stdio::null());
