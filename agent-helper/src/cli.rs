@@ -27,7 +27,7 @@ pub(crate) struct Cli {
 
 const AFTER: &str = "\
 Exit codes: 0 ok, 1 error, 2 usage, 4 needs sign-in, 69 CA unavailable, 75 waits for approval,
-77 denied by policy, 78 bad configuration.
+77 denied by the policy or by an approver, 78 bad configuration, 130 interrupted. `run`: its command's.
 Words go to stderr, data to stdout. Environment: FIREAXE_CONFIG, FIREAXE_ADDR, NO_COLOR.";
 
 /// The verbs.

@@ -142,6 +142,12 @@ fn a_refused_extension_leaves_what_is_held_and_names_the_smaller_request() {
         assert!(err(&done).contains(part), "{part}\nis missing from\n{}", err(&done));
     }
     assert!(listed(&home).contains("(serial 1)"));
+    let done = home.run(&["--json", "extend", "-r", "more"]);
+    let json: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(done.status.code(), Some(77));
+    let found = (&json["schema"], &json["outcome"], &json["next"]);
+    let next = "fireaxe open db-3.payments.prod --want look -r more";
+    assert_eq!(found, (&"fireaxe.extend/v1".into(), &"refused".into(), &next.into()), "{json}");
 }
 
 #[test]

@@ -134,7 +134,11 @@ fn look(
     let card = requests::card(authority, control, emergency)?;
     let shown = request::read(&card, emergency, &authority.known()?.origin)?;
     if card.state != "waiting" || shown.decision.terms_waiting().is_none() {
-        return Err(Failure::NothingWaits { emergency, state: card.state });
+        let state = match shown.decision.awaits {
+            Some(_) => format!("it waits for a second signature (fireaxe second {emergency})"),
+            None => card.state,
+        };
+        return Err(Failure::NothingWaits { emergency, state });
     }
     Ok((card, shown))
 }

@@ -138,6 +138,7 @@ pub(super) fn show_waited(
         (Some(_), None) => vec!["fireaxe status".to_owned(), close],
         (None, _) => vec![match (&waited.ended, smaller) {
             (wait::Ended::Interrupted, _) => "fireaxe status".to_owned(),
+            (wait::Ended::Over, _) => "fireaxe ls".to_owned(),
             (_, Some(smaller)) => smaller,
             // Nobody said no: the same again asks anew.
             (wait::Ended::Settled(Settled::Lapsed), None) => typed.command(),
@@ -157,7 +158,7 @@ pub(super) fn show_waited(
         waiting: grant.and_then(|g| g.waiting.as_ref()),
         settled: match &waited.ended {
             wait::Ended::Settled(settled) => Some(settled),
-            wait::Ended::Interrupted => None,
+            wait::Ended::Interrupted | wait::Ended::Over => None,
         },
         next: next.clone(),
     });

@@ -1,9 +1,9 @@
 //! `extend`: more time, decided anew. The same key gets a further certificate; sessions that are open are not
 //! cut. Only the agent that holds the key can have it.
 
-use fireaxe_protocol::api::{Grant, Settled, Waiting};
+use fireaxe_protocol::api::{Grant, Problem, Settled, Waiting};
 use fireaxe_protocol::names::EmergencyId;
-use fireaxe_protocol::policy::Decision;
+use fireaxe_protocol::policy::{Decision, Outcome};
 use fireaxe_protocol::statement::{self, Kind, Statement};
 use fireaxe_transport::TransportError;
 use serde::Serialize;
@@ -57,12 +57,7 @@ pub(super) fn run(cx: &Context, what: Extend) -> Result<Exit, Failure> {
         Ok(granted) => granted,
         Err(Failure::Transport(TransportError::Problem(problem))) if open::is_refusal(&problem) => {
             let typed = typed(&what, &best);
-            card::show_refusal(cx.screen, &typed, &problem);
-            if !cx.screen.is_json() {
-                let ends = words::clock(best.valid_before, clock::now());
-                cx.screen.say(&format!("  still held: {}, ends {ends}", words::held(&best)));
-            }
-            return Ok(Exit::Denied);
+            return Ok(show_refused(cx.screen, &typed, &problem, &best));
         }
         Err(failure) => return Err(failure),
     };
@@ -103,6 +98,35 @@ fn typed(what: &Extend, best: &Held) -> Typed {
     }
 }
 
+/// What is held stays; the refusal is shown as that of an opening.
+fn show_refused(screen: Screen, typed: &Typed, problem: &Problem, best: &Held) -> Exit {
+    if !screen.is_json() {
+        let exit = card::show_refusal(screen, typed, problem);
+        let ends = words::clock(best.valid_before, clock::now());
+        screen.say(&format!("  still held: {}, ends {ends}", words::held(best)));
+        return exit;
+    }
+    let decision = problem.decision.as_deref();
+    let next = match decision.map(|d| &d.outcome) {
+        Some(Outcome::Refuse { reasons, smaller }) => typed.after_refusal(reasons, smaller.as_ref()),
+        _ => "fireaxe status".to_owned(),
+    };
+    screen.json(&Answer {
+        schema: SCHEMA,
+        outcome: "refused",
+        emergency: best.emergency,
+        serial: Some(best.serial),
+        valid_before: Some(best.valid_before),
+        extensions_left: None,
+        held_countdown: false,
+        decision,
+        waiting: None,
+        settled: None,
+        next,
+    });
+    Exit::Denied
+}
+
 #[derive(Serialize)]
 struct Answer<'a> {
     schema: &'static str,
@@ -115,8 +139,11 @@ struct Answer<'a> {
     /// It was closing, and the countdown is held.
     held_countdown: bool,
     decision: Option<&'a Decision>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<&'a Waiting>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     settled: Option<&'a Settled>,
+    next: String,
 }
 
 struct Shown<'a> {
@@ -148,6 +175,7 @@ impl Shown<'_> {
             decision: Some(&granted.decision),
             waiting: granted.waiting.as_ref(),
             settled: None,
+            next: "fireaxe status".to_owned(),
         });
         if screen.is_json() {
             return exit;
@@ -203,8 +231,9 @@ impl Shown<'_> {
             waiting: grant.and_then(|g| g.waiting.as_ref()),
             settled: match &waited.ended {
                 Ended::Settled(settled) => Some(settled),
-                Ended::Interrupted => None,
+                Ended::Interrupted | Ended::Over => None,
             },
+            next: "fireaxe status".to_owned(),
         });
         waited.exit()
     }

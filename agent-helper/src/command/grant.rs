@@ -104,6 +104,11 @@ pub(super) fn waits(grant: &Grant) -> Option<(Option<fireaxe_protocol::names::Ti
     }
 }
 
+/// Whether the CA says that the emergency is over: only its own key asks, which reads no longer than that.
+pub(super) fn is_over(failure: &Failure) -> bool {
+    failure.code() == "reader.unknown" || failure.code().starts_with("emergency.closed")
+}
+
 /// Whether asking again later may help: the CA is away, busy or in trouble of its own.
 pub(super) fn may_pass(failure: &Failure) -> bool {
     match failure {

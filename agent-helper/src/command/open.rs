@@ -150,8 +150,13 @@ pub(super) fn declare(
         until: until(&opened),
     };
     if opened.waiting.is_some() || opened.decision.awaits.is_some() {
-        // Before the certificate: what waits must not be forgotten, whatever that one turns out to be.
-        control.remember(mine.clone())?;
+        // Before the certificate: what waits must not be forgotten, whatever that one turns out to be. An
+        // agent that cannot is no reason to throw away what was given.
+        if let Err(error) = control.remember(mine.clone())
+            && !cx.screen.is_json()
+        {
+            cx.screen.say(&format!("  note: what waits is not remembered here: {error}"));
+        }
     }
     let mut gone = Vec::new();
     let held = match (&opened.terms, &opened.certificate) {

@@ -50,7 +50,10 @@ pub(super) fn run(cx: &Context, what: Run) -> Result<ExitCode, Failure> {
         dry_run: false,
         drill: what.drill,
     };
-    let typed = open::typed(cx.screen, &open)?;
+    let typed = open::typed(cx.screen, &open).map_err(|failure| match failure {
+        Failure::NoReason(command) => Failure::NoReason(command.replacen("fireaxe open", "fireaxe run", 1)),
+        other => other,
+    })?;
     let mut control = Control::connect_or_start(&cx.places)?;
     let fresh = match open::declare(cx, &authority, &mut control, &open, &typed)? {
         Declared::Opened(fresh) => *fresh,
@@ -165,7 +168,7 @@ fn is_it(held: Option<&Held>, open: &Open) -> bool {
 
 fn never(waited: &Waited) -> Exit {
     match waited.ended {
-        Ended::Interrupted => Exit::Error,
+        Ended::Interrupted | Ended::Over => Exit::Error,
         _ if waited.exit() == Exit::Denied => Exit::Denied,
         _ => Exit::Pending,
     }

@@ -166,7 +166,7 @@ fn ask_one(authority: &Authority<'_>, control: &mut Control, mine: Pending) -> A
         Ok((grant, new)) => Asked { mine, grant: Some(grant), new, trouble: None },
         Err(failure) => {
             // Its key reads no longer: it is over, and nothing of it waits.
-            if failure.code() == "reader.unknown" || failure.code().starts_with("emergency.closed") {
+            if grant::is_over(&failure) {
                 let _ = control.forget(mine.emergency);
             }
             Asked { mine, grant: None, new: None, trouble: Some(failure) }

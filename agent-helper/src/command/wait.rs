@@ -22,6 +22,8 @@ use crate::words;
 pub(super) enum Ended {
     /// Nothing waits any more, and this is how it was settled.
     Settled(Settled),
+    /// The CA takes its key no longer, or says so itself: it was closed meanwhile.
+    Over,
     /// Somebody pressed Ctrl-C.
     Interrupted,
 }
@@ -42,6 +44,7 @@ impl Waited {
     pub(super) fn exit(&self) -> Exit {
         match &self.ended {
             Ended::Settled(Settled::Refused { .. }) => Exit::Denied,
+            Ended::Over => Exit::Error,
             _ if self.held.is_empty() => Exit::Pending,
             _ => Exit::Ok,
         }
@@ -52,6 +55,7 @@ impl Waited {
         match &self.ended {
             Ended::Settled(Settled::Given) => "given",
             Ended::Settled(Settled::Refused { .. }) => "refused",
+            Ended::Over => "closed",
             Ended::Settled(Settled::Lapsed) if self.held.is_empty() => "lapsed",
             Ended::Interrupted if self.held.is_empty() => "waiting",
             _ => "meanwhile",
@@ -88,6 +92,10 @@ pub(super) fn until_settled(
             Err(failure) if grant::may_pass(&failure) => {
                 progress.show(&format!("waiting; {failure}; asking again ..."));
                 continue;
+            }
+            Err(failure) if grant::is_over(&failure) => {
+                control.forget(mine.emergency)?;
+                break Ended::Over;
             }
             Err(failure) => return Err(failure),
         };
@@ -130,6 +138,9 @@ pub(super) fn say_ended(screen: Screen, mine: &Pending, waited: &Waited) {
     match &waited.ended {
         Ended::Settled(Settled::Given) => {}
         Ended::Settled(settled) => screen.headline(&format!("{id}  {}", words::settled(settled))),
+        Ended::Over => {
+            screen.headline(&format!("{id}  is over: it was closed, or the CA takes its key no longer"))
+        }
         Ended::Interrupted => {
             screen.say(&format!(
                 "  {id}: the request goes on; what is approved comes into the agent by itself"

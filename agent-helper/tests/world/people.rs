@@ -1,18 +1,23 @@
 //! What a CA shows of a request: real entries, with real words in them, that hang together; or do not.
 
+use std::sync::Mutex;
+
 use ed25519_dalek::SigningKey;
 use fireaxe_protocol::api::{IncidentCard, RecentUse, RequestCard};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{Event, Hash, SignedBy, encode_entry, tree};
 use fireaxe_protocol::names::{EmergencyId, Origin};
-use fireaxe_protocol::policy::{Decision, Facts, IncidentFact, IncidentState, Presence, Signals, Target};
+use fireaxe_protocol::policy::{
+    Awaits, Decision, Facts, IncidentFact, IncidentState, Outcome, Presence, Signals, Target,
+};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{
     Declare, Envelope, Extend, Header, Kind, Nonce, Params, Statement, sign_ed25519,
 };
 
-use super::ca::{Request, origin};
-use super::waiting::{Play, waiting};
+use super::ca::{DECLARATION, FakeCa, Makes, Request, certificate, declared, opened, origin, terms};
+use super::waiting::{DECLARE, Play, waiting};
+use serde_json::json;
 
 /// The statement in a request's body.
 pub(crate) fn said(request: &Request) -> Statement {
@@ -198,4 +203,74 @@ pub(crate) fn card_of(declared: String, later: Option<String>) -> RequestCard {
         may_not: None,
         also_waiting: vec![EmergencyId(43)],
     }
+}
+
+/// A CA at which every verb about other people's requests comes to its end. `EM-43` is a claim that awaits
+/// a second signature.
+pub(crate) fn everything() -> FakeCa {
+    let key = Mutex::new(None);
+    FakeCa::start(move |request, _| {
+        let em = "EM-42";
+        let of = leaf(&card().entry);
+        let answer = match request.line.as_str() {
+            DECLARE => {
+                let declare = declared(request);
+                *key.lock().unwrap() = Some(declare.public_key);
+                let mut given = terms();
+                given.force_command = declare.action.is_some().then(|| "/usr/bin/restart".into());
+                given.action = declare.action;
+                let makes = Makes { terms: given.clone(), ..Makes::default() };
+                let mut answer = opened(request, &makes);
+                answer["terms"] = serde_json::to_value(&given).unwrap();
+                let decided = super::ca::decision(Outcome::Permit(given));
+                answer["decision"] = serde_json::to_value(decided).unwrap();
+                answer
+            }
+            "POST /v1/sessions" => {
+                json!({"schema": "fireaxe.session/v1", "person": "ana", "until": u64::MAX})
+            }
+            "GET /v1/emergencies/EM-42/request" => serde_json::to_value(card()).unwrap(),
+            "GET /v1/emergencies/EM-43/request" => serde_json::to_value(claim()).unwrap(),
+            "GET /v1/emergencies/EM-42" => super::waiting::emergency("open"),
+            "GET /v1/requests" => json!({"schema": "fireaxe.requests/v1", "requests": [], "reviews": []}),
+            "POST /v1/emergencies/EM-42/approvals" => {
+                json!({"schema": "fireaxe.approved/v1", "emergency": em, "of": of, "entry": 9, "missing": []})
+            }
+            "POST /v1/emergencies/EM-42/refusals" => {
+                json!({"schema": "fireaxe.refused/v1", "emergency": em, "of": of, "entry": 9})
+            }
+            "POST /v1/emergencies/EM-43/seconds" => {
+                json!({"schema": "fireaxe.seconded/v1", "emergency": "EM-43", "entry": 9})
+            }
+            "POST /v1/emergencies/EM-42/review" => {
+                json!({"schema": "fireaxe.reviewed/v1", "emergency": em, "entry": 9})
+            }
+            "POST /v1/emergencies/EM-42/closure" => {
+                json!({"schema": "fireaxe.closed/v1", "emergency": em, "revoked": [1], "entry": 9})
+            }
+            "POST /v1/emergencies/EM-42/extensions" => {
+                let certificate =
+                    certificate(key.lock().unwrap().unwrap(), &Makes { serial: 5, ..Makes::default() });
+                json!({"schema": "fireaxe.grant/v1", "emergency": em, "state": "open",
+                    "declaration": DECLARATION, "request": DECLARATION,
+                    "decision": super::ca::decision(Outcome::Permit(terms())), "system": "payments-db",
+                    "host": "db-3.payments.prod", "hosts": ["db-3.payments.prod"], "of": DECLARATION,
+                    "terms": terms(), "certificate": certificate, "until": 1, "extensions_left": 1})
+            }
+            _ => return None,
+        };
+        Some((200, answer))
+    })
+}
+
+/// The card of a claim that awaits another person's signature.
+pub(crate) fn claim() -> RequestCard {
+    let mut entries = Entries { emergency: EmergencyId(43), ..Entries::default() };
+    entries.decision.outcome = Outcome::Permit(terms());
+    entries.decision.awaits =
+        Some(Awaits { severity: 1.try_into().unwrap(), more: 1, from: "payments-oncall".parse().unwrap() });
+    let mut claim = card_of(entries.declared(), None);
+    claim.emergency = EmergencyId(43);
+    (claim.state, claim.waiting) = ("none".into(), None);
+    claim
 }
