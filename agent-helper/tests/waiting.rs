@@ -6,6 +6,7 @@
 mod world;
 
 use std::fs::File;
+use std::io::BufRead;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -239,4 +240,73 @@ fn what_cannot_be_asked_fails_at_once_with_the_command() {
     );
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert!(ca.requests(DECLARE).is_empty());
+}
+
+/// A terminal that somebody else sits at, and what is written on it.
+struct Terminal {
+    child: Child,
+    name: String,
+    lines: std::io::BufReader<std::process::ChildStdout>,
+}
+
+impl Terminal {
+    fn new() -> Terminal {
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", "tty; cat", "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = script.spawn().unwrap();
+        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut name = String::new();
+        lines.read_line(&mut name).unwrap();
+        Terminal { child, name: name.trim().to_owned(), lines }
+    }
+
+    /// The next line that says something.
+    fn line(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "the terminal has ended");
+            if !line.trim().is_empty() {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_terminal_that_opened_it_is_warned_before_the_end_and_told_of_the_upgrade() {
+    let play = Play::new(true);
+    let ca = play.start();
+    let home = home(&ca);
+    let mut terminal = Terminal::new();
+    // The warning of one minute is due when it has a minute left.
+    home.hold(7, 62);
+    let mut child = home.fireaxe(&["follow", "EM-42", "--tty", &terminal.name]).spawn().unwrap();
+    let warned = terminal.line();
+    assert!(
+        warned
+            .contains("EM-42 (tier root on db-3.payments.prod) ends in 1 min.   next: fireaxe extend EM-42"),
+        "{warned}"
+    );
+    assert!(!warned.contains(['\u{7}', '\u{1b}']), "{warned:?}");
+    assert!(home.run(&["agent", "--stop"]).status.success());
+    assert!(child.wait().unwrap().success(), "it goes when the agent has gone");
+}
+
+#[test]
+fn on_a_terminal_everything_that_is_opened_is_followed_for_its_warnings() {
+    let ca =
+        FakeCa::start(|request, _| Some((201, world::ca::opened(request, &world::ca::Makes::default()))));
+    let home = home(&ca);
+    let (code, said) = on_a_terminal(&home, &OPEN, || true, b"");
+    assert_eq!(code, Some(0), "{said}");
+    wait_until("a follower has the lock", || {
+        File::open(home.socket("follow-EM-42.lock")).is_ok_and(|file| file.try_lock().is_err())
+    });
 }

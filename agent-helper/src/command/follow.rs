@@ -41,13 +41,17 @@ pub(super) fn start(places: &Places, emergency: EmergencyId) {
     if let Some(tty) = tty::name() {
         child.arg("--tty").arg(tty);
     }
-    // A second one ends at once at the lock; nothing is to be asked of it.
-    let _ = child
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .current_dir(if places.run.is_dir() { places.run.as_path() } else { Path::new("/") })
-        .spawn();
+    // It pins no directory, so a relative name would mean another file there.
+    if let Ok(config) = std::path::absolute(&places.config) {
+        child.env("FIREAXE_CONFIG", config);
+    }
+    child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).current_dir("/");
+    if let Ok(mut child) = child.spawn()
+        && let Some(mut stdout) = child.stdout.take()
+    {
+        // Until it is in a session of its own, Ctrl-C and the end of the terminal would take it along.
+        let _ = stdout.read(&mut [0]);
+    }
 }
 
 pub(super) fn run(cx: &Context, what: &Follow) -> Result<Exit, Failure> {
@@ -57,6 +61,8 @@ pub(super) fn run(cx: &Context, what: &Follow) -> Result<Exit, Failure> {
     if what.detached {
         // Fails only if this process leads its group already: then it is detached enough.
         let _ = rustix::process::setsid();
+        // Whoever started it waits for this, or has gone.
+        let _ = std::io::stdout().write_all(b"\n").and_then(|()| std::io::stdout().flush());
     }
     let Some(_lock) = lock(&cx.places, what.emergency) else { return Ok(Exit::Ok) };
     let config = cx.config()?;

@@ -93,3 +93,45 @@ fn people(one: &Emergency, now: u64) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one() -> Emergency {
+        serde_json::from_value(serde_json::json!({
+            "emergency": "EM-42", "state": "open", "declaration": "00".repeat(32), "person": "ana",
+            "system": "payments-db", "severity": 1, "reason": "primary refuses writes", "drill": false,
+            "declared_at": 1, "until": 1_800_002_700, "serials": []
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_line_says_what_waits_who_took_part_and_how_the_review_stands() {
+        let now = 1_800_000_000;
+        let tier = |name: &str| Some(name.parse().unwrap());
+        let mut em = one();
+        assert!(
+            line(&em, now).contains("  waiting  open until 08:45 UTC (45 min)  primary"),
+            "{}",
+            line(&em, now)
+        );
+        em.waiting = tier("root");
+        assert!(line(&em, now).contains("  tier root waits  "), "{}", line(&em, now));
+        em.tier = tier("look");
+        em.seconds = vec!["dora".parse().unwrap()];
+        em.approved_by = vec!["ben".parse().unwrap(), "cleo".parse().unwrap()];
+        em.extensions = 2;
+        em.review = Some(ReviewState { due: now - 60, overdue: true, by: None, verdict: None });
+        assert_eq!(
+            line(&em, now),
+            "EM-42  ana  payments-db  severity 1  tier look, root waits  open until 08:45 UTC (45 min)  claimed with dora  approved by ben, cleo  extended 2x  REVIEW OVERDUE since 07:59 UTC  primary refuses writes"
+        );
+        em.review = Some(ReviewState { due: now + 60, overdue: false, by: None, verdict: None });
+        assert!(line(&em, now).contains("  review due 08:01 UTC  "));
+        let (by, verdict) = (Some("eve".parse().unwrap()), Some(Verdict::FollowUp));
+        em.review = Some(ReviewState { due: now, overdue: false, by, verdict });
+        assert!(line(&em, now).contains("  reviewed by eve: follow-up  "));
+    }
+}
