@@ -1,7 +1,7 @@
 //! The CA as this client knows it: its remembered keys, statements sent to it, reads with their proof.
 //!
 //! The keys are believed once, over the pinned connection, and remembered; a change is refused until a
-//! person has said that it is meant. Checking a certificate against them is left to [`Authority::check`].
+//! person has said that it is meant. [`Authority::check`] holds a certificate against them.
 
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use fireaxe_protocol::api::{Closed, Keys, LoggedIn, Opened};
 use fireaxe_protocol::certificate::{self, Expected};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
-use fireaxe_protocol::log::{NoteKey, receipt};
+use fireaxe_protocol::log::{Hash, NoteKey, receipt};
 use fireaxe_protocol::names::{EmergencyId, Origin, PersonName};
 use fireaxe_protocol::policy::Terms;
 use fireaxe_protocol::statement::{Envelope, Header, Kind, Login, Nonce, Statement};
-use fireaxe_transport::{Ca, Pin, Timeouts, TransportError};
+use fireaxe_transport::{Ca, Events, Pin, Timeouts, TransportError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,21 @@ pub(crate) struct Known {
     pub(crate) user_ca: Ed25519Key,
     /// Signs checkpoints; a C2SP verifier key.
     pub(crate) log: String,
+}
+
+/// A certificate and what it must be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Agreed<'a> {
+    /// Its emergency.
+    pub(crate) emergency: EmergencyId,
+    /// Leaf of the entry whose decision it embodies.
+    pub(crate) of: Hash,
+    /// The terms that were shown.
+    pub(crate) terms: &'a Terms,
+    /// One line of OpenSSH text.
+    pub(crate) certificate: &'a str,
+    /// The key that was sent.
+    pub(crate) public_key: Ed25519Key,
 }
 
 /// The CA, the person who uses it, and how they sign.
@@ -182,34 +197,45 @@ impl<'a> Authority<'a> {
         Ok(self.ca.post(path, None, envelope)?)
     }
 
+    /// Sends any other statement, in the same way.
+    pub(crate) fn state<T: DeserializeOwned>(
+        &self,
+        emergency: EmergencyId,
+        what: &str,
+        envelope: &Envelope,
+    ) -> Result<T, Failure> {
+        self.send(&format!("/v1/emergencies/{emergency}/{what}"), envelope)
+    }
+
     /// Checks what came back: the certificate is exactly the terms (any surplus is refused), is signed
     /// by the remembered CA key, and its receipt proves that its entry is in the remembered log and is
-    /// about this declaration and these terms.
-    pub(crate) fn check(
-        &self,
-        opened: &Opened,
-        terms: &Terms,
-        certificate: &str,
-        public_key: Ed25519Key,
-    ) -> Result<certificate::Accepted, Failure> {
+    /// about this very decision and these terms.
+    pub(crate) fn check(&self, agreed: &Agreed<'_>) -> Result<certificate::Accepted, Failure> {
         let known = self.known()?;
         let expected = Expected {
-            public_key,
-            terms,
+            public_key: agreed.public_key,
+            terms: agreed.terms,
             ca_key: known.user_ca,
-            emergency: opened.emergency,
+            emergency: agreed.emergency,
             person: self.person()?,
             now: clock::now(),
         };
-        let accepted = certificate::compare(certificate, &expected).map_err(Failure::Differs)?;
+        let accepted = certificate::compare(agreed.certificate, &expected).map_err(Failure::Differs)?;
         let key: NoteKey = known.log.parse().map_err(Failure::LogKey)?;
         let (body, proof) = (accepted.body.as_bytes(), accepted.receipt.as_bytes());
         let proved =
             receipt::check(body, accepted.serial, proof, &key, &known.origin).map_err(Failure::Receipt)?;
-        if proved.of != opened.declaration || proved.terms != terms.hash() {
+        if proved.of != agreed.of || proved.terms != agreed.terms.hash() {
             return Err(Failure::OtherEntry);
         }
         Ok(accepted)
+    }
+
+    /// Follows an emergency with its own key: an event whenever the log has something new about it.
+    pub(crate) fn events(&self, control: &mut Control, emergency: EmergencyId) -> Result<Events, Failure> {
+        let path = format!("/v1/emergencies/{emergency}/events");
+        let proof = self.proof(control, Reader::Emergency(emergency), "GET", &path)?;
+        Ok(self.ca.events(&path, Some(&proof))?)
     }
 
     /// Reads with the key of an emergency, which reads that emergency; asks nobody to sign anything.

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use fireaxe_protocol::names::{
-    AccountName, EmergencyId, HostName, IncidentId, NameError, PersonName, ReasonText, Severity, TargetName,
-    TierName,
+    AccountName, ActionName, EmergencyId, HostName, IncidentId, NameError, PersonName, ReasonText, Severity,
+    TargetName, TierName,
 };
+use fireaxe_protocol::statement::{Params, Verdict};
 use fireaxe_transport::{Address, Pin};
 
+use crate::failure::Failure;
 use crate::words;
 
 /// Opens a declared emergency: a short certificate in memory, then plain ssh.
@@ -25,7 +27,7 @@ pub(crate) struct Cli {
 
 const AFTER: &str = "\
 Exit codes: 0 ok, 1 error, 2 usage, 4 needs sign-in, 69 CA unavailable, 75 waits for approval,
-77 denied by policy, 78 bad configuration.
+77 denied by the policy or by an approver, 78 bad configuration, 130 interrupted. `run`: its command's.
 Words go to stderr, data to stdout. Environment: FIREAXE_CONFIG, FIREAXE_ADDR, NO_COLOR.";
 
 /// The verbs.
@@ -35,9 +37,34 @@ pub(crate) enum Verb {
     Enrol(Enrol),
     /// Declare an emergency and get its certificate into the agent.
     #[command(
-        after_help = "Examples:\n  fireaxe open db-3.payments.prod --incident pd:PGR0VU2 -r \"primary refuses writes\"\n  fireaxe open payments-db -s 2 -r \"replicas lag\" --for 30m\n  fireaxe open payments-db -s 2 --dry-run"
+        after_help = "Examples:\n  fireaxe open db-3.payments.prod --incident pd:PGR0VU2 -r \"primary refuses writes\"\n  fireaxe open payments-db -s 2 -r \"replicas lag\" --for 30m\n  fireaxe open payments-db -s 2 --dry-run\n  fireaxe open db-3.payments.prod --action restart-payments shard=12 -r \"stuck\""
     )]
     Open(Open),
+    /// Say yes to a request that waits, or list what waits for you.
+    #[command(
+        after_help = "Examples:\n  fireaxe approve\n  fireaxe approve EM-42\n  fireaxe approve EM-42 -r \"seen the graphs\" --yes"
+    )]
+    Approve(Approve),
+    /// Say no to a request that waits. What is held meanwhile stays.
+    Refuse(Refuse),
+    /// Sign another person's claim too: you are on call and claim the same.
+    Second {
+        /// EM-42.
+        #[arg(value_parser = emergency)]
+        emergency: EmergencyId,
+    },
+    /// Ask for more time.
+    #[command(
+        after_help = "Examples:\n  fireaxe extend\n  fireaxe extend EM-42 --for 30m -r \"restore at 60%\""
+    )]
+    Extend(Extend),
+    /// Look back at an emergency that is over, or list the reviews that are owed.
+    Review(Review),
+    /// Run one action of the policy: open, run it, close.
+    #[command(
+        after_help = "Examples:\n  fireaxe run db-3.payments.prod --action restart-payments shard=12 -s 2 -r \"stuck\""
+    )]
+    Run(Run),
     /// Close an emergency: no further certificate, and what was given is revoked.
     Close {
         /// EM-42; without it, the only one held.
@@ -70,6 +97,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         hint: bool,
     },
+    /// Stay when `open` has gone: put what is approved into the agent, warn before the end.
+    #[command(hide = true)]
+    Follow(Follow),
     /// Check everything an emergency needs, before it happens.
     Doctor,
     /// Print completions for a shell.
@@ -112,17 +142,157 @@ pub(crate) struct Open {
     #[arg(long)]
     pub(crate) incident: Option<IncidentId>,
     /// A smaller tier than the policy would give.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "action")]
     pub(crate) want: Option<TierName>,
     /// A shorter time, e.g. 30m.
     #[arg(long = "for", value_parser = words::parse_span)]
     pub(crate) for_s: Option<u32>,
+    #[command(flatten)]
+    pub(crate) act: Act,
+    /// Wait until what waits for people is decided. So it is on a terminal.
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) wait: bool,
+    /// Do not wait for people.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     /// Say what would be decided, and do nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// A marked rehearsal.
     #[arg(long)]
     pub(crate) drill: bool,
+}
+
+/// `approve`
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// EM-42; without it, the only one that waits for you, or the list.
+    #[arg(value_parser = emergency)]
+    pub(crate) emergency: Option<EmergencyId>,
+    /// In your words.
+    #[arg(short, long)]
+    pub(crate) reason: Option<ReasonText>,
+    /// You have read it: do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `refuse`
+#[derive(Debug, Args)]
+pub(crate) struct Refuse {
+    /// EM-42.
+    #[arg(value_parser = emergency)]
+    pub(crate) emergency: EmergencyId,
+    /// Why: the requester reads it.
+    #[arg(short, long)]
+    pub(crate) reason: ReasonText,
+}
+
+/// `extend`
+#[derive(Debug, Args)]
+pub(crate) struct Extend {
+    /// EM-42; without it, the only one held.
+    #[arg(value_parser = emergency)]
+    pub(crate) emergency: Option<EmergencyId>,
+    /// How long, e.g. 30m; without it, as long as the policy gives.
+    #[arg(long = "for", value_parser = words::parse_span)]
+    pub(crate) for_s: Option<u32>,
+    /// How bad it is by now: 1 (worst) to 4.
+    #[arg(short, long, value_parser = severity)]
+    pub(crate) severity: Option<Severity>,
+    /// The incident it is for by now.
+    #[arg(long)]
+    pub(crate) incident: Option<IncidentId>,
+    /// Why it takes longer.
+    #[arg(short, long)]
+    pub(crate) reason: Option<ReasonText>,
+    /// Wait until what waits for people is decided. So it is on a terminal.
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) wait: bool,
+    /// Do not wait for people.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// `review`
+#[derive(Debug, Args)]
+pub(crate) struct Review {
+    /// EM-42; without it, what is owed.
+    #[arg(value_parser = emergency)]
+    pub(crate) emergency: Option<EmergencyId>,
+    /// justified, follow-up or unjustified.
+    #[arg(long, value_parser = verdict)]
+    pub(crate) verdict: Option<Verdict>,
+    /// What you found, in your words.
+    #[arg(short, long)]
+    pub(crate) reason: Option<ReasonText>,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// A host, or a system of one host.
+    #[arg(value_parser = target)]
+    pub(crate) target: TargetName,
+    #[command(flatten)]
+    pub(crate) act: Act,
+    /// How bad: 1 (worst) to 4.
+    #[arg(short, long, value_parser = severity)]
+    pub(crate) severity: Option<Severity>,
+    /// What is wrong, in your words.
+    #[arg(short, long)]
+    pub(crate) reason: Option<ReasonText>,
+    /// The incident it is for.
+    #[arg(long)]
+    pub(crate) incident: Option<IncidentId>,
+    /// Wait for people where nobody sits. So it is on a terminal.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// A marked rehearsal.
+    #[arg(long)]
+    pub(crate) drill: bool,
+}
+
+/// One command instead of a tier.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Act {
+    /// One command of the policy instead of a shell; its parameters follow as NAME=VALUE.
+    #[arg(long)]
+    pub(crate) action: Option<ActionName>,
+    /// The action's parameters.
+    #[arg(value_name = "NAME=VALUE", value_parser = parameter, requires = "action")]
+    pub(crate) params: Vec<(String, String)>,
+}
+
+impl Act {
+    /// The parameters, each name once.
+    pub(crate) fn params(&self) -> Result<Params, Failure> {
+        let mut params = Params::default();
+        for (name, value) in &self.params {
+            params.insert(name, value).map_err(|message| Failure::Usage {
+                message,
+                next: "fireaxe explain --systems   (lists the actions and their parameters)".to_owned(),
+            })?;
+        }
+        Ok(params)
+    }
+}
+
+/// `follow`
+#[derive(Debug, Args)]
+pub(crate) struct Follow {
+    /// EM-42.
+    #[arg(value_parser = emergency)]
+    pub(crate) emergency: EmergencyId,
+    /// As other verbs start it: its own session, no terminal.
+    #[arg(long)]
+    pub(crate) detached: bool,
+    /// Close it when stdin ends without a word.
+    #[arg(long, conflicts_with = "detached")]
+    pub(crate) close_at_end: bool,
+    /// The terminal to warn on.
+    #[arg(long)]
+    pub(crate) tty: Option<PathBuf>,
 }
 
 /// `explain`
@@ -132,7 +302,7 @@ pub(crate) struct Explain {
     #[arg(value_parser = target, required_unless_present = "systems")]
     pub(crate) target: Option<TargetName>,
     /// List what there is to be opened, instead.
-    #[arg(long, conflicts_with_all = ["target", "severity", "incident", "want", "for_s"])]
+    #[arg(long, conflicts_with_all = ["target", "severity", "incident", "want", "for_s", "action"])]
     pub(crate) systems: bool,
     /// How bad: 1 (worst) to 4.
     #[arg(short, long, value_parser = severity)]
@@ -141,11 +311,13 @@ pub(crate) struct Explain {
     #[arg(long)]
     pub(crate) incident: Option<IncidentId>,
     /// A smaller tier.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "action")]
     pub(crate) want: Option<TierName>,
     /// A shorter time, e.g. 30m.
     #[arg(long = "for", value_parser = words::parse_span)]
     pub(crate) for_s: Option<u32>,
+    #[command(flatten)]
+    pub(crate) act: Act,
 }
 
 /// `ssh-config`
@@ -181,6 +353,21 @@ fn host(text: &str) -> Result<HostName, String> {
 
 fn emergency(text: &str) -> Result<EmergencyId, String> {
     text.to_ascii_uppercase().parse().map_err(|e: NameError| e.rule.to_owned())
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a parameter is NAME=VALUE, e.g. shard=12")?;
+    Params::default().insert(name, value)?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn verdict(text: &str) -> Result<Verdict, String> {
+    match text {
+        "justified" => Ok(Verdict::Justified),
+        "follow-up" => Ok(Verdict::FollowUp),
+        "unjustified" => Ok(Verdict::Unjustified),
+        _ => Err("justified, follow-up or unjustified".to_owned()),
+    }
 }
 
 fn severity(text: &str) -> Result<Severity, String> {

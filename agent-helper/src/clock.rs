@@ -26,3 +26,20 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now())
     }
 }
+
+/// How long something has been there, e.g. a card on the screen. Does not run backwards.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Since(Instant);
+
+impl Since {
+    /// From now on.
+    #[allow(clippy::disallowed_methods, reason = "this file is the clock")]
+    pub(crate) fn now() -> Since {
+        Since(Instant::now())
+    }
+
+    /// Whole seconds so far.
+    pub(crate) fn seconds(&self) -> u32 {
+        u32::try_from(self.0.elapsed().as_secs()).unwrap_or(u32::MAX)
+    }
+}

@@ -80,12 +80,26 @@ pub(crate) enum Failure {
     /// What was typed is not valid.
     #[error("{0}")]
     NotValid(fireaxe_protocol::names::NameError),
+    /// The card says why somebody else must do it.
+    #[error("not yours to do: {}", .0.sentence)]
+    NotYours(Reason),
+    /// Nothing of it waits for that.
+    #[error("nothing of {emergency} waits for that: {state}")]
+    NothingWaits {
+        /// Which.
+        emergency: EmergencyId,
+        /// How it stands.
+        state: String,
+    },
+    /// Its key is not here.
+    #[error("{0} is not held here: only the agent that holds its key can have more time for it")]
+    NotHeld(EmergencyId),
     /// Nothing to close.
     #[error("nothing is held that could be closed")]
     NothingHeld,
     /// Which one?
     #[error("several emergencies are held: {}", words::some_of(&.0.iter().map(ToString::to_string).collect::<Vec<_>>()))]
-    WhichOne(Vec<EmergencyId>),
+    WhichOne(Vec<EmergencyId>, &'static str),
     /// The key's place in `enrol`.
     #[error("{0} exists, but its public half {0}.pub does not")]
     HalfAKey(String),
@@ -103,6 +117,9 @@ pub(crate) enum Failure {
         /// What the system said.
         why: String,
     },
+    /// OpenSSH's client could not be started.
+    #[error("ssh cannot be run: {0}")]
+    Ssh(String),
     /// `doctor` found something that does not work.
     #[error("{0} of the checks failed")]
     Unwell(usize),
@@ -113,10 +130,11 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Config(_) | Failure::Place(_) => Exit::Config,
+            Failure::NotYours(_) => Exit::Denied,
             Failure::Transport(TransportError::Problem(problem)) => exit::of_problem(problem),
             Failure::Transport(TransportError::Address(_) | TransportError::WrongPin { .. }) => Exit::Config,
             Failure::Transport(e) if e.is_unavailable() => Exit::Unavailable,
-            Failure::NoReason(_) | Failure::NotValid(_) | Failure::WhichOne(_) | Failure::Usage { .. } => {
+            Failure::NoReason(_) | Failure::NotValid(_) | Failure::WhichOne(..) | Failure::Usage { .. } => {
                 Exit::Usage
             }
             _ => Exit::Error,
@@ -143,11 +161,14 @@ impl Failure {
             Failure::Differs(_) | Failure::Receipt(_) | Failure::OtherEntry => "certificate.refused",
             Failure::Answer(_) => "ca.contradiction",
             Failure::Randomness(_) => "system.randomness",
-            Failure::NothingHeld => "emergency.not_held",
+            Failure::NotYours(reason) => &reason.code,
+            Failure::NothingWaits { .. } => "request.none",
+            Failure::NothingHeld | Failure::NotHeld(_) => "emergency.not_held",
+            Failure::Ssh(_) => "ssh.failed",
             Failure::Unwell(_) => "doctor.failed",
             Failure::HalfAKey(_) => "key.half",
             Failure::UnsafePath(_) => "path.unsafe",
-            Failure::NoReason(_) | Failure::NotValid(_) | Failure::WhichOne(_) | Failure::Usage { .. } => {
+            Failure::NoReason(_) | Failure::NotValid(_) | Failure::WhichOne(..) | Failure::Usage { .. } => {
                 "usage"
             }
         }
@@ -184,6 +205,7 @@ impl Failure {
         match self {
             Failure::Transport(_) if self.said_twice().is_some() => Vec::new(),
             Failure::Transport(e) => e.problem().map(all_reasons).unwrap_or_default(),
+            Failure::NotYours(reason) => vec![screen::reason(reason)],
             Failure::Differs(differences) => differences
                 .iter()
                 .map(|d| format!("{}: agreed {}, found {}", d.field, d.expected, d.found))
@@ -196,10 +218,12 @@ impl Failure {
     fn said_twice(&self) -> Option<&str> {
         let Failure::Transport(error) = self else { return None };
         match error.problem() {
-            Some(problem) if problem.decision.is_none() => match problem.reasons.as_slice() {
-                [only] if only.at.is_none() && only.sentence == self.to_string() => Some(&only.code),
-                _ => None,
-            },
+            Some(problem) if problem.decision.is_none() && problem.changed.is_empty() => {
+                match problem.reasons.as_slice() {
+                    [only] if only.at.is_none() && only.sentence == self.to_string() => Some(&only.code),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }
@@ -222,6 +246,7 @@ impl Failure {
                 ControlError::NotRunning | ControlError::NotStarted(_) | ControlError::CannotStart(_),
             ) => "fireaxe agent   (in the foreground: it says why)",
             Failure::Control(ControlError::Unexpected) => "fireaxe agent --stop   and try again",
+            Failure::Ssh(_) => "install OpenSSH's client tools (openssh-client)",
             Failure::AgentRuns => "fireaxe status",
             Failure::Transport(TransportError::Problem(problem)) => return Some(next_of(problem)),
             Failure::Transport(TransportError::WrongPin { .. }) => {
@@ -256,7 +281,10 @@ impl Failure {
                 "the same again, and touch the key when it blinks"
             }
             Failure::NothingHeld => "fireaxe ls   |   fireaxe close EM-...",
-            Failure::WhichOne(held) => return held.first().map(|em| format!("fireaxe close {em}")),
+            Failure::WhichOne(held, verb) => return held.first().map(|em| format!("fireaxe {verb} {em}")),
+            Failure::NotYours(_) => "fireaxe approve   (lists what waits for you)",
+            Failure::NothingWaits { .. } => "fireaxe approve   |   fireaxe ls",
+            Failure::NotHeld(_) => "fireaxe status   |   fireaxe ls",
             _ => "fireaxe doctor",
         };
         Some(text.to_owned())
@@ -272,6 +300,8 @@ impl Failure {
                 message: String,
                 #[serde(skip_serializing_if = "Option::is_none")]
                 reasons: Option<&'a [Reason]>,
+                #[serde(skip_serializing_if = "<[String]>::is_empty")]
+                changed: &'a [String],
                 #[serde(skip_serializing_if = "Vec::is_empty")]
                 details: Vec<String>,
                 next: Option<String>,
@@ -286,6 +316,7 @@ impl Failure {
                 code: self.code(),
                 message: self.to_string(),
                 reasons: problem.map(|p| p.reasons.as_slice()),
+                changed: problem.map(|p| p.changed.as_slice()).unwrap_or_default(),
                 details: if problem.is_none() { self.reasons() } else { Vec::new() },
                 next: self.next(),
                 exit: self.exit() as u8,
@@ -314,7 +345,8 @@ fn all_reasons(problem: &fireaxe_protocol::api::Problem) -> Vec<String> {
     {
         all.extend(reasons.iter().filter(|r| !problem.reasons.contains(r)));
     }
-    all.into_iter().map(screen::reason).collect()
+    let changed = problem.changed.iter().map(|what| format!("changed: {what}"));
+    all.into_iter().map(screen::reason).chain(changed).collect()
 }
 
 /// What the CA suggests; where it has nothing to say, what helps a person here.
@@ -324,6 +356,7 @@ fn next_of(problem: &fireaxe_protocol::api::Problem) -> String {
     }
     match problem.code.as_str() {
         "emergency.not_yours" => "fireaxe ls   (whose it is: they close it, or an incident commander)",
+        "request.changed" => "fireaxe approve   (look at it again)",
         "reader.unknown" => "fireaxe ls   (signs in as yourself)",
         "ca.busy" | "ca.stopping" => "the same again in a moment",
         "internal" => "tell the CA's operator; its log of this minute says what went wrong",
@@ -350,7 +383,7 @@ mod tests {
             (Failure::Signing(SigningError::NotHeld("x".into())), 1),
             (Failure::Control(ControlError::NotRunning), 1),
             (Failure::NoReason(String::new()), 2),
-            (Failure::WhichOne(vec![EmergencyId(1), EmergencyId(2)]), 2),
+            (Failure::WhichOne(vec![EmergencyId(1), EmergencyId(2)], "close"), 2),
         ] {
             assert_eq!(failure.exit() as u8, exit, "{failure}");
         }

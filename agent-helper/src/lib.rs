@@ -5,16 +5,20 @@
 //! | `cli` | what can be typed |
 //! | `command` | one file a verb |
 //! | `authority` | the CA as this client knows it: statements, reads, the check of what comes back |
+//! | `agreed` | whether an answer is about what was asked and gives no more |
+//! | `request` | what an approver is shown, read from the entries themselves |
 //! | `signing` | statements signed through the person's own ssh-keygen and ssh-agent |
 //! | `agent` | the in-memory ssh-agent |
 //! | `control` | how the verbs talk to the agent |
 //! | `words`, `screen`, `failure`, `exit` | what is said, how it is printed, how a verb ends |
 //! | `config`, `places` | the configuration, where things lie |
+//! | `tty` | the terminal: its width, Ctrl-C as a key, a line for one that is in use |
 //! | `lockdown`, `clock`, `randomness` | the machine below |
 //!
 //! What a person may do is the CA's to decide; nothing here widens it.
 
 mod agent;
+mod agreed;
 mod authority;
 mod cli;
 mod clock;
@@ -26,8 +30,10 @@ mod failure;
 mod lockdown;
 mod places;
 mod randomness;
+mod request;
 mod screen;
 mod signing;
+mod tty;
 mod words;
 
 use std::process::ExitCode;
@@ -54,7 +60,7 @@ pub fn main() -> ExitCode {
     };
     let screen = screen::Screen::new(cli.json, text);
     match command::run(cli.verb, screen) {
-        Ok(exit) => exit.into(),
+        Ok(code) => code,
         Err(failure) => {
             failure.print(&screen);
             failure.exit().into()

@@ -8,6 +8,8 @@ use std::io::{IsTerminal, Write};
 use fireaxe_protocol::reason::Reason;
 use serde::Serialize;
 
+use crate::tty;
+
 /// The terminal, or what stands for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Screen {
@@ -56,6 +58,11 @@ impl Screen {
         }
     }
 
+    /// The place for a line that changes while something is waited for.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress { screen: *self, in_place: self.colour, last: String::new() }
+    }
+
     /// Data: one line of text on stdout.
     pub(crate) fn data(&self, line: &str) {
         // A reader that went away (`| head`) is no error of ours.
@@ -69,6 +76,49 @@ impl Screen {
         {
             self.data(&text);
         }
+    }
+}
+
+/// One line that is written over itself; on a terminal that cannot, or where there is none, a further line
+/// whenever it changes. Silent where JSON was asked for.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    screen: Screen,
+    in_place: bool,
+    last: String,
+}
+
+impl Progress {
+    /// Shows this now.
+    pub(crate) fn show(&mut self, line: &str) {
+        let line = clean(line).into_owned();
+        if self.screen.json || line == self.last {
+            return;
+        }
+        if self.in_place {
+            // Cut, since a line that wraps cannot be written over.
+            let width = usize::from(tty::width()).saturating_sub(3);
+            let shown: String = line.chars().take(width).collect();
+            let more = if shown.len() < line.len() { "…" } else { "" };
+            let _ = std::io::stderr().write_all(format!("\r\u{1b}[2K  {shown}{more}").as_bytes());
+        } else {
+            to_stderr(&format!("  {line}"));
+        }
+        self.last = line;
+    }
+
+    /// Takes the line away, so that other lines may follow.
+    pub(crate) fn clear(&mut self) {
+        if self.in_place && !self.last.is_empty() {
+            let _ = std::io::stderr().write_all(b"\r\x1b[2K");
+        }
+        self.last.clear();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -13,8 +13,9 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Body, Timeout};
 
+use crate::events::SILENCE;
 use crate::tls::{HandshakeFailed, OtherCertificate, PinnedTls};
-use crate::{Pin, TransportError};
+use crate::{Events, Pin, TransportError};
 
 /// Where the CA listens: `https://HOST:PORT`, one spelling, nothing after the port.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -172,6 +173,32 @@ impl Ca {
             304 => Ok(Raw { status, headers: response.headers().clone(), body: Vec::new() }),
             _ => Err(self.refusal(response)),
         }
+    }
+
+    /// `GET path` as server-sent events: the connection stays open. Opening it has the limits of any
+    /// request; after that only silence ends it (25 s; a CA that is there says something every 10 s).
+    pub fn events(&self, path: &str, proof: Option<&str>) -> Result<Events, TransportError> {
+        let mut request = self.agent.get(self.url(path)).header("accept", "text/event-stream");
+        if let Some(proof) = proof {
+            request = request.header("authorization", proof);
+        }
+        let request = request
+            .config()
+            .timeout_global(None)
+            .timeout_recv_response(Some(self.timeouts.whole))
+            .timeout_per_read(Some(SILENCE))
+            .build();
+        let response = request.call().map_err(|e| self.explain(e, 0))?;
+        let status = response.status().as_u16();
+        if !response.status().is_success() {
+            return Err(self.refusal(response));
+        }
+        let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        if !kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
+            return Err(self.garbage(status, "it is no stream of events".into()));
+        }
+        let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        Ok(Events::new(self.address.0.clone(), Box::new(body)))
     }
 
     fn url(&self, path: &str) -> String {

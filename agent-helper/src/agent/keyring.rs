@@ -1,11 +1,11 @@
 //! The keys, the certificates over them, and the rules for their use. No I/O; time and randomness are
 //! parameters.
 
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::SigningKey;
 use fireaxe_protocol::api::ReadProof;
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
-use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, PersonName};
+use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, Origin, PersonName};
 use ssh_key::Certificate;
 use ssh_key::certificate::CertType;
 use ssh_key::public::KeyData;
@@ -13,15 +13,18 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::binding::Binding;
+use super::bound::{Bound, Entry};
 use super::userauth;
-use crate::control::{Held, Hold, ReadRequest, Reader, SessionState};
+use crate::control::{Held, Hold, Pending, ReadRequest, Reader, SessionState};
 
-/// Certificates shown to one connection: a stock sshd closes after six keys that do not fit.
+/// Certificates of tiers shown to one connection, and of actions beside them: a stock sshd closes after six
+/// keys that do not fit.
 pub(crate) const OFFERED: usize = 3;
+const ACTIONS_OFFERED: usize = 2;
 /// A fresh key that got no certificate is dropped after this many seconds: an answer that was lost is
 /// asked for again within one minute.
 const FRESH_S: u64 = 600;
-/// Fresh keys without a certificate at once.
+/// Fresh keys without a certificate at once; and as many emergencies of which everything still waits.
 const FRESH: usize = 16;
 
 /// Why the agent does not do something. Never says what it holds.
@@ -59,12 +62,6 @@ struct Fresh {
     drop_at: u64,
 }
 
-struct Entry {
-    key: Box<SigningKey>,
-    blob: Vec<u8>,
-    held: Held,
-}
-
 struct Session {
     key: Box<SigningKey>,
     state: SessionState,
@@ -74,7 +71,7 @@ struct Session {
 #[derive(Default)]
 pub(crate) struct Keyring {
     fresh: Vec<Fresh>,
-    entries: Vec<Entry>,
+    bound: Vec<Bound>,
     session: Option<Session>,
 }
 
@@ -115,14 +112,10 @@ impl Keyring {
             return Err(Refused::Certificate("its principals are not those of the account"));
         }
         let blob = certificate.to_bytes().map_err(|_| Refused::Certificate("it cannot be written"))?;
-        let at = self.fresh.iter().position(|f| f.public == public);
-        let Some(fresh) = at.map(|at| self.fresh.swap_remove(at)) else {
-            return Err(Refused::Certificate("its key was not born in this agent, or waited too long"));
-        };
         let held = Held {
             emergency: hold.emergency,
             declaration: hold.declaration,
-            origin: hold.origin,
+            origin: hold.origin.clone(),
             system: hold.system,
             host: hold.host,
             hosts: hold.hosts,
@@ -131,26 +124,82 @@ impl Keyring {
             account: hold.terms.account,
             drill: hold.drill,
             serial: certificate.serial(),
+            action: hold.terms.action,
+            public_key: public,
             fingerprint: public.fingerprint(),
+            uses: 0,
             valid_before: certificate.valid_before(),
         };
-        self.entries.push(Entry { key: fresh.key, blob, held: held.clone() });
-        Ok(held)
+        Ok(self.bind(public, hold.emergency, &hold.origin)?.hold(blob, held))
+    }
+
+    /// Remembers that something of an emergency waits. Its key lives until then, with or without a
+    /// certificate.
+    pub(crate) fn remember(&mut self, mut pending: Pending, now: u64) -> Result<(), Refused> {
+        self.sweep(now);
+        let known = self.bound.iter().any(|b| b.is_of(pending.emergency, &pending.origin));
+        if !known && self.bound.iter().filter(|b| b.entries.is_empty()).count() >= FRESH {
+            return Err(Refused::TooMany);
+        }
+        pending.until = pending.until.min(now.saturating_add(limits::WAIT_MAX_S));
+        let bound = self.bind(pending.public_key, pending.emergency, &pending.origin)?;
+        bound.pending = Some(pending);
+        Ok(())
+    }
+
+    /// Nothing of an emergency waits any more.
+    pub(crate) fn forget(&mut self, emergency: EmergencyId) {
+        self.bound.iter_mut().filter(|b| b.emergency() == emergency).for_each(|b| b.pending = None);
+        self.bound.retain(|b| b.pending.is_some() || !b.entries.is_empty());
+    }
+
+    /// What waits, in order of emergency.
+    pub(crate) fn pending(&mut self, now: u64) -> Vec<Pending> {
+        self.sweep(now);
+        let mut all: Vec<Pending> = self.bound.iter().filter_map(|b| b.pending.clone()).collect();
+        all.sort_by_key(|p| p.emergency);
+        all
+    }
+
+    /// The key with this public half as this emergency's: a fresh one becomes its own; one that belongs to
+    /// another emergency is refused.
+    fn bind(
+        &mut self,
+        public: Ed25519Key,
+        emergency: EmergencyId,
+        origin: &Origin,
+    ) -> Result<&mut Bound, Refused> {
+        let at = match self.bound.iter().position(|b| b.public == public) {
+            Some(at) => at,
+            None => {
+                let fresh = self.fresh.iter().position(|f| f.public == public);
+                let Some(fresh) = fresh.map(|at| self.fresh.swap_remove(at)) else {
+                    return Err(Refused::Certificate(
+                        "its key was not born in this agent, or waited too long",
+                    ));
+                };
+                self.bound.push(Bound::new(fresh.key, emergency, origin.clone()));
+                self.bound.len().saturating_sub(1)
+            }
+        };
+        match self.bound.get_mut(at) {
+            Some(bound) if bound.is_of(emergency, origin) => Ok(bound),
+            _ => Err(Refused::Certificate("its key belongs to another emergency")),
+        }
     }
 
     /// What is held and alive, the most powerful first, then the one that lasts longest.
     pub(crate) fn list(&mut self, now: u64) -> Vec<Held> {
         self.sweep(now);
-        let mut all: Vec<Held> = self.entries.iter().map(|e| e.held.clone()).collect();
-        all.sort_by_key(|h| (std::cmp::Reverse(h.power), std::cmp::Reverse(h.valid_before)));
+        let mut all: Vec<Held> = self.bound.iter().flat_map(Bound::held).collect();
+        all.sort_by_key(Held::rank);
         all
     }
 
-    /// Drops the certificates and keys of an emergency; how many there were.
+    /// Drops the certificates and the key of an emergency; how many certificates there were.
     pub(crate) fn drop_emergency(&mut self, emergency: EmergencyId) -> usize {
-        let before = self.entries.len();
-        self.entries.retain(|e| e.held.emergency != emergency);
-        before - self.entries.len()
+        let gone = self.bound.extract_if(.., |b| b.emergency() == emergency);
+        gone.map(|b| b.entries.len()).sum()
     }
 
     /// The live certificate of highest power that reaches `host`. `ssh host` takes its account.
@@ -172,13 +221,20 @@ impl Keyring {
         }
         let claimed: Vec<HostName> = binding.host_names().iter().filter_map(|n| n.parse().ok()).collect();
         let fits = |e: &Entry| claimed.iter().any(|h| e.held.reaches(h));
-        let mut entries: Vec<(bool, &Entry)> = self.entries.iter().map(|e| (fits(e), e)).collect();
+        let all = self.bound.iter().flat_map(|b| &b.entries);
+        let mut entries: Vec<(bool, &Entry)> = all.map(|e| (fits(e), e)).collect();
         if entries.iter().any(|(fits, _)| *fits) {
             entries.retain(|(fits, _)| *fits);
         }
-        entries
-            .sort_by_key(|(_, e)| (std::cmp::Reverse(e.held.power), std::cmp::Reverse(e.held.valid_before)));
-        entries.iter().take(OFFERED).map(|(_, e)| (e.blob.clone(), e.held.comment())).collect()
+        let (mut actions, mut tiers): (Vec<&Entry>, Vec<&Entry>) =
+            entries.into_iter().map(|(_, e)| e).partition(|e| e.held.action.is_some());
+        tiers.sort_by_key(|e| e.held.rank());
+        // The newest: it is the one that is being run.
+        actions.sort_by_key(|e| std::cmp::Reverse(e.held.serial));
+        tiers.truncate(OFFERED);
+        tiers.extend(actions.into_iter().take(ACTIONS_OFFERED));
+        tiers.sort_by_key(|e| e.held.rank());
+        tiers.iter().map(|e| (e.blob.clone(), e.held.comment())).collect()
     }
 
     /// Signs a login with a held certificate's key, if every rule allows it.
@@ -197,14 +253,18 @@ impl Keyring {
         if !binding.admits(login.session, login.host_key) {
             return Err(Refused::NotHere);
         }
-        let entry = self.entries.iter().find(|e| e.blob == key).ok_or(Refused::NotHeld)?;
-        if login.key != entry.blob {
+        let found = self.bound.iter_mut().find_map(|b| {
+            let account = b.entries.iter().find(|e| e.blob == key).map(|e| e.held.account.clone());
+            account.map(|account| (b, account))
+        });
+        let (bound, account) = found.ok_or(Refused::NotHeld)?;
+        if login.key != key {
             return Err(Refused::NotHeld);
         }
-        if login.user != entry.held.account.as_str() {
+        if login.user != account.as_str() {
             return Err(Refused::OtherAccount);
         }
-        Ok(entry.key.sign(data).to_bytes())
+        Ok(bound.sign_login(data))
     }
 
     /// The session key for reading: the one there is, or a new one from `seed` when there is none, it
@@ -250,8 +310,7 @@ impl Keyring {
                 &session.key
             }
             Reader::Emergency(id) => {
-                let of = |e: &&Entry| e.held.emergency == id && e.held.origin == ask.origin;
-                &self.entries.iter().find(of).ok_or(Refused::NotHeld)?.key
+                self.bound.iter().find(|b| b.is_of(id, &ask.origin)).ok_or(Refused::NotHeld)?.key()
             }
         };
         // Method and path stand each on its own line of what is signed, so neither may hold another.
@@ -265,12 +324,18 @@ impl Keyring {
     /// Drops what has ended. When the next one ends, unix seconds.
     pub(crate) fn sweep(&mut self, now: u64) -> Option<u64> {
         self.fresh.retain(|f| f.drop_at > now);
-        self.entries.retain(|e| e.held.valid_before > now);
+        let mut ends: Vec<u64> = Vec::new();
+        self.bound.retain_mut(|b| match b.sweep(now) {
+            Some(at) => {
+                ends.push(at);
+                true
+            }
+            None => false,
+        });
         if self.session.as_ref().is_some_and(|s| s.state.until.is_some_and(|until| until <= now)) {
             self.session = None;
         }
-        let ends = self.fresh.iter().map(|f| f.drop_at);
-        let ends = ends.chain(self.entries.iter().map(|e| e.held.valid_before));
+        let ends = ends.into_iter().chain(self.fresh.iter().map(|f| f.drop_at));
         ends.chain(self.session.iter().filter_map(|s| s.state.until)).min()
     }
 }
@@ -289,7 +354,6 @@ pub(crate) mod tests {
     use super::*;
     use ed25519_dalek::{Signature, Verifier, VerifyingKey};
     use fireaxe_protocol::log::Hash;
-    use fireaxe_protocol::names::Origin;
     use fireaxe_protocol::policy::{Presence, Record, Terms};
     use proptest::prelude::*;
 
@@ -347,7 +411,7 @@ pub(crate) mod tests {
     fn one() -> (Keyring, Held, Vec<u8>) {
         let mut ring = Keyring::default();
         let held = hold_of(&mut ring, 42, "root", 3, "db-3.payments.prod");
-        let blob = ring.entries[0].blob.clone();
+        let blob = ring.bound[0].entries[0].blob.clone();
         (ring, held, blob)
     }
 
@@ -365,7 +429,7 @@ pub(crate) mod tests {
         let data = request(&[7; 32], "root", &blob, None);
         for binding in [Binding::None, bound(false, 7)] {
             let signature = ring.sign(&binding, &blob, &data, NOW).unwrap();
-            let public = ring.entries[0].key.verifying_key().to_bytes();
+            let public = ring.bound[0].key().verifying_key().to_bytes();
             let public = VerifyingKey::from_bytes(&public).unwrap();
             public.verify(&data, &Signature::from_bytes(&signature)).unwrap();
         }
@@ -403,7 +467,7 @@ pub(crate) mod tests {
     #[test]
     fn the_plain_key_is_neither_shown_nor_used() {
         let (mut ring, _, blob) = one();
-        let public = Ed25519Key(ring.entries[0].key.verifying_key().to_bytes());
+        let public = Ed25519Key(ring.bound[0].key().verifying_key().to_bytes());
         let plain = ssh_key::PublicKey::from(public.key_data()).to_bytes().unwrap();
         assert!(ring.offer(&Binding::None, NOW).iter().all(|(b, _)| *b == blob));
         let data = request(&[7; 32], "root", &plain, None);
@@ -417,7 +481,7 @@ pub(crate) mod tests {
         assert_eq!(ring.sweep(held.valid_before - 1), Some(held.valid_before));
         assert!(ring.sign(&Binding::None, &blob, &data, held.valid_before - 1).is_ok());
         assert_eq!(ring.sign(&Binding::None, &blob, &data, held.valid_before), Err(Refused::NotHeld));
-        assert!(ring.entries.is_empty(), "the key is still there after the end");
+        assert!(ring.bound.is_empty(), "the key is still there after the end");
         assert_eq!(ring.sweep(held.valid_before), None);
     }
 

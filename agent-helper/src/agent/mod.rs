@@ -6,6 +6,7 @@
 //! | `binding` | where a connection comes from; a forwarded one gets nothing |
 //! | `userauth` | the only bytes that are ever signed for ssh |
 //! | `keyring` | the keys and certificates, and the rules for their use |
+//! | `bound` | one emergency's key: its certificates, what replaces what, what it waits for |
 //! | `service` | the two sockets, their peers, the sweep at each certificate's end |
 //!
 //! A key cannot be brought in, taken out, or used for anything but a login (through the agent socket)
@@ -13,6 +14,7 @@
 //! listed and never used.
 
 pub(crate) mod binding;
+mod bound;
 pub(crate) mod frames;
 pub(crate) mod keyring;
 pub(crate) mod service;

@@ -179,6 +179,15 @@ impl Service {
             }
             Request::Hold { hold } => Answer::Held { held: vec![keyring.hold(*hold, now).map_err(say)?] },
             Request::List => Answer::Held { held: keyring.list(now) },
+            Request::Remember { pending } => {
+                keyring.remember(*pending, now).map_err(say)?;
+                Answer::Done
+            }
+            Request::Forget { emergency } => {
+                keyring.forget(emergency);
+                Answer::Done
+            }
+            Request::Pending => Answer::Pending { pending: keyring.pending(now) },
             Request::Drop { emergency } => Answer::Dropped { count: keyring.drop_emergency(emergency) },
             Request::Match { host, account } => Answer::Matched {
                 yes: keyring.matches(&host, &account, now),

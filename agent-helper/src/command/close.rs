@@ -1,6 +1,6 @@
 //! `close`: the end. A signed statement; then what the agent holds of that emergency is dropped.
 
-use fireaxe_protocol::api::Emergency;
+use fireaxe_protocol::api::{Closed, Emergency};
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::statement::{Close, Kind, Statement};
@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{Context, standing};
 use crate::authority::Authority;
 use crate::config::Config;
-use crate::control::Held;
 use crate::control::client::{Control, ControlError};
+use crate::control::{Held, Pending};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -27,24 +27,12 @@ pub(super) fn run(cx: &Context, emergency: Option<EmergencyId>) -> Result<Exit, 
     };
     let emergency = match emergency {
         Some(emergency) => emergency,
-        None => the_only_one(&held)?,
-    };
-    let of = declaration(cx, &authority, &held, emergency)?;
-    let header = authority.header(Kind::Close)?;
-    let statement = Statement::Close(Close { header, of, emergency, uses: None });
-    let envelope = authority.sign(&authority.signer()?, &statement)?;
-    let closed = authority.close(emergency, &envelope);
-    if let Err(failure) = closed {
-        // Closed already, by the clock or by somebody else: what is held here is dead, too.
-        if failure.code().starts_with("emergency.closed") {
-            drop_held(cx, emergency);
+        None => {
+            let waits = Control::connect(&cx.places).and_then(|mut control| control.pending());
+            the_only_one(&held, &waits.unwrap_or_default(), "close")?
         }
-        return Err(failure);
-    }
-    // If the process dies here the certificate stays in the agent to its end; every host that has the
-    // newest revocation list refuses it.
-    drop_held(cx, emergency);
-    let closed = closed?;
+    };
+    let closed = close(cx, &authority, &held, emergency)?;
     #[derive(Serialize)]
     struct Answer<'a> {
         schema: &'static str,
@@ -78,6 +66,27 @@ pub(super) fn run(cx: &Context, emergency: Option<EmergencyId>) -> Result<Exit, 
     Ok(Exit::Ok)
 }
 
+/// Signs and sends the closing, with how often it was used; drops what is held of it.
+pub(super) fn close(
+    cx: &Context,
+    authority: &Authority<'_>,
+    held: &[Held],
+    emergency: EmergencyId,
+) -> Result<Closed, Failure> {
+    let of = declaration(cx, authority, held, emergency)?;
+    let header = authority.header(Kind::Close)?;
+    let statement = Statement::Close(Close { header, of, emergency, uses: uses(held, emergency) });
+    let envelope = authority.sign(&authority.signer()?, &statement)?;
+    let closed = authority.close(emergency, &envelope);
+    // If the process dies here the certificate stays in the agent to its end; every host that has the
+    // newest revocation list refuses it. Closed already, by the clock or by somebody else: what is held
+    // here is dead, too.
+    if closed.as_ref().err().is_none_or(|failure| failure.code().starts_with("emergency.closed")) {
+        drop_held(cx, emergency);
+    }
+    closed
+}
+
 /// What is held, without what the CA says is closed already when there is more than one: "which one?" is
 /// not asked about the dead. A CA that does not answer changes nothing here.
 fn still_open(cx: &Context, config: &Config, control: &mut Control) -> Result<Vec<Held>, Failure> {
@@ -100,18 +109,30 @@ fn still_open(cx: &Context, config: &Config, control: &mut Control) -> Result<Ve
         .collect())
 }
 
-fn the_only_one(held: &[Held]) -> Result<EmergencyId, Failure> {
+/// Without a number: the one that is held or waits, if it is one.
+pub(super) fn the_only_one(
+    held: &[Held],
+    pending: &[Pending],
+    verb: &'static str,
+) -> Result<EmergencyId, Failure> {
     let mut ids: Vec<EmergencyId> = held.iter().map(|h| h.emergency).collect();
+    ids.extend(pending.iter().map(|p| p.emergency));
     ids.sort();
     ids.dedup();
     match ids.as_slice() {
         [] => Err(Failure::NothingHeld),
         [one] => Ok(*one),
-        _ => Err(Failure::WhichOne(ids)),
+        _ => Err(Failure::WhichOne(ids, verb)),
     }
 }
 
-/// The leaf of its declaration: known here if it is held, else asked for.
+/// How often the agent signed a login for it, as far as it remembers: it forgets when the last certificate
+/// ends.
+fn uses(held: &[Held], emergency: EmergencyId) -> Option<u32> {
+    held.iter().find(|h| h.emergency == emergency).map(|h| h.uses)
+}
+
+/// The leaf of its declaration: known here if it is held or waits, else asked for.
 fn declaration(
     cx: &Context,
     authority: &Authority<'_>,
@@ -123,6 +144,11 @@ fn declaration(
         return Ok(held.declaration);
     }
     let mut control = Control::connect_or_start(&cx.places)?;
+    if let Some(waits) =
+        control.pending()?.into_iter().find(|p| p.emergency == emergency && p.origin == *origin)
+    {
+        return Ok(waits.declaration);
+    }
     let found: Emergency = authority.get(&mut control, &standing::path(emergency))?;
     if found.emergency != emergency {
         return Err(Failure::Answer("it is about another emergency"));
@@ -146,10 +172,13 @@ mod tests {
     #[test]
     fn without_a_number_only_the_only_one_is_closed() {
         let mut ring = Keyring::default();
-        assert_eq!(the_only_one(&[]), Err(Failure::NothingHeld));
+        assert_eq!(the_only_one(&[], &[], "close"), Err(Failure::NothingHeld));
         let one = hold_of(&mut ring, 42, "root", 3, "db-3.payments.prod");
-        assert_eq!(the_only_one(&[one.clone(), one.clone()]), Ok(EmergencyId(42)));
+        assert_eq!(the_only_one(&[one.clone(), one.clone()], &[], "close"), Ok(EmergencyId(42)));
         let two = hold_of(&mut ring, 7, "root", 3, "db-3.payments.prod");
-        assert_eq!(the_only_one(&[one, two]), Err(Failure::WhichOne(vec![EmergencyId(7), EmergencyId(42)])));
+        assert_eq!(
+            the_only_one(&[one.clone(), two.clone()], &[], "close"),
+            Err(Failure::WhichOne(vec![EmergencyId(7), EmergencyId(42)], "close"))
+        );
     }
 }

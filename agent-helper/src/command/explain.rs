@@ -1,12 +1,11 @@
 //! `explain`: what would be decided now, and how the policy gets there. Declares nothing.
 
-use fireaxe_protocol::api::{ExplainRequest, Explained, PolicySurface, SystemSurface};
-use fireaxe_protocol::names::AccountName;
+use fireaxe_protocol::api::{ActionSurface, ExplainRequest, Explained, PolicySurface, SystemSurface};
+use fireaxe_protocol::names::{AccountName, SystemName};
 use fireaxe_protocol::policy::Outcome;
-use fireaxe_protocol::statement::Params;
 use serde::Serialize;
 
-use super::{Context, open};
+use super::{Context, card};
 use crate::authority::Authority;
 use crate::cli::Explain;
 use crate::control::client::Control;
@@ -19,7 +18,7 @@ pub(super) fn run(cx: &Context, what: Explain) -> Result<Exit, Failure> {
     let config = cx.config()?;
     let authority = cx.authority(&config)?;
     let mut control = Control::connect_or_start(&cx.places)?;
-    let Explain { target, severity, incident, want, for_s, systems: _ } = what;
+    let Explain { target, severity, incident, want, act, for_s, systems: _ } = what;
     let Some(target) = target else { return systems(cx, &authority, &mut control) };
     let typed = Typed {
         target: target.to_string(),
@@ -27,11 +26,13 @@ pub(super) fn run(cx: &Context, what: Explain) -> Result<Exit, Failure> {
         incident: incident.clone(),
         reason: Some("...".to_owned()),
         want: want.clone(),
+        action: act.action.clone(),
+        params: act.params()?,
         for_s,
         drill: false,
     };
-    let request =
-        ExplainRequest { target, severity, incident, want, for_s, action: None, params: Params::default() };
+    let (action, params) = (act.action, typed.params.clone());
+    let request = ExplainRequest { target, severity, incident, want, for_s, action, params };
     let explained: Explained = authority
         .post(&mut control, "/v1/policy/explain", &request)
         .map_err(|failure| failure.with_target_corrected(&typed))?;
@@ -46,15 +47,32 @@ fn systems(cx: &Context, authority: &Authority<'_>, control: &mut Control) -> Re
         schema: &'static str,
         systems: &'a [SystemSurface],
         accounts: &'a [AccountName],
+        actions: &'a [ActionSurface],
     }
-    let PolicySurface { systems, accounts, .. } = &surface;
-    cx.screen.json(&Answer { schema: "fireaxe.systems/v1", systems, accounts });
+    let PolicySurface { systems, accounts, actions, .. } = &surface;
+    cx.screen.json(&Answer { schema: "fireaxe.systems/v1", systems, accounts, actions });
     if !cx.screen.is_json() {
         for one in systems {
             cx.screen.data(&screen::clean(&format!("{}  {}", one.system, one.hosts.join(", "))));
         }
+        for one in actions {
+            cx.screen.data(&screen::clean(&action(one)));
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// `--action restart-payments shard=[0-9]{1,3}   on payments-db: /usr/bin/restart {shard}`
+fn action(one: &ActionSurface) -> String {
+    let params: Vec<String> = one.params.iter().map(|(name, pattern)| format!(" {name}={pattern}")).collect();
+    let systems: Vec<&str> = one.systems.iter().map(SystemName::as_str).collect();
+    format!(
+        "--action {}{}   on {}: {}",
+        one.action,
+        params.concat(),
+        systems.join(", "),
+        one.command.join(" ")
+    )
 }
 
 #[derive(Serialize)]
@@ -96,8 +114,12 @@ pub(super) fn show(screen: Screen, schema: &'static str, typed: &Typed, explaine
             screen.say(&format!("  refused: {}", screen::reason(reason)));
         }
         if let Some(smaller) = smaller {
-            open::show_smaller(screen, smaller, &explained.hosts);
+            card::show_smaller(screen, smaller, &explained.hosts);
         }
+    }
+    if let Some(smaller) = words::smaller_now(decision) {
+        card::show_smaller(screen, smaller, &explained.hosts);
+        screen.say(&format!("    {}", typed.smaller(smaller)));
     }
     for step in &decision.because {
         screen.say(&format!("  because: {}", screen::reason(step)));

@@ -2,20 +2,32 @@
 //! first needed.
 
 mod agent;
+mod approve;
+mod card;
 mod close;
 mod completion;
 mod doctor;
 mod enrol;
 mod explain;
+mod extend;
+mod follow;
+mod grant;
 mod ls;
 mod match_host;
 mod open;
+mod requests;
+mod review;
+mod run;
+mod second;
 mod ssh_config;
 mod standing;
 mod status;
+mod wait;
+mod watch;
 mod why;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use fireaxe_transport::Timeouts;
@@ -23,7 +35,6 @@ use fireaxe_transport::Timeouts;
 use crate::authority::Authority;
 use crate::cli::Verb;
 use crate::config::Config;
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::places::Places;
 use crate::screen::Screen;
@@ -52,15 +63,22 @@ impl Context {
 }
 
 /// Runs one verb.
-pub(crate) fn run(verb: Verb, screen: Screen) -> Result<Exit, Failure> {
+pub(crate) fn run(verb: Verb, screen: Screen) -> Result<ExitCode, Failure> {
     if let Verb::Completion { shell } = verb {
-        return Ok(completion::run(shell));
+        return Ok(completion::run(shell).into());
     }
     let places = Places::find(|name| std::env::var_os(name).map(PathBuf::from))?;
     let cx = Context { screen, places };
-    match verb {
+    let done = match verb {
+        // How its command ends is how it ends.
+        Verb::Run(what) => return run::run(&cx, what),
         Verb::Match { host, account, hint } => match_host::run(&cx, &host, account, hint),
         Verb::Open(open) => open::run(&cx, open),
+        Verb::Approve(approve) => approve::run(&cx, approve),
+        Verb::Refuse(refuse) => approve::refuse(&cx, refuse),
+        Verb::Second { emergency } => second::run(&cx, emergency),
+        Verb::Extend(extend) => extend::run(&cx, extend),
+        Verb::Review(review) => review::run(&cx, review),
         Verb::Close { emergency } => close::run(&cx, emergency),
         Verb::Status => status::run(&cx),
         Verb::Ls => ls::run(&cx),
@@ -69,7 +87,9 @@ pub(crate) fn run(verb: Verb, screen: Screen) -> Result<Exit, Failure> {
         Verb::SshConfig(what) => ssh_config::run(&cx, &what),
         Verb::Agent(agent) => agent::run(&cx, &agent),
         Verb::Enrol(enrol) => enrol::run(&cx, enrol),
+        Verb::Follow(follow) => follow::run(&cx, &follow),
         Verb::Doctor => doctor::run(&cx),
         Verb::Completion { shell } => Ok(completion::run(shell)),
-    }
+    };
+    done.map(Into::into)
 }

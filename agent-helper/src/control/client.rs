@@ -12,7 +12,7 @@ use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, PersonName};
 use thiserror::Error;
 
-use super::{Answer, Held, Hold, LINE, ReadRequest, Request, SessionState};
+use super::{Answer, Held, Hold, LINE, Pending, ReadRequest, Request, SessionState};
 use crate::clock::Deadline;
 use crate::places::Places;
 
@@ -131,6 +131,30 @@ impl Control {
     pub(crate) fn list(&mut self) -> Result<Vec<Held>, ControlError> {
         match self.ask(&Request::List)? {
             Answer::Held { held } => Ok(held),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Remembers that something waits.
+    pub(crate) fn remember(&mut self, pending: Pending) -> Result<(), ControlError> {
+        match self.ask(&Request::Remember { pending: Box::new(pending) })? {
+            Answer::Done => Ok(()),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Nothing of it waits any more.
+    pub(crate) fn forget(&mut self, emergency: EmergencyId) -> Result<(), ControlError> {
+        match self.ask(&Request::Forget { emergency })? {
+            Answer::Done => Ok(()),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// What waits.
+    pub(crate) fn pending(&mut self) -> Result<Vec<Pending>, ControlError> {
+        match self.ask(&Request::Pending)? {
+            Answer::Pending { pending } => Ok(pending),
             _ => Err(ControlError::Unexpected),
         }
     }

@@ -4,10 +4,17 @@
 //! held, as they could by running `ssh`; they cannot take a key out.
 
 pub(crate) mod client;
+mod pending;
+
+pub(crate) use pending::{Asked, Pending};
+
+use std::cmp::Reverse;
 
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::Hash;
-use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, Origin, PersonName, SystemName, TierName};
+use fireaxe_protocol::names::{
+    AccountName, ActionName, EmergencyId, HostName, Origin, PersonName, SystemName, TierName,
+};
 use fireaxe_protocol::policy::{Pattern, Terms};
 use serde::{Deserialize, Serialize};
 
@@ -22,14 +29,26 @@ pub(crate) enum Request {
     Ping,
     /// A new key; the answer is its public half.
     FreshKey,
-    /// Hold this certificate over one of the fresh keys.
+    /// Hold this certificate over a fresh key, or over the key of the same emergency.
     Hold {
         /// What is known of it.
         hold: Box<Hold>,
     },
     /// What is held?
     List,
-    /// Drop an emergency's certificates and keys.
+    /// Remember that something of this emergency waits; its key lives on until then.
+    Remember {
+        /// What waits.
+        pending: Box<Pending>,
+    },
+    /// Nothing of this emergency waits any more. What is held of it stays.
+    Forget {
+        /// Which.
+        emergency: EmergencyId,
+    },
+    /// What waits?
+    Pending,
+    /// Drop an emergency's certificates and keys, and what waits of it.
     Drop {
         /// Which.
         emergency: EmergencyId,
@@ -86,6 +105,11 @@ pub(crate) enum Answer {
     Held {
         /// Most powerful first.
         held: Vec<Held>,
+    },
+    /// To [`Request::Pending`].
+    Pending {
+        /// The emergencies with something that waits.
+        pending: Vec<Pending>,
     },
     /// To [`Request::Drop`].
     Dropped {
@@ -172,13 +196,25 @@ pub(crate) struct Held {
     pub(crate) drill: bool,
     /// Index of its entry.
     pub(crate) serial: u64,
+    /// The action whose one command it runs, if it is one's.
+    pub(crate) action: Option<ActionName>,
+    /// Its key.
+    pub(crate) public_key: Ed25519Key,
     /// Of its key.
     pub(crate) fingerprint: Fingerprint,
+    /// How many logins were signed with the emergency's certificates so far.
+    pub(crate) uses: u32,
     /// When it ends, unix seconds.
     pub(crate) valid_before: u64,
 }
 
 impl Held {
+    /// Which of several comes first: the most powerful; a tier's before an action's, which must never stand
+    /// in front of a shell of the same power; then the one that lasts longest.
+    pub(crate) fn rank(&self) -> (Reverse<u8>, bool, Reverse<u64>) {
+        (Reverse(self.power), self.action.is_some(), Reverse(self.valid_before))
+    }
+
     /// What `ssh-add -l` shows.
     pub(crate) fn comment(&self) -> String {
         format!("{} {} on {} (serial {})", self.emergency, self.account, self.reach(), self.serial)

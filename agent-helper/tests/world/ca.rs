@@ -3,7 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::api::{Keys, Opened};
@@ -27,16 +28,28 @@ pub(crate) struct Request {
     pub(crate) body: String,
 }
 
-/// What to answer: status and JSON; `None` cuts the connection.
+/// What to answer: status and JSON; `None` cuts the connection. [`stream`] opens a stream of events.
 pub(crate) type Answer = Option<(u16, Value)>;
 
 pub(crate) struct FakeCa {
     pub(crate) address: String,
     pub(crate) pin: String,
     pub(crate) seen: Arc<Mutex<Vec<Request>>>,
+    news: Arc<(Mutex<u64>, Condvar)>,
+}
+
+/// The answer that opens a stream of events; each [`FakeCa::tell`] is one.
+pub(crate) fn stream() -> Answer {
+    Some((200, Value::Null))
 }
 
 impl FakeCa {
+    /// Something has happened: every open stream says so.
+    pub(crate) fn tell(&self) {
+        *self.news.0.lock().unwrap() += 1;
+        self.news.1.notify_all();
+    }
+
     /// Answers `GET /v1/keys` by itself and everything else with `answer`, which also gets the number of
     /// requests for that line before this one.
     pub(crate) fn start(answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> FakeCa {
@@ -53,14 +66,17 @@ impl FakeCa {
         let address = format!("https://{}", listener.local_addr().unwrap());
         let seen: Arc<Mutex<Vec<Request>>> = Arc::default();
         let all = seen.clone();
+        let news: Arc<(Mutex<u64>, Condvar)> = Arc::default();
+        let told = news.clone();
         let (config, answer) = (Arc::new(config), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (config, answer, all) = (config.clone(), answer.clone(), all.clone());
-                std::thread::spawn(move || serve(stream, config, &*answer, &all));
+                let told = told.clone();
+                std::thread::spawn(move || serve(stream, config, &*answer, &all, &told));
             }
         });
-        FakeCa { address, pin: Pin::of_der(made.cert.der()).to_string(), seen }
+        FakeCa { address, pin: Pin::of_der(made.cert.der()).to_string(), seen, news }
     }
 
     /// The requests for one line, e.g. `POST /v1/emergencies`.
@@ -74,6 +90,7 @@ fn serve(
     config: Arc<rustls::ServerConfig>,
     answer: &dyn Fn(&Request, usize) -> Answer,
     all: &Mutex<Vec<Request>>,
+    news: &(Mutex<u64>, Condvar),
 ) {
     let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), stream);
     let mut bytes = Vec::new();
@@ -111,11 +128,26 @@ fn serve(
             _ => answer(&request, before),
         };
         let Some((status, json)) = answered else { return };
+        if json == Value::Null {
+            send_events(&mut stream, news);
+            return;
+        }
         let json = json.to_string();
         let text = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{json}", json.len());
         if stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_err() {
             return;
         }
+    }
+}
+
+fn send_events(stream: &mut impl Write, news: &(Mutex<u64>, Condvar)) {
+    let mut told = *news.0.lock().unwrap();
+    let mut text = "HTTP/1.1 200 x\r\ncontent-type: text/event-stream\r\n\r\n: here\n\n".to_owned();
+    while stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok() {
+        let now = news.0.lock().unwrap();
+        let (now, _) = news.1.wait_timeout_while(now, Duration::from_millis(200), |n| *n == told).unwrap();
+        text = if *now == told { ":\n\n".to_owned() } else { format!("data: {{\"entry\":{now}}}\n\n") };
+        told = *now;
     }
 }
 
@@ -197,13 +229,15 @@ pub(crate) struct Makes {
     pub(crate) of: Hash,
     /// Who signs the checkpoint.
     pub(crate) log: SigningKey,
+    /// Index of its entry.
+    pub(crate) serial: u64,
 }
 
 pub(crate) const DECLARATION: Hash = Hash([5; 32]);
 
 impl Default for Makes {
     fn default() -> Makes {
-        Makes { terms: terms(), of: DECLARATION, log: log_key() }
+        Makes { terms: terms(), of: DECLARATION, log: log_key(), serial: 1 }
     }
 }
 
@@ -229,13 +263,14 @@ pub(crate) fn opened(request: &Request, makes: &Makes) -> Value {
     serde_json::to_value(opened).unwrap()
 }
 
-fn certificate(public_key: Ed25519Key, makes: &Makes) -> String {
+/// A certificate over this key, with its receipt.
+pub(crate) fn certificate(public_key: Ed25519Key, makes: &Makes) -> String {
     let at = super::now();
     let person = "ana".parse().unwrap();
     let issue = Issue {
         nonce: [1; 32],
         public_key,
-        serial: 1,
+        serial: makes.serial,
         emergency: EmergencyId(42),
         person: &person,
         at,
@@ -244,17 +279,31 @@ fn certificate(public_key: Ed25519Key, makes: &Makes) -> String {
     };
     let body = Body::of(&Profile::from_terms(&makes.terms, &issue).unwrap());
     let event = Event::CertificateIssued { of: makes.of, terms: makes.terms.hash() };
-    let entry = encode_entry(1, at, &event, Some(body.as_bytes())).unwrap();
-    let (first, second) = (tree::leaf_hash(b"created"), tree::leaf_hash(&entry));
-    let head = Checkpoint { origin: origin(), size: 2, root: tree::node_hash(&first, &second) };
+    let entry = encode_entry(makes.serial, at, &event, Some(body.as_bytes())).unwrap();
+    let mut leaves = Leaves((0..makes.serial).map(|n| tree::leaf_hash(&n.to_be_bytes())).collect());
+    leaves.0.push(tree::leaf_hash(&entry));
+    let size = makes.serial + 1;
+    let head = Checkpoint { origin: origin(), size, root: tree::root(size, &leaves).unwrap() };
     let signer = NoteSigner::new(origin().as_str(), makes.log.clone()).unwrap();
     let receipt = Receipt {
         line1: line1(&entry).to_vec(),
-        index: 1,
-        hashes: vec![first],
+        index: makes.serial,
+        hashes: tree::inclusion_proof(makes.serial, size, &leaves).unwrap(),
         checkpoint: head.sign(&signer).unwrap(),
     };
     let signed = body.with_receipt(&String::from_utf8(receipt.encode()).unwrap());
     let signature = user_ca().sign(&signed).to_bytes();
     to_openssh(&assemble(signed, &signature))
+}
+
+struct Leaves(Vec<Hash>);
+
+impl tree::Nodes for Leaves {
+    type Error = std::convert::Infallible;
+    fn node(&self, level: u8, index: u64) -> Result<Hash, Self::Error> {
+        if level == 0 {
+            return Ok(self.0[usize::try_from(index).unwrap()]);
+        }
+        Ok(tree::node_hash(&self.node(level - 1, index * 2)?, &self.node(level - 1, index * 2 + 1)?))
+    }
 }

@@ -3,8 +3,10 @@
 #![allow(dead_code, reason = "each test program uses its part of this")]
 
 pub(crate) mod ca;
+pub(crate) mod people;
+pub(crate) mod waiting;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -86,6 +88,38 @@ impl Home {
         certificate
     }
 
+    /// Has the agent sign a login as `account` with the first key it shows; whether it did.
+    pub(crate) fn login(&self, account: &str) -> bool {
+        use fireaxe_protocol::wire::put_string;
+        let mut stream = UnixStream::connect(self.socket("agent.sock")).unwrap();
+        let mut ask = |frame: &[u8]| {
+            stream.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
+            stream.write_all(frame).unwrap();
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).unwrap();
+            let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+            stream.read_exact(&mut answer).unwrap();
+            answer
+        };
+        let shown = ask(&[11]);
+        let length = u32::from_be_bytes(shown[5..9].try_into().unwrap()) as usize;
+        let blob = shown[9..9 + length].to_vec();
+        let mut data = Vec::new();
+        put_string(&mut data, &[7; 32]);
+        data.push(50);
+        for part in [account.as_bytes(), b"ssh-connection", b"publickey"] {
+            put_string(&mut data, part);
+        }
+        data.push(1);
+        put_string(&mut data, b"ssh-ed25519-cert-v01@openssh.com");
+        put_string(&mut data, &blob);
+        let mut sign = vec![13];
+        put_string(&mut sign, &blob);
+        put_string(&mut sign, &data);
+        sign.extend([0; 4]);
+        ask(&sign)[0] == 14
+    }
+
     pub(crate) fn openssh(&self, program: &str, words: &[&str]) -> Output {
         let mut command = Command::new(program);
         command.args(words).env("SSH_AUTH_SOCK", self.socket("agent.sock")).stdin(Stdio::null());
@@ -130,4 +164,27 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(condition(), "in vain: {what}");
+}
+
+/// The program on a terminal of its own; `typed` is what its person types when `ready`.
+pub(crate) fn on_a_terminal(
+    home: &Home,
+    words: &[&str],
+    ready: impl Fn() -> bool,
+    typed: &[u8],
+) -> (Option<i32>, String) {
+    let program = env!("CARGO_BIN_EXE_fireaxe");
+    let line: Vec<String> = words.iter().map(|w| format!("'{w}'")).collect();
+    let mut script = Command::new("script");
+    script.args(["-qec", &format!("{program} {}", line.join(" ")), "/dev/null"]);
+    let like = home.fireaxe(&[]);
+    script.env_clear().envs(like.get_envs().filter_map(|(k, v)| v.map(|v| (k, v)))).env("TERM", "xterm");
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until("it is ready", ready);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(typed).unwrap();
+    stdin.flush().unwrap();
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code(), said)
 }
