@@ -30,8 +30,7 @@ pub fn check(bundle: &Bundle) -> Report {
     rows_never_fall(policy, &mut findings);
     larger_bands_never_loosen(policy, &mut findings);
     unreachable(policy, &mut findings);
-    // Systems that differ in nothing that decides share one walk.
-    let mut walks: BTreeMap<(u8, u8, &[usize]), Option<Rc<[Walk]>>> = BTreeMap::new();
+    let mut walks: BTreeMap<Alike<'_>, Option<Rc<[Walk]>>> = BTreeMap::new();
     let mut walked: Vec<Walked<'_>> = Vec::new();
     for system in policy.systems.values() {
         let alike = (system.sensitivity, system.blast, policy.rules_by_system.naming(&system.name));
@@ -51,6 +50,9 @@ pub fn check(bundle: &Bundle) -> Report {
     findings.dedup();
     Report { findings, table: table::render(policy, &walked) }
 }
+
+/// Sensitivity, blast, and the rules that name it: systems that share them share one walk.
+type Alike<'p> = (u8, u8, &'p [usize]);
 
 /// Every case of one system.
 pub(super) struct Walked<'p> {
