@@ -94,7 +94,9 @@ fn what_is_open_stays_open_while_the_ca_is_away_and_is_closed_when_it_is_back() 
 #[test]
 fn a_refusal_says_why_and_what_would_be_granted_and_opens_nothing() {
     let scene = Scene::begin();
-    let refused = scene.ana.fireaxe(&["open", "payments-db", "-s", "1", "-r", "a bare claim"]);
+    scene.incident("pd:SLOW1", 2, "payments-db");
+    let worse = ["open", "payments-db", "-s", "1", "--incident", "pd:SLOW1", "-r", "worse than they say"];
+    let refused = scene.ana.fireaxe(&worse);
     refused.exits(77).says("fix").says("fireaxe open");
     let stranger = scene.world.engineer("mallory");
     stranger.enrol(&scene.ca);
