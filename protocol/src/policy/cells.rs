@@ -687,10 +687,13 @@ presence = "touch"
                  owner = \"{owner}\"\non_call = \"x\"\n"
             ));
         }
-        let key = crate::keys::Ed25519Key(
-            ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes(),
-        );
-        let roster = format!("[person.ana]\ngroups = [\"x\", \"y\"]\nkeys = [\"{key} ana\"]\n");
+        // Three people, so that every signature the policy asks for can be had.
+        let people = [("ana", 1), ("ben", 2), ("cleo", 3)].map(|(name, seed)| {
+            let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key();
+            let key = crate::keys::Ed25519Key(key.to_bytes());
+            format!("[person.{name}]\ngroups = [\"x\", \"y\"]\nkeys = [\"{key} {name}\"]\n")
+        });
+        let roster = people.concat();
         Bundle::parse(&text, &roster).unwrap_or_else(|findings| panic!("{findings:#?}"))
     }
 
