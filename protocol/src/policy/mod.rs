@@ -5,9 +5,12 @@
 //!
 //! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `case_file` and
 //! `roster` (which keys there are), `references` (do the parts fit), [`Bundle`]; then `severity`,
-//! `tighten` and [`decide`]; then [`check`] (total, monotone, reachable) and [`run_tests`]. A bundle beside another: [`compare`] (two
-//! decisions), `cells` and `parts` (what is walked, what is said), [`diff`], [`gains`], [`simulate`].
+//! `tighten` and [`decide`]; then [`check`] (total, monotone, reachable) and [`run_tests`].
+//!
+//! A bundle beside another: [`compare`] and `fields` (two decisions), `parts` (what the files say), `axes`,
+//! `walk` and `cells` (what is decided); from them [`diff`], [`gains`] and [`simulate`].
 
+mod axes;
 mod beneficiaries;
 mod bundle;
 mod case_file;
@@ -19,6 +22,7 @@ mod decide;
 mod decision;
 mod diff;
 mod facts;
+mod fields;
 mod finding;
 mod hosts;
 mod parts;
@@ -34,6 +38,7 @@ mod simulate;
 mod table;
 mod terms;
 mod tighten;
+mod walk;
 
 pub use beneficiaries::{gains, own_gains};
 pub use bundle::Bundle;
