@@ -4,11 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use super::cells::{Place, Scope, bit};
 use super::shape::{Policy, TriggerSource, When};
 use super::walk::Asker;
 use super::{Bundle, Facts, IncidentFact, IncidentState, Presence, Signal, Signals, Target};
-use crate::names::{GroupName, PersonName, RuleId, Severity, SystemName};
+use crate::names::{GroupName, IncidentId, PersonName, RuleId, Severity, SystemName};
 
+pub(super) const SCOPES: [Scope; 5] =
+    [Scope::System, Scope::Host, Scope::FurtherHost, Scope::NewHost, Scope::GoneHost];
 pub(super) const ON_CALL: [Option<bool>; 3] = [Some(true), Some(false), None];
 pub(super) const PRESENCE: [Presence; 3] = [Presence::None, Presence::Touch, Presence::Verified];
 
@@ -106,8 +109,8 @@ impl Circumstance {
 /// What is walked along each dimension that is not the system's own.
 pub(super) struct Axes {
     pub(super) ways: Vec<Way>,
-    pub(super) on_call: Vec<Option<bool>>,
-    pub(super) presence: Vec<Presence>,
+    /// Every combination, in order.
+    pub(super) requests: Vec<Request>,
     /// The ordinary first.
     pub(super) circumstances: Vec<Circumstance>,
 }
@@ -121,16 +124,49 @@ impl Axes {
             let rules = both.iter().flat_map(|policy| &policy.rules).filter_map(|rule| rule.add.presence);
             tiers.chain(rules).any(|asked| asked == presence)
         };
-        let presence =
-            PRESENCE.into_iter().filter(|presence| *presence == Presence::None || asks(*presence)).collect();
+        let is_walked = |presence: &Presence| *presence == Presence::None || asks(*presence);
+        let presence: Vec<Presence> = PRESENCE.into_iter().filter(is_walked).collect();
         let on_call = if asker.on_call_by_group { vec![None] } else { ON_CALL.to_vec() };
-        Axes {
-            ways: ways(&both),
-            on_call,
-            presence,
-            circumstances: circumstances(&both, !asker.on_call_by_group),
+        let ways = ways(&both);
+        let requests = requests(&ways, &on_call, &presence);
+        Axes { ways, requests, circumstances: circumstances(&both, !asker.on_call_by_group) }
+    }
+}
+
+/// One request of the walk, whatever the system.
+pub(super) struct Request {
+    pub(super) place: Place,
+    pub(super) scope: Scope,
+    way: Way,
+    severity: Severity,
+    on_call: Option<bool>,
+    presence: Presence,
+    /// What it rests on, if that is an incident.
+    incident: Option<IncidentId>,
+}
+
+fn requests(ways: &[Way], on_call: &[Option<bool>], presence: &[Presence]) -> Vec<Request> {
+    let mut out = Vec::new();
+    for (a, scope) in SCOPES.into_iter().enumerate() {
+        for (b, way) in ways.iter().enumerate() {
+            let incident = match way {
+                Way::Incident(ids) => format!("{ids}:WALK").parse::<IncidentId>().ok(),
+                Way::Claim | Way::CoDeclared => None,
+            };
+            for (c, severity) in Severity::MILDEST_FIRST.into_iter().enumerate() {
+                for (d, on_call) in ON_CALL.into_iter().enumerate().filter(|(_, it)| on_call.contains(it)) {
+                    for (e, presence) in
+                        PRESENCE.into_iter().enumerate().filter(|(_, it)| presence.contains(it))
+                    {
+                        let place = [a, b, c, d, e].map(bit);
+                        let (way, incident) = (way.clone(), incident.clone());
+                        out.push(Request { place, scope, way, severity, on_call, presence, incident });
+                    }
+                }
+            }
         }
     }
+    out
 }
 
 fn ways(both: &[&Policy; 2]) -> Vec<Way> {
@@ -236,23 +272,23 @@ pub(super) fn circumstance_in(facts: &mut Facts, circumstance: &Circumstance) {
     facts.signals = Signals::holding(signals);
 }
 
-pub(super) fn way_in(facts: &mut Facts, way: &Way, severity: Severity, system: &SystemName) {
+/// Makes the facts those of `request`.
+pub(super) fn request_in(facts: &mut Facts, request: &Request, target: Target) {
+    let severity = request.severity;
+    facts.presence = request.presence;
+    facts.on_call = request.on_call;
+    facts.other_host_open = request.scope == Scope::FurtherHost;
+    facts.severity = Some(severity).filter(|_| !matches!(request.way, Way::Incident(_)));
+    facts.incident = request.incident.clone().map(|id| IncidentFact {
+        id,
+        state: Some(IncidentState::Open),
+        severity: Some(severity),
+        systems: vec![target.system.clone()],
+        age_s: 0,
+    });
+    facts.target = target;
     facts.seconds.clear();
-    (facts.severity, facts.incident) = match way {
-        Way::Incident(ids) => {
-            let fact = format!("{ids}:WALK").parse().ok().map(|id| IncidentFact {
-                id,
-                state: Some(IncidentState::Open),
-                severity: Some(severity),
-                systems: vec![system.clone()],
-                age_s: 0,
-            });
-            (None, fact)
-        }
-        Way::Claim => (Some(severity), None),
-        Way::CoDeclared => {
-            facts.seconds.extend((2..=8).filter_map(|n| format!("second-{n}").parse().ok()));
-            (Some(severity), None)
-        }
-    };
+    if request.way == Way::CoDeclared {
+        facts.seconds.extend((2..=8).filter_map(|n| format!("second-{n}").parse().ok()));
+    }
 }

@@ -51,6 +51,14 @@ pub enum Scope {
 /// Scope, way to begin, severity, on-call, presence.
 pub(super) const DIMENSIONS: usize = 5;
 
+/// Where cases lie: one mask of bits a dimension.
+pub(super) type Place = [u32; DIMENSIONS];
+
+/// The bit of the `n`th value of a dimension.
+pub(super) fn bit(n: usize) -> u32 {
+    u32::try_from(n).ok().and_then(|n| 1u32.checked_shl(n)).unwrap_or(0)
+}
+
 impl Cell {
     /// Where it is found, in words, without how it changes.
     pub fn place(&self) -> String {

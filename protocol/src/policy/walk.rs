@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::axes::{Axes, ON_CALL, PRESENCE, circumstance_in, ordinary_facts, way_in};
-use super::cells::{Cell, DIMENSIONS, Scope};
+use super::axes::{Axes, ON_CALL, PRESENCE, SCOPES, circumstance_in, ordinary_facts, request_in};
+use super::cells::{Cell, DIMENSIONS, Place, Scope, bit};
 use super::finding::At;
 use super::shape::{Policy, System, When};
-use super::{Bundle, Change, ChangeVerdict, Decision, Target, compare_under, decide};
+use super::{Bundle, Change, ChangeVerdict, Target, compare_under, decide};
 use crate::names::{GroupName, HostName, PersonName, Severity, SystemName};
 
 /// Who asks.
@@ -24,10 +24,8 @@ pub(super) struct Asker<'a> {
     pub(super) on_call_by_group: bool,
 }
 
-const SCOPES: [Scope; 5] = [Scope::System, Scope::Host, Scope::FurtherHost, Scope::NewHost, Scope::GoneHost];
-
-/// Where a case lies: one mask of bits a dimension (scope, way, severity, on-call, presence).
-type Place = [u32; DIMENSIONS];
+/// One case that changes: where it lies, the circumstance, and how.
+type Case = (Place, usize, Change);
 
 /// The cases in which `after` decides otherwise than `before`, for `asker`; the weightiest first. Without
 /// those that change in the same way for `but`.
@@ -86,10 +84,6 @@ impl Found {
 
 fn picked<T: Clone>(all: &[T], mask: u32) -> Vec<T> {
     all.iter().enumerate().filter(|(n, _)| mask & bit(*n) != 0).map(|(_, value)| value.clone()).collect()
-}
-
-fn bit(n: usize) -> u32 {
-    u32::try_from(n).ok().and_then(|n| 1u32.checked_shl(n)).unwrap_or(0)
 }
 
 /// What the decision of a system may depend on besides the request: its own figures in both bundles, and
@@ -188,66 +182,46 @@ fn cases(
     asker: &Asker<'_>,
     axes: &Axes,
     name: &SystemName,
-) -> (Place, Vec<(Place, usize, Change)>) {
-    let systems = (before.policy.system(name), after.policy.system(name));
-    let hosts = Hosts::of(systems.0, systems.1);
-    let on_call = |system: Option<&System>, groups: &[GroupName]| {
-        system.map(|system| groups.contains(&system.on_call.value))
-    };
-    let (was_on_call, is_on_call) = (on_call(systems.0, asker.before), on_call(systems.1, asker.after));
-    let mut facts = ordinary_facts(asker.person, name);
+) -> (Place, Vec<Case>) {
+    let hosts = Hosts::of(before.policy.system(name), after.policy.system(name));
+    let mut facts = [ordinary_facts(asker.person, name), ordinary_facts(asker.person, name)];
     let mut walked: Place = [0; DIMENSIONS];
-    let mut changes: Vec<(Place, usize, Change)> = Vec::new();
+    let mut changes: Vec<Case> = Vec::new();
     // What the ordinary changes, so that a circumstance is named only where it changes something else.
     let mut ordinary: BTreeMap<Place, Change> = BTreeMap::new();
     for (c, circumstance) in axes.circumstances.iter().enumerate() {
         if circumstance.systems.as_ref().is_some_and(|systems| !systems.contains(name)) {
             continue;
         }
-        circumstance_in(&mut facts, circumstance);
-        for (scope_n, scope) in SCOPES.into_iter().enumerate() {
-            let Some(target) = hosts.target(scope, name) else { continue };
-            (facts.target, facts.other_host_open) = (target, scope == Scope::FurtherHost);
-            for (way_n, way) in axes.ways.iter().enumerate() {
-                for (severity_n, severity) in Severity::MILDEST_FIRST.into_iter().enumerate() {
-                    way_in(&mut facts, way, severity, name);
-                    for (on_call_n, on_call) in ON_CALL.into_iter().enumerate() {
-                        if !axes.on_call.contains(&on_call) {
-                            continue;
-                        }
-                        for (presence_n, presence) in PRESENCE.into_iter().enumerate() {
-                            if !axes.presence.contains(&presence) {
-                                continue;
-                            }
-                            facts.presence = presence;
-                            let mut ask = |bundle: &Bundle, groups: &[GroupName], by_group| {
-                                facts.groups.clear();
-                                facts.groups.extend_from_slice(groups);
-                                facts.groups.extend_from_slice(&circumstance.groups);
-                                facts.on_call = if asker.on_call_by_group { by_group } else { on_call };
-                                decide(&bundle.policy, &facts)
-                            };
-                            let was: Decision = ask(before, asker.before, was_on_call);
-                            let is: Decision = ask(after, asker.after, is_on_call);
-                            let place = [scope_n, way_n, severity_n, on_call_n, presence_n].map(bit);
-                            for (seen, new) in walked.iter_mut().zip(place) {
-                                *seen |= new;
-                            }
-                            let change = compare_under(&before.policy, &was, &is);
-                            let is_new = match c {
-                                0 => true,
-                                _ => ordinary.get(&place) != Some(&change),
-                            };
-                            if c == 0 && change.verdict != ChangeVerdict::Same {
-                                ordinary.insert(place, change.clone());
-                            }
-                            if change.verdict != ChangeVerdict::Same && is_new {
-                                changes.push((place, c, change));
-                            }
-                        }
-                    }
-                }
+        for (facts, groups) in facts.iter_mut().zip([asker.before, asker.after]) {
+            circumstance_in(facts, circumstance);
+            facts.groups = groups.iter().chain(&circumstance.groups).cloned().collect();
+        }
+        let [was_on_call, is_on_call] =
+            [(before, asker.before), (after, asker.after)].map(|(bundle, groups)| {
+                bundle.policy.system(name).map(|system| groups.contains(&system.on_call.value))
+            });
+        for request in &axes.requests {
+            let Some(target) = hosts.target(request.scope, name) else { continue };
+            for facts in &mut facts {
+                request_in(facts, request, target.clone());
             }
+            let [was, is] = &mut facts;
+            if asker.on_call_by_group {
+                (was.on_call, is.on_call) = (was_on_call, is_on_call);
+            }
+            let (was, is) = (decide(&before.policy, was), decide(&after.policy, is));
+            for (seen, new) in walked.iter_mut().zip(request.place) {
+                *seen |= new;
+            }
+            let change = compare_under(&before.policy, &was, &is);
+            if change.verdict == ChangeVerdict::Same || ordinary.get(&request.place) == Some(&change) {
+                continue;
+            }
+            if c == 0 {
+                ordinary.insert(request.place, change.clone());
+            }
+            changes.push((request.place, c, change));
         }
     }
     (walked, changes)
@@ -255,7 +229,7 @@ fn cases(
 
 /// A changed offer (the smaller request that would be granted) is said by the case that it is itself, where
 /// there is one.
-fn drop_offers(changes: &mut Vec<(Place, usize, Change)>) {
+fn drop_offers(changes: &mut Vec<Case>) {
     let key = |place: &Place, circumstance: usize| {
         let [scope, _, _, on_call, presence] = *place;
         (scope, on_call, presence, circumstance)
@@ -268,7 +242,7 @@ fn drop_offers(changes: &mut Vec<(Place, usize, Change)>) {
 }
 
 /// Joins what differs in one dimension only, one dimension after the other.
-fn join(mut changes: Vec<(Place, usize, Change)>) -> Vec<(Place, usize, Change)> {
+fn join(mut changes: Vec<Case>) -> Vec<Case> {
     for dimension in (0..DIMENSIONS).rev() {
         let mut joined: BTreeMap<(Place, usize, Change), u32> = BTreeMap::new();
         for (mut place, circumstance, change) in changes {
