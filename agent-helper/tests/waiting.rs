@@ -227,6 +227,24 @@ fn ctrl_c_loses_nothing_and_says_so() {
 }
 
 #[test]
+fn ctrl_c_while_the_declaration_is_on_its_way_waits_for_its_answer() {
+    let play = Play::new(true);
+    let answers = play.clone();
+    let ca = FakeCa::start(move |request, _| {
+        if request.line == DECLARE {
+            // Long enough for somebody to press it.
+            std::thread::sleep(Duration::from_millis(700));
+        }
+        answers.answer(request)
+    });
+    let home = home(&ca);
+    let (code, said) = on_a_terminal(&home, &OPEN, || !ca.requests(DECLARE).is_empty(), b"\x03");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("still held: tier look") && said.contains("the request goes on"), "{said}");
+    assert!(listed(&home).contains("EM-42 look"), "what came back was lost: {}", listed(&home));
+}
+
+#[test]
 fn what_cannot_be_asked_fails_at_once_with_the_command() {
     let ca = FakeCa::start(|_, _| None);
     let home = home(&ca);

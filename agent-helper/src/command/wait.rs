@@ -15,6 +15,7 @@ use crate::control::{Held, Pending};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::screen::Screen;
+use crate::tty::Keys;
 use crate::words;
 
 /// How the waiting ended.
@@ -63,15 +64,23 @@ impl Waited {
     }
 }
 
+/// Holds Ctrl-C back from before a statement is sent until what came back is held; `None` where nobody sits.
+pub(super) fn keys(screen: Screen) -> Option<Keys> {
+    screen.can_ask().then(Keys::hold).flatten()
+}
+
 /// Waits until nothing of `mine` waits any more, and takes up each certificate as it comes. Whatever the CA
 /// refuses to show ends it; a CA that is not there does not.
 pub(super) fn until_settled(
     cx: &Context,
     authority: &Authority<'_>,
     mine: &Pending,
+    keys: Option<&Keys>,
 ) -> Result<Waited, Failure> {
     let mut watch = Watch::new(mine.emergency);
-    let _keys = cx.screen.can_ask().then(|| watch.listen()).flatten();
+    if let Some(keys) = keys {
+        watch.listen(keys);
+    }
     let mut progress = cx.screen.progress();
     let mut last: Option<Grant> = None;
     let ended = loop {
