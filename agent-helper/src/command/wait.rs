@@ -7,13 +7,14 @@ use fireaxe_protocol::api::{Grant, Settled};
 
 use super::grant::New;
 use super::watch::{Seen, Watch};
-use super::{Context, grant};
+use super::{Context, follow, grant};
 use crate::authority::Authority;
 use crate::clock;
 use crate::control::client::Control;
 use crate::control::{Held, Pending};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::places::Places;
 use crate::screen::Screen;
 use crate::tty::Keys;
 use crate::words;
@@ -81,6 +82,9 @@ pub(super) fn until_settled(
     if let Some(keys) = keys {
         watch.listen(keys);
     }
+    let _here = follow::in_front(&cx.places, mine.emergency);
+    let had = held(&cx.places, mine).first().map_or(0, |h| h.power);
+    let mut said = false;
     let mut progress = cx.screen.progress();
     let mut last: Option<Grant> = None;
     let ended = loop {
@@ -95,6 +99,7 @@ pub(super) fn until_settled(
                 if let Some(new) = new {
                     progress.clear();
                     say_new(cx.screen, &new);
+                    said = true;
                 }
                 grant
             }
@@ -117,9 +122,18 @@ pub(super) fn until_settled(
         last = Some(grant);
     };
     drop(progress);
-    let held = Control::connect(&cx.places).and_then(|mut control| control.list()).unwrap_or_default();
-    let held = held.into_iter().filter(|h| h.emergency == mine.emergency).collect();
+    let held = held(&cx.places, mine);
+    if let (Ended::Settled(Settled::Given), Some(best), false) = (&ended, held.first(), said) {
+        // The follower was quicker.
+        say_new(cx.screen, &New { held: best.clone(), longer: had >= best.power });
+    }
     Ok(Waited { ended, grant: last, held })
+}
+
+/// What is held of it, the most powerful first.
+fn held(places: &Places, mine: &Pending) -> Vec<Held> {
+    let all = Control::connect(places).and_then(|mut control| control.list()).unwrap_or_default();
+    all.into_iter().filter(|h| h.emergency == mine.emergency).collect()
 }
 
 /// What is waited for, in one line.
