@@ -481,16 +481,17 @@ mod tests {
 
     #[test]
     fn a_quorum_covers_another_only_if_nobody_has_to_count_twice() {
-        let (leads, both) = (quorum(1, &["leads"]), quorum(1, &["leads", "sre"]));
-        assert!(covers(&[], &[leads.clone()]));
-        assert!(!covers(&[leads.clone()], &[]));
-        assert!(covers(&[both.clone()], &[leads.clone()]));
-        assert!(!covers(&[leads.clone()], &[both.clone()]));
+        let (leads, both) = ([quorum(1, &["leads"])], [quorum(1, &["leads", "sre"])]);
+        let two = |first: &[Approvals; 1], second: &[Approvals; 1]| [first.clone(), second.clone()].concat();
+        assert!(covers(&[], &leads));
+        assert!(!covers(&leads, &[]));
+        assert!(covers(&both, &leads));
+        assert!(!covers(&leads, &both));
         // One lead cannot sit for both: two people were asked for.
-        assert!(!covers(&[leads.clone(), both.clone()], &[leads.clone()]));
-        assert!(covers(&[both.clone(), leads.clone()], &[leads.clone(), both.clone()]));
+        assert!(!covers(&two(&leads, &both), &leads));
+        assert!(covers(&two(&both, &leads), &two(&leads, &both)));
         // The first place must give way to the second.
-        assert!(covers(&[both.clone(), leads.clone()], &[leads.clone(), leads.clone()]));
-        assert!(covers(&[quorum(2, &["leads", "sre"])], &[both, leads]));
+        assert!(covers(&two(&both, &leads), &two(&leads, &leads)));
+        assert!(covers(&[quorum(2, &["leads", "sre"])], &two(&both, &leads)));
     }
 }

@@ -103,11 +103,14 @@ fn claims(policy: &Policy, people: &GroupMembers<'_>, out: &mut Vec<Finding>) ->
     Some((cap.value, signers))
 }
 
-/// Where each tier can come up: a system for each pair of on-call and owner groups, and whether the tier
-/// stands there at a severity beyond the cap of bare claims.
+/// Where each tier can come up.
 struct Reach<'p> {
-    tiers: BTreeMap<&'p TierName, BTreeMap<(&'p GroupName, &'p GroupName), (&'p System, bool)>>,
+    tiers: BTreeMap<&'p TierName, Places<'p>>,
 }
+
+/// A system for each pair of on-call and owner groups, and whether the tier stands there at a severity beyond
+/// the cap of bare claims.
+type Places<'p> = BTreeMap<(&'p GroupName, &'p GroupName), (&'p System, bool)>;
 
 impl<'p> Reach<'p> {
     /// Of these systems, or of all; `cap` is that of bare claims, if others may lift it.
