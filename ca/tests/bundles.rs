@@ -165,14 +165,15 @@ async fn a_candidate_decides_beside_and_gives_nothing() {
         "top = [\"deny\", \"deny\", \"look\", \"sealed\"]",
         "top = [\"deny\", \"deny\", \"look\", \"guarded\"]",
     );
-    let candidate = candidate.replace("high = [", "high = [");
     let body = serde_json::json!({ "files": [candidate, roster()] });
     let told = ca.operator("POST", "/operator/shadow", body).await;
     // A tier that nothing reaches any more makes it unsound: told, not taken.
     assert_eq!(told.status, 409, "{}", told.text());
-    let shorter = POLICY.replace("ttl = \"20m\"", "ttl = \"10m\"");
+    // Still not shorter than sealed in the row where more is at stake.
+    let shorter = POLICY.replace("ttl = \"20m\"", "ttl = \"16m\"");
     let body = serde_json::json!({ "files": [shorter, roster()] });
-    assert_eq!(ca.operator("POST", "/operator/shadow", body).await.status, 200);
+    let told = ca.operator("POST", "/operator/shadow", body).await;
+    assert_eq!(told.status, 200, "{}", told.text());
     let (opened, _) = ca.waits("payments-db").await;
     assert!(opened.decision.terms_waiting().unwrap().lifetime_s == 1200, "the one in force decides");
     let metrics = ca.operator("GET", "/metrics", serde_json::Value::Null).await.text();

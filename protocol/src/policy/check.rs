@@ -33,7 +33,7 @@ pub fn check(bundle: &Bundle) -> Report {
     check_actions::check(policy, &mut findings);
     let fixed = action::with_fixed_commands(policy);
     // Systems that differ in nothing that decides share one walk; so do the cases of an action on them.
-    let mut walks: BTreeMap<(Kind<'_>, Option<&ActionName>), Option<Rc<[Walk]>>> = BTreeMap::new();
+    let mut walks: BTreeMap<(Kind<'_>, Option<&ActionName>), Cases> = BTreeMap::new();
     let mut walked: Vec<Walked<'_>> = Vec::new();
     for system in policy.systems.values() {
         let naming = policy.rules_by_system.naming(&system.name);
@@ -66,6 +66,9 @@ pub fn check(bundle: &Bundle) -> Report {
 
 /// What decides of a system: sensitivity, blast, the rules that name it.
 type Kind<'p> = (u8, u8, &'p [usize]);
+
+/// What a walk found; shared by all systems of one kind. `None`: there was nothing to walk.
+type Cases = Option<Rc<[Walk]>>;
 
 /// Every case of one system.
 pub(super) struct Walked<'p> {
