@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::circumstances::{Circumstance, circumstances};
 use super::compare::{list, of_presence};
 use super::finding::At;
 use super::shape::{Policy, System, TriggerSource, When};
 use super::{
-    Bundle, Change, ChangeVerdict, Decision, Facts, IncidentFact, IncidentState, Presence, Signal, Signals,
-    Target, compare_under, decide,
+    Bundle, Change, ChangeVerdict, Decision, Facts, IncidentFact, IncidentState, Presence, Target,
+    compare_under, decide,
 };
-use crate::names::{GroupName, HostName, PersonName, RuleId, Severity, SystemName};
+use crate::names::{GroupName, HostName, PersonName, Severity, SystemName};
 
 /// Cases that change in the same way, said together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -231,76 +232,6 @@ impl std::fmt::Display for Way {
     }
 }
 
-/// What is out of the ordinary: what it takes for some rule or exception to apply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Circumstance {
-    words: String,
-    at: u64,
-    drill: bool,
-    extension: u8,
-    overdue: u8,
-    signals: Vec<Signal>,
-    /// Groups of whoever asks, when it is nobody in particular.
-    groups: Vec<GroupName>,
-    /// Only these systems can tell; `None` is all.
-    systems: Option<BTreeSet<SystemName>>,
-}
-
-impl Circumstance {
-    fn ordinary() -> Circumstance {
-        Circumstance {
-            words: String::new(),
-            at: 0,
-            drill: false,
-            extension: 0,
-            overdue: 0,
-            signals: Vec::new(),
-            groups: Vec::new(),
-            systems: None,
-        }
-    }
-
-    /// The least that meets `when`.
-    fn meeting(when: &When) -> Circumstance {
-        let mut words = Vec::new();
-        let drill = when.drill == Some(true);
-        if drill {
-            words.push("in a drill".to_owned());
-        }
-        let extension = when.extension.unwrap_or(0);
-        if extension > 0 {
-            words.push(format!("at extension {extension}"));
-        }
-        let overdue = when.overdue_reviews.unwrap_or(0);
-        if overdue > 0 {
-            words.push(format!("with {overdue} reviews overdue"));
-        }
-        let signals = when.signals.clone().unwrap_or_default();
-        if !signals.is_empty() {
-            let names: Vec<&str> = signals.iter().map(|signal| signal.as_str()).collect();
-            words.push(format!("when {}", names.join(" and ")));
-        }
-        let groups: Vec<GroupName> =
-            when.groups.iter().flat_map(|list| list.first()).map(|at| at.value.clone()).collect();
-        words.extend(groups.first().map(|group| format!("in group {group}")));
-        let systems = when.systems.as_ref().map(|list| list.iter().map(|at| at.value.clone()).collect());
-        let words = words.join(", ");
-        Circumstance { words, at: 0, drill, extension, overdue, signals, groups, systems }
-    }
-
-    /// What escapes `when`, if being in a group does.
-    fn escaping(when: &When) -> Option<Circumstance> {
-        let group = when.outside.as_ref()?.first()?.value.clone();
-        Some(Circumstance { words: format!("in group {group}"), groups: vec![group], ..Self::ordinary() })
-    }
-
-    fn same_facts(&self, other: &Circumstance) -> bool {
-        let Circumstance { words: _, at, drill, extension, overdue, signals, groups, systems: _ } = self;
-        (*at, *drill, *extension, *overdue, signals, groups)
-            == (other.at, other.drill, other.extension, other.overdue, &other.signals, &other.groups)
-    }
-}
-
 /// What is walked along each dimension that is not the system's own.
 struct Axes {
     ways: Vec<Way>,
@@ -351,55 +282,6 @@ fn ways(both: &[&Policy; 2]) -> Vec<Way> {
     out
 }
 
-fn circumstances(both: &[&Policy; 2], by_group: bool) -> Vec<Circumstance> {
-    let mut out = vec![Circumstance::ordinary()];
-    let mut add = |mut new: Circumstance| {
-        // A person is in the groups that they are in.
-        if !by_group {
-            new.groups.clear();
-        }
-        match out.iter_mut().find(|known| known.same_facts(&new)) {
-            Some(known) => {
-                known.systems =
-                    known.systems.take().zip(new.systems).map(|(a, b)| a.into_iter().chain(b).collect());
-            }
-            None => out.push(new),
-        }
-    };
-    for rule in both.iter().flat_map(|policy| &policy.rules) {
-        add(Circumstance::meeting(&rule.when));
-        Circumstance::escaping(&rule.when).into_iter().for_each(&mut add);
-    }
-    // The extensions that one policy has and the other has not.
-    let [first, second] = both;
-    for (tier, other) in first.tiers.values().filter_map(|tier| Some((tier, second.tier(&tier.name)?))) {
-        if tier.extends != other.extends {
-            let extension = tier.extends.max(other.extends);
-            let words = format!("at extension {extension}");
-            add(Circumstance { words, extension, ..Circumstance::ordinary() });
-        }
-    }
-    // Each stretch of time in which the same exceptions run.
-    let exceptions = || both.iter().enumerate().flat_map(|(n, p)| p.exceptions.iter().map(move |e| (n, e)));
-    let mut seen: BTreeSet<Vec<(usize, &RuleId)>> = BTreeSet::from([Vec::new()]);
-    for at in exceptions().flat_map(|(_, e)| [e.from, e.until]).collect::<BTreeSet<u64>>() {
-        let alive: Vec<_> = exceptions().filter(|(_, e)| e.from <= at && at < e.until).collect();
-        if !seen.insert(alive.iter().map(|(n, e)| (*n, &e.id)).collect()) {
-            continue;
-        }
-        let ids: BTreeSet<&str> = alive.iter().map(|(_, e)| e.id.as_str()).collect();
-        let ids: Vec<&str> = ids.into_iter().collect();
-        for (_, exception) in &alive {
-            let mut new = Circumstance::meeting(&exception.when);
-            new.at = at;
-            let runs = format!("while exception {} runs", ids.join(" and "));
-            new.words = if new.words.is_empty() { runs } else { format!("{runs}, {}", new.words) };
-            add(new);
-        }
-    }
-    out
-}
-
 /// The changes of one system, joined along every dimension.
 fn of_system(
     before: &Bundle,
@@ -433,7 +315,7 @@ fn cases(
         system.map(|system| groups.contains(&system.on_call.value))
     };
     let (was_on_call, is_on_call) = (on_call(systems.0, asker.before), on_call(systems.1, asker.after));
-    let mut facts = ordinary_facts(asker.person, name);
+    let mut facts = Facts::ordinary(asker.person, name);
     let mut walked: Place = [0; DIMENSIONS];
     let mut changes: Vec<(Place, usize, Change)> = Vec::new();
     // What the ordinary changes, so that a circumstance is named only where it changes something else.
@@ -442,7 +324,7 @@ fn cases(
         if circumstance.systems.as_ref().is_some_and(|systems| !systems.contains(name)) {
             continue;
         }
-        circumstance_in(&mut facts, circumstance);
+        circumstance.put_into(&mut facts);
         for (scope_n, scope) in SCOPES.into_iter().enumerate() {
             let Some(target) = hosts.target(scope, name) else { continue };
             (facts.target, facts.other_host_open) = (target, scope == Scope::FurtherHost);
@@ -524,39 +406,6 @@ fn join(mut changes: Vec<(Place, usize, Change)>) -> Vec<(Place, usize, Change)>
             .collect();
     }
     changes
-}
-
-fn ordinary_facts(person: &PersonName, system: &SystemName) -> Facts {
-    Facts {
-        at: 0,
-        person: person.clone(),
-        groups: vec![],
-        presence: Presence::None,
-        target: Target { system: system.clone(), host: None },
-        severity: None,
-        incident: None,
-        on_call: None,
-        other_host_open: false,
-        open_incidents: vec![],
-        want: None,
-        for_s: None,
-        drill: false,
-        seconds: vec![],
-        extension: 0,
-        network: None,
-        reviews_overdue: 0,
-        signals: Signals::default(),
-    }
-}
-
-fn circumstance_in(facts: &mut Facts, circumstance: &Circumstance) {
-    let Circumstance { words: _, at, drill, extension, overdue, signals, groups: _, systems: _ } =
-        circumstance;
-    facts.at = *at;
-    facts.drill = *drill;
-    facts.extension = *extension;
-    facts.reviews_overdue = (*overdue).into();
-    facts.signals = Signals::holding(signals);
 }
 
 fn way_in(facts: &mut Facts, way: &Way, severity: Severity, system: &SystemName) {

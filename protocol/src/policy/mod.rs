@@ -3,11 +3,11 @@
 //! `decide(policy, facts) -> Decision` is pure and total. The bundle is strict TOML; what it does not
 //! know it refuses, with file, line, column and the nearest valid name.
 //!
-//! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `case_file` and
-//! `roster` (which keys there are), `references` (do the parts fit), `enough` (are there people enough),
+//! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `rule_file`, `case_file`
+//! and `roster` (which keys there are; `date` reads theirs), `references` (do the parts fit), `enough` (are there people enough),
 //! [`Bundle`]; then `severity`, `rate`, `tighten`, `ladder` and [`decide`]; then [`check`] (total, monotone,
 //! reachable) and [`run_tests`]; `quorum` counts who approved. A bundle beside another: [`compare`] (two
-//! decisions), `cells` and `parts` (what is walked, what is said), [`diff`], [`gains`], [`simulate`].
+//! decisions), `circumstances`, `cells` and `parts` (what is walked, what is said), [`diff`], [`gains`], [`simulate`].
 //!
 //! Beside the road: `action` (one `command` instead of a tier), whose words reach a `shell` unchanged because
 //! `param_pattern` and the rule for all values say what may be filled in.
@@ -20,8 +20,10 @@ mod cases;
 mod cells;
 mod check;
 mod check_actions;
+mod circumstances;
 mod command;
 mod compare;
+mod date;
 mod decide;
 mod decision;
 mod diff;
@@ -38,6 +40,7 @@ mod rate;
 mod reading;
 mod references;
 mod roster;
+mod rule_file;
 mod severity;
 mod shape;
 mod shell;
