@@ -30,6 +30,14 @@ pub struct Emergencies {
     declared: u64,
 }
 
+/// An entry that is being taken: where it stands in the log, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) index: u64,
+    pub(super) leaf: Hash,
+    pub(super) at: u64,
+}
+
 impl Emergencies {
     /// The number the next one will have.
     pub fn next_id(&self) -> EmergencyId {
@@ -92,11 +100,10 @@ impl Emergencies {
         self.by_due.first().copied()
     }
 
+    /// `fresh_key` and `linked` are what the signed words and the incidents say beside the event.
     pub(super) fn declare(
         &mut self,
-        index: u64,
-        leaf: Hash,
-        at: u64,
+        Place { index, leaf, at }: Place,
         event: &Event,
         fresh_key: Ed25519Key,
         linked: bool,

@@ -239,29 +239,6 @@ fn circumstances(both: &[&Policy; 2], by_group: bool) -> Vec<Circumstance> {
     out
 }
 
-pub(super) fn ordinary_facts(person: &PersonName, system: &SystemName) -> Facts {
-    Facts {
-        at: 0,
-        person: person.clone(),
-        groups: vec![],
-        presence: Presence::None,
-        target: Target { system: system.clone(), host: None },
-        severity: None,
-        incident: None,
-        on_call: None,
-        other_host_open: false,
-        open_incidents: vec![],
-        want: None,
-        for_s: None,
-        drill: false,
-        seconds: vec![],
-        extension: 0,
-        network: None,
-        reviews_overdue: 0,
-        signals: Signals::default(),
-    }
-}
-
 pub(super) fn circumstance_in(facts: &mut Facts, circumstance: &Circumstance) {
     let Circumstance { words: _, at, drill, extension, overdue, signals, groups: _, systems: _ } =
         circumstance;
