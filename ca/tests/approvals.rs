@@ -76,6 +76,20 @@ async fn nobody_approves_their_own_request_by_a_second_key_or_by_another_name() 
 }
 
 #[tokio::test]
+async fn a_second_host_under_another_name_counts_as_the_whole_system_too() {
+    let ca = begin();
+    let band = |opened: fireaxe_protocol::api::Opened| (opened.decision.blast, opened.decision.band);
+    let first = ca.open_emergency(ANA, &ca.declare("db-3.payments.prod")).await;
+    assert_eq!(band(first), (2, "medium".into()), "one host alone");
+    let second = ca.open_emergency(ANA_ADMIN, &ca.declare("db-4.payments.prod")).await;
+    assert_eq!(band(second.clone()), (3, "high".into()), "ana has another open");
+    let others = ca.open_emergency(BEN, &ca.declare("db-5.payments.prod")).await;
+    assert_eq!(band(others), (2, "medium".into()), "ben has not");
+    assert_eq!(ca.close_emergency(ANA_ADMIN, &second).await.status, 200);
+    ca.verifies();
+}
+
+#[tokio::test]
 async fn two_quorums_take_two_people_even_if_one_is_in_both() {
     let ca = begin();
     let (opened, fresh) = ca.waits("vault").await;

@@ -21,7 +21,7 @@ pub struct Emergencies {
     by_leaf: HashMap<Hash, EmergencyId>,
     by_fresh_key: HashMap<Fingerprint, EmergencyId>,
     by_due: BTreeSet<(u64, EmergencyId)>,
-    /// What is open of a system, by who opened it and for which incident: "one host alone" is asked at each
+    /// What is open of a system, by who opened it (by canonical name) and for which incident: "one host alone" is asked at each
     /// declaration and must not walk through all that is open.
     open_by_person: HashMap<(PersonName, SystemName), Scopes>,
     open_by_incident: HashMap<(IncidentId, SystemName), Scopes>,
@@ -56,8 +56,8 @@ impl Emergencies {
         id.0 >= 1 && id.0 <= self.declared
     }
 
-    /// Whether another host of `system` than `host` is open, by `person` or for `incident`. A system
-    /// opened whole opens all its hosts.
+    /// Whether another host of `system` than `host` is open, by `person` (a canonical name: nobody is two
+    /// people) or for `incident`. A system opened whole opens all its hosts.
     pub fn other_host_open(
         &self,
         person: &PersonName,
@@ -142,7 +142,9 @@ impl Emergencies {
         if waits(&live) {
             self.waiting.insert(live.id);
         }
-        count(&mut self.open_by_person, (live.person.clone(), live.system.clone()), &live.host);
+        if let Some(requester) = live.requesters.first() {
+            count(&mut self.open_by_person, (requester.clone(), live.system.clone()), &live.host);
+        }
         if let Some(incident) = &live.incident {
             count(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
         }
@@ -331,7 +333,9 @@ impl Emergencies {
             self.by_leaf.remove(leaf);
         }
         self.by_fresh_key.remove(&live.fresh_key.fingerprint());
-        uncount(&mut self.open_by_person, (live.person.clone(), live.system.clone()), &live.host);
+        if let Some(requester) = live.requesters.first() {
+            uncount(&mut self.open_by_person, (requester.clone(), live.system.clone()), &live.host);
+        }
         if let Some(incident) = &live.incident {
             uncount(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
         }
