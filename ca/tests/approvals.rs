@@ -242,6 +242,27 @@ async fn a_clock_that_jumps_calls_no_rung_and_lapses_nothing_until_it_is_confirm
 }
 
 #[tokio::test]
+async fn what_was_approved_for_a_short_time_ends_with_it_and_not_with_the_wait() {
+    let ca = begin();
+    ca.incident("pd:A", 1, "open", "payments-db").await;
+    let mut words = ca.declare("payments-db");
+    words.severity = None;
+    words.incident = Some("pd:A".parse().unwrap());
+    words.for_s = Some(120);
+    let fresh = ed25519_dalek::SigningKey::from_bytes(&[79; 32]);
+    words.public_key = fireaxe_protocol::keys::Ed25519Key(fresh.verifying_key().to_bytes());
+    let id = ca.open_emergency(ANA, &words).await.emergency;
+    let waits = ca.clock.wall() + 600;
+    assert_eq!(ca.grant(&fresh, id).await.until, waits);
+    ca.approved(EVE, id).await;
+    assert_eq!(ca.grant(&fresh, id).await.until, ca.clock.wall() + 120);
+    ca.clock.pass(120);
+    ca.tick().await;
+    assert_eq!(ca.state_of(id).await.state, "closed");
+    ca.verifies();
+}
+
+#[tokio::test]
 async fn an_approval_while_it_closes_does_nothing_and_says_so() {
     let ca = begin();
     let (opened, fresh) = ca.waits("payments-db").await;

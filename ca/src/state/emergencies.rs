@@ -193,7 +193,7 @@ impl Emergencies {
                 self.change(id, |live| {
                     live.request.grantable = None;
                     live.certificates.push(Issued { serial: index, valid_before, of: *of, terms: hash });
-                    live.until = live.until.max(valid_before);
+                    live.until = live.end(at);
                 });
                 Ok(())
             }
@@ -307,6 +307,7 @@ impl Emergencies {
                 live.request.settled = Some(Settled::Lapsed);
             }
             live.request.awaits = None;
+            live.until = live.end(live.request.at);
         });
         Ok(())
     }
