@@ -218,6 +218,25 @@ mod tests {
     }
 
     #[test]
+    fn what_still_waits_is_not_taken_as_given() {
+        let (mut early, mine) = grant();
+        let full = early.terms.clone().unwrap();
+        early.decision.outcome =
+            Outcome::NeedsApproval { full, meanwhile: None, smaller: None, ladder: vec![], wait_s: 60 };
+        check_grant(&early, &mine).unwrap();
+        early.waiting = Some(fireaxe_protocol::api::Waiting {
+            of: early.request,
+            tier: "root".parse().unwrap(),
+            missing: Vec::new(),
+            approved_by: Vec::new(),
+            called: Vec::new(),
+            next: None,
+            until: 1,
+        });
+        assert!(check_grant(&early, &mine).is_err());
+    }
+
+    #[test]
     fn a_grant_of_an_earlier_decision_is_still_measured_by_what_was_asked_for() {
         let (mut earlier, mut mine) = grant();
         earlier.request = Hash([9; 32]);

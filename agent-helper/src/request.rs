@@ -12,9 +12,9 @@ use crate::failure::Failure;
 /// A request, as its entries say it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shown {
-    /// Leaf of the entry that decided: what is approved or refused.
+    /// Leaf of the entry that decided: what is approved, refused or signed too.
     pub(crate) of: Hash,
-    /// Leaf of the declaration: what a second signature refers to.
+    /// Leaf of the declaration.
     pub(crate) declaration: Hash,
     /// When it was decided, unix seconds.
     pub(crate) at: u64,

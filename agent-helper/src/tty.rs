@@ -24,46 +24,56 @@ pub(crate) fn name() -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(name.into_bytes())))
 }
 
-/// While it lives, Ctrl-C is a key that is heard and not a signal that kills. The terminal is put back as it
-/// was when it goes.
+/// While it lives, Ctrl-C is a key and not a signal that kills: held back at first, heard once something
+/// listens. What is typed ahead stays for whoever reads the terminal next, until then. The terminal is put
+/// back as it was when it goes.
 pub(crate) struct Keys {
     before: Termios,
 }
 
 impl Keys {
-    /// Listens; `None` when stdin is no terminal or belongs to another job. `interrupted` is called at
-    /// Ctrl-C, Ctrl-D and when the terminal has gone away; a second Ctrl-C ends the process at once.
-    pub(crate) fn listen(interrupted: impl Fn() + Send + 'static) -> Option<Keys> {
+    /// Holds Ctrl-C back; `None` when stdin is no terminal or belongs to another job.
+    pub(crate) fn hold() -> Option<Keys> {
         let stdin = std::io::stdin();
         let before = rustix::termios::tcgetattr(&stdin).ok()?;
         if rustix::termios::tcgetpgrp(&stdin).ok()? != rustix::process::getpgrp() {
             return None;
         }
-        let mut raw = before.clone();
+        let mut held = before.clone();
+        held.local_modes.remove(LocalModes::ISIG);
+        rustix::termios::tcsetattr(&stdin, OptionalActions::Now, &held).ok()?;
+        Some(Keys { before })
+    }
+
+    /// Calls `pressed` at Ctrl-C, Ctrl-D and when the terminal has gone away, also for what was pressed while
+    /// it was held back. A second time ends the process at once. Reads the terminal from now on, to the end
+    /// of the process: once.
+    pub(crate) fn listen(&self, pressed: impl Fn() + Send + 'static) {
+        let mut raw = self.before.clone();
         raw.local_modes.remove(LocalModes::ISIG | LocalModes::ICANON | LocalModes::ECHO);
         raw.special_codes[SpecialCodeIndex::VMIN] = 1;
         raw.special_codes[SpecialCodeIndex::VTIME] = 0;
-        rustix::termios::tcsetattr(&stdin, OptionalActions::Now, &raw).ok()?;
-        let again = before.clone();
+        if rustix::termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &raw).is_err() {
+            return;
+        }
+        let before = self.before.clone();
         std::thread::spawn(move || {
-            let mut heard = false;
-            let mut key = [0u8; 1];
+            let (mut heard, mut key) = (false, [0u8; 1]);
             loop {
                 let gone = !std::io::stdin().read(&mut key).is_ok_and(|n| n == 1);
                 if gone || matches!(key, [CTRL_C | CTRL_D | CTRL_BACKSLASH]) {
                     if heard {
-                        let _ = rustix::termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &again);
+                        let _ = rustix::termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
                         std::process::exit(INTERRUPTED);
                     }
                     heard = true;
-                    interrupted();
+                    pressed();
                 }
                 if gone {
                     return;
                 }
             }
         });
-        Some(Keys { before })
     }
 }
 

@@ -150,6 +150,10 @@ fn a_card_that_does_not_hold_together_is_never_signed() {
             "a later entry of another declaration",
             card_of(fits.clone(), Some(Entries::default().extension(ELSEWHERE))),
         ),
+        (
+            "a new decision about another declaration",
+            card_of(fits.clone(), Some(Entries::default().redecided(ELSEWHERE))),
+        ),
         ("another person's extension", card_of(fits.clone(), Some(other_person.extension(leaf(&fits))))),
         ("a declaration that is not the leaf it says", changed(|c| c.declaration = ELSEWHERE)),
         ("another entry that waits", changed(|c| c.waiting.as_mut().unwrap().of = ELSEWHERE)),

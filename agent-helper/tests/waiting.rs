@@ -11,9 +11,10 @@ use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use fireaxe_protocol::api::Settled;
+use fireaxe_protocol::policy::Outcome;
 use serde_json::Value;
-use world::ca::FakeCa;
-use world::waiting::{DECLARE, ELSEWHERE, EVENTS, Play, home, look};
+use world::ca::{FakeCa, decision};
+use world::waiting::{DECLARE, ELSEWHERE, EVENTS, Play, Stage, home, look};
 use world::{Home, err, on_a_terminal, out, wait_until};
 
 const OPEN: [&str; 4] = ["open", "db-3.payments.prod", "-r", "primary refuses writes"];
@@ -91,6 +92,55 @@ fn with_wait_it_shows_whom_it_waits_for_and_ends_with_the_full_tier() {
     assert_eq!(done.status.code(), Some(0), "{}", err(&done));
     assert!(err(&done).contains("EM-42  upgraded to tier root until "), "{}", err(&done));
     assert!(listed(&home).contains("EM-42 root") && listed(&home).lines().count() == 1, "{}", listed(&home));
+}
+
+#[test]
+fn whoever_takes_it_up_first_it_is_said_once_by_the_one_in_front() {
+    for _ in 0..4 {
+        let play = Play::new(true);
+        let ca = play.start();
+        let home = home(&ca);
+        let child = spawn(&home, &[&OPEN[..], &["--wait"]].concat());
+        wait_until("both listen", || streams(&ca) > 1);
+        play.settle(&ca, Settled::Given);
+        let done = end(child);
+        assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+        assert_eq!(err(&done).matches("upgraded to tier root until ").count(), 1, "{}", err(&done));
+        assert_eq!(listed(&home).lines().count(), 1, "{}", listed(&home));
+    }
+}
+
+#[test]
+fn a_claim_above_the_cap_waits_for_the_other_person_in_the_same_way() {
+    let play = Play::new(true);
+    let answers = play.clone();
+    let ca = FakeCa::start(move |request, _| {
+        let (status, mut json) = answers.answer(request)?;
+        let claimed = *answers.stage.lock().unwrap() == Stage::Waiting;
+        if json["decision"].is_object() {
+            let now = if claimed { look() } else { world::ca::terms() };
+            json["decision"] = serde_json::to_value(decision(Outcome::Permit(now))).unwrap();
+            json["waiting"] = Value::Null;
+            if claimed {
+                json["decision"]["awaits"] =
+                    serde_json::json!({"severity": 1, "more": 1, "from": "payments-oncall"});
+            }
+        }
+        Some((status, json))
+    });
+    let home = home(&ca);
+    let _lock = no_follower(&home);
+    let child = spawn(&home, &[&OPEN[..], &["--wait"]].concat());
+    wait_until("it waits", || streams(&ca) > 0);
+    let status = home.run(&["status"]);
+    let line = "severity 1 counts once another person of payments-oncall types   fireaxe second EM-42";
+    assert!(out(&status).contains(line), "{}", out(&status));
+    play.settle(&ca, Settled::Given);
+    let done = end(child);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert!(err(&done).contains(line), "{}", err(&done));
+    assert!(err(&done).contains("EM-42  upgraded to tier root until "), "{}", err(&done));
+    assert!(listed(&home).contains("EM-42 root") && listed(&home).lines().count() == 1);
 }
 
 #[test]
@@ -224,6 +274,24 @@ fn ctrl_c_loses_nothing_and_says_so() {
         play.settle(&ca, Settled::Given);
         wait_until("the follower swaps it", || listed(&home).contains("EM-42 root"));
     }
+}
+
+#[test]
+fn ctrl_c_while_the_declaration_is_on_its_way_waits_for_its_answer() {
+    let play = Play::new(true);
+    let answers = play.clone();
+    let ca = FakeCa::start(move |request, _| {
+        if request.line == DECLARE {
+            // Long enough for somebody to press it.
+            std::thread::sleep(Duration::from_millis(700));
+        }
+        answers.answer(request)
+    });
+    let home = home(&ca);
+    let (code, said) = on_a_terminal(&home, &OPEN, || !ca.requests(DECLARE).is_empty(), b"\x03");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("still held: tier look") && said.contains("the request goes on"), "{said}");
+    assert!(listed(&home).contains("EM-42 look"), "what came back was lost: {}", listed(&home));
 }
 
 #[test]

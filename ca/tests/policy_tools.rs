@@ -260,6 +260,16 @@ async fn simulate_decides_a_history_again_while_the_ca_runs() {
     let later = policy(&["simulate", &candidate, "--against", &data, "--since", "EM-3"]).exits(77);
     assert_eq!(later.out.lines().count(), 2, "{}", later.out);
     assert!(later.err.contains("3 decisions"), "{}", later.err);
+    // A milder tier is tighter because the policy that decided, which the log holds, ranks it lower.
+    let roster = std::fs::read_to_string(ca.dir.path().join("bundle/roster.toml")).unwrap();
+    let cell = ("high   = [\"deny\", \"look\", \"fix\"", "high   = [\"deny\", \"look\", \"look\"");
+    let milder = folder(ca.dir.path(), "milder", &[cell], &roster);
+    let file = Path::new(&milder).join("policy.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.split("# --- Worked examples").next().unwrap()).unwrap();
+    let said = policy(&["simulate", &milder, "--against", &data]).exits(0);
+    let first = "tighter EM-2 ana payments-db (entry 6): tier: fix (power 2) -> look (power 1); account";
+    assert!(said.out.starts_with(first) && said.out.lines().count() == 1, "{}", said.out);
     // The bundle in force changes nothing.
     let own = ca.dir.path().join("bundle").display().to_string();
     let same = policy(&["simulate", &own, "--against", &data]).exits(0);
@@ -326,6 +336,8 @@ async fn a_statement_is_what_ssh_keygen_signs_and_the_ca_will_read() {
     let signers = said.err.contains("2 of group security must sign") && !said.err.contains("gains by it");
     assert!(signers, "{}", said.err);
     let text = std::fs::read_to_string(&file).unwrap();
+    // Not a byte behind it: a newline would be signed too.
+    assert!(text.ends_with('}'), "{text:?}");
     let Ok(Statement::Bundle(words)) = Statement::read(&text) else { panic!("{text}") };
     assert_eq!((words.of, words.bundle), (in_force(&ca).0, hash_of(&candidate)));
     assert_eq!(words.header.to, ca.origin);
@@ -354,6 +366,7 @@ async fn a_statement_is_what_ssh_keygen_signs_and_the_ca_will_read() {
     assert!(taken.err.contains("next:"), "{}", taken.err);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
     let out = policy(&["statement", &candidate, "--data", &data]).exits(0).out;
+    assert!(out.ends_with('}'), "{out:?}");
     let Ok(Statement::Bundle(other)) = Statement::read(&out) else { panic!("{out}") };
     assert_eq!((other.of, other.bundle), (words.of, words.bundle));
     assert_ne!(other.header.nonce, words.header.nonce);

@@ -836,7 +836,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn decide_agrees_with_the_model(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn decide_agrees_with_the_model(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let (model, bundle, facts) = world(bytes);
         let decision = decide(&bundle.policy, &facts);
         let answered = (answer(&decision), awaits(&decision));
@@ -854,7 +854,7 @@ proptest! {
 
     #[test]
     fn the_smaller_request_is_granted_gives_what_it_said_and_none_that_is_larger_is_granted(
-        bytes in prop::collection::vec(any::<u8>(), 0..300)
+        bytes in prop::collection::vec(any::<u8>(), 0..600)
     ) {
         let (model, bundle, facts) = world(bytes);
         let decision = decide(&bundle.policy, &facts);
@@ -886,7 +886,7 @@ proptest! {
 
     #[test]
     fn nothing_gives_more_than_the_row_does_at_this_severity_or_a_milder_one(
-        bytes in prop::collection::vec(any::<u8>(), 0..300)
+        bytes in prop::collection::vec(any::<u8>(), 0..600)
     ) {
         let (mut model, _, facts) = world(bytes);
         model.exceptions.clear();
@@ -908,7 +908,7 @@ proptest! {
     }
 
     #[test]
-    fn asking_for_less_never_sheds_a_control(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn asking_for_less_never_sheds_a_control(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let (mut model, _, mut facts) = world(bytes);
         model.exceptions.clear();
         let bundle = Bundle::parse(&write(&model), roster()).unwrap();
@@ -932,7 +932,7 @@ proptest! {
 
     #[test]
     fn worse_severity_never_gives_less_power_once_check_is_content(
-        bytes in prop::collection::vec(any::<u8>(), 0..300)
+        bytes in prop::collection::vec(any::<u8>(), 0..600)
     ) {
         let (mut model, _, mut facts) = world(bytes);
         (model.exceptions, model.rules) = (vec![], vec![]);
@@ -965,7 +965,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_gains_by_on_call_being_unknown(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn nobody_gains_by_on_call_being_unknown(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let (mut model, _, mut facts) = world(bytes);
         model.exceptions.clear();
         // Who is known to be on call founds a worse severity, which is another tier.
@@ -986,7 +986,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_rules_does_not_matter(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn the_order_of_rules_does_not_matter(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let (mut model, bundle, facts) = world(bytes);
         model.rules.reverse();
         let reversed = Bundle::parse(&write(&model), roster()).unwrap();
@@ -995,8 +995,13 @@ proptest! {
     }
 
     #[test]
-    fn a_rule_more_never_loosens(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let (mut model, bundle, mut facts) = world(bytes);
+    fn a_rule_more_never_loosens(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let (mut model, _, mut facts) = world(bytes);
+        // A rule that names nobody means whoever another names, and so not always the same people.
+        for rule in model.rules.iter_mut().filter(|rule| rule.count.is_some()) {
+            rule.from.get_or_insert([0, 1].into());
+        }
+        let bundle = Bundle::parse(&write(&model), roster()).unwrap();
         // A rule may hide the tier behind a refusal; what it leaves is compared.
         (facts.for_s, facts.presence, facts.signals.asked_1h) = (None, Presence::Verified, 0);
         let with = answer(&decide(&bundle.policy, &facts));

@@ -8,6 +8,7 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::disallowed_methods, reason = "what is looked at here is how long it takes")]
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};

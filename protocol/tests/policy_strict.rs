@@ -389,6 +389,24 @@ fn a_rule_is_proved_with_each_tier_it_can_tighten() {
 }
 
 #[test]
+fn who_signs_a_claim_is_missing_only_where_the_claim_counts() {
+    // Two of the three leads are on call for web: both may have signed, but only for severity 1.
+    let roster = change(&strict().1, "[person.cleo]\ngroups = [", "[person.cleo]\ngroups = [\"sre\", ").0;
+    let given = "when = { overdue_reviews = 2, systems = [\"web\"] }\nadd = { approvals = { count = 1";
+    let of = |when: &str| {
+        let rule = format!("when = {{ {when}, systems = [\"web\"] }}\nadd = {{ approvals = {{ count = 2");
+        Bundle::parse(&change(&strict().0, given, &rule).0, &roster)
+            .map_err(|findings| findings.iter().map(|finding| finding.code).collect::<Vec<_>>())
+    };
+    for never in ["overdue_reviews = 2", "severities = [2, 3]"] {
+        assert_eq!(of(never).map(|_| ()), Ok(()), "{never}");
+    }
+    for possible in ["drill = true", "severities = [1]"] {
+        assert_eq!(of(possible).unwrap_err(), ["quorum.too_few"], "{possible}");
+    }
+}
+
+#[test]
 fn a_claim_beyond_the_cap_must_find_people_to_sign_it() {
     let few =
         "groups = [\"payments\", \"payments-oncall\"]\nkeys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILtz";

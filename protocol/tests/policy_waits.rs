@@ -235,6 +235,59 @@ fn a_meanwhile_that_stands_at_a_worse_severity_is_never_held() {
 }
 
 #[test]
+fn an_exception_that_gives_less_is_not_got_round_by_what_is_held_or_offered() {
+    // The row gives root and fix freely; the exception makes it watched, which waits.
+    let exception = "[[exception]]\nid = \"half\"\nwhen = { systems = [\"web\"], severities = [1] }\n\
+                     tier = \"watched\"\nowner = \"sre\"\nfrom = 2020-01-01\nuntil = 2030-01-01\nwhy = \"x\"\n\n\
+                     [[exception]]";
+    let decision = decide(&strict("[[exception]]", exception).policy, &facts("web", 1));
+    assert_eq!(decision.terms_waiting().unwrap().tier.as_str(), "watched");
+    assert_eq!(decision.terms_now().unwrap().tier.as_str(), "fix");
+    let Outcome::NeedsApproval { smaller: Some(smaller), .. } = decision.outcome else { panic!() };
+    assert_eq!(smaller.want.unwrap().as_str(), "fix");
+}
+
+#[test]
+fn what_is_wrong_with_its_time_alone_is_offered_as_it_is() {
+    // guarded and root have the same power and wait for nobody.
+    let policy = read("cases/strict/policy.toml")
+        .replacen("approvals = { count = 2, from = [\"sre-leads\", \"payments-oncall\"] }\nmeanwhile = \"watched\"\nescalate = [\"90s sre-leads\"]\n", "", 1)
+        .replacen("high = [\"deny\", \"look\", \"watched\", \"guarded\"]", "high = [\"deny\", \"look\", \"root\", \"guarded\"]", 1);
+    let bundle =
+        Bundle::parse(&policy, &read("cases/strict/roster.toml")).unwrap_or_else(|f| panic!("{f:#?}"));
+    for want in ["root", "guarded"] {
+        let asked = Some(Want::Tier(want.parse().unwrap()));
+        let long = Facts { want: asked, for_s: Some(7200), ..facts("payments-db", 1) };
+        let Outcome::Refuse { smaller: Some(smaller), .. } = decide(&bundle.policy, &long).outcome else {
+            panic!()
+        };
+        assert_eq!((smaller.terms.tier.as_str(), smaller.want), (want, None));
+    }
+}
+
+#[test]
+fn of_two_rules_that_ask_the_same_groups_also_the_larger_asks_for_both() {
+    let rule = |id: &str, count: u8| {
+        format!(
+            "[[rule]]\nid = \"{id}\"\nwhen = {{ drill = true, tiers = [\"watched\"] }}\n\
+             add = {{ also = {{ count = {count}, from = [\"security\"] }} }}\nwhy = \"x\"\n\n"
+        )
+    };
+    for (first, second) in [(1, 2), (2, 1)] {
+        let rules = format!("{}{}[[exception]]", rule("a", first), rule("b", second));
+        let drill = Facts { drill: true, ..facts("payments-db", 2) };
+        let decision = decide(&strict("[[exception]]", &rules).policy, &drill);
+        let asked: Vec<(u8, usize)> =
+            decision.terms_waiting().unwrap().approvals.iter().map(|a| (a.count, a.from.len())).collect();
+        assert_eq!(asked, [(1, 2), (2, 1)], "1 of those on call and the leads, 2 of security");
+        assert_eq!(
+            sentence(&decision, "approvals.needed"),
+            "tier watched waits for 1 of payments-oncall or sre-leads and 2 of security"
+        );
+    }
+}
+
+#[test]
 fn limits_say_what_was_counted_what_is_allowed_and_what_to_do() {
     let bundle = strict("", "");
     let mut many = facts("payments-db", 2);

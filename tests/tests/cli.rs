@@ -85,7 +85,10 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
         ask(&["explain", "--systems"], 0);
         ask(&["explain", host, "-s", "2", "--incident", "pd:A0"], 0);
         ask(&["explain", "payments-db", "-s", "4"], 77);
-        assert_eq!(ask(&["open", host, "-s", "1", "-r", "x"], 77)["outcome"], "refused");
+        assert_eq!(
+            ask(&["open", host, "-s", "1", "--incident", "pd:A0", "-r", "x"], 77)["outcome"],
+            "refused"
+        );
         assert_eq!(ask(&["open", host, "-s", "2", "-r", "x"], 0)["outcome"], "given");
         assert_eq!(ask(&["open", host, "-s", "2", "--dry-run"], 0)["schema"], "fireaxe.explain/v1");
         ask(&["why", host], 0);

@@ -112,6 +112,10 @@ fn a_refusal_says_why_and_what_would_be_granted_and_opens_nothing() {
     assert!(scene.ana.certificates().is_empty());
     let trifle = scene.ana.fireaxe(&["open", "payments-db", "-s", "4", "-r", "a trifle"]);
     trifle.exits(77).says("[risk.denied]");
+    scene.incident("pd:SLOW1", 2, "payments-db");
+    let worse = ["open", "payments-db", "-s", "1", "--incident", "pd:SLOW1", "-r", "worse than they say"];
+    let refused = scene.ana.fireaxe(&worse);
+    refused.exits(77).says("fix").says("fireaxe open");
     let stranger = scene.world.engineer("mallory");
     stranger.enrol(&scene.ca);
     stranger.fireaxe(&["open", "payments-db", "-s", "2", "-r", "let me in"]).exits(4);

@@ -66,11 +66,22 @@ fn one_connection(stream: TcpStream, config: Arc<rustls::ServerConfig>, answer: 
         }
         seen.drain(..end + 4 + length);
         let bytes = answer(&head);
-        if bytes.is_empty() || stream.write_all(&bytes).is_err() || stream.flush().is_err() {
+        if bytes.is_empty() {
             return;
+        }
+        // `PAUSE` stands for a while in which nothing is said.
+        for (n, part) in String::from_utf8(bytes).unwrap().split(PAUSE).enumerate() {
+            if n > 0 {
+                std::thread::sleep(Duration::from_millis(1200));
+            }
+            if stream.write_all(part.as_bytes()).is_err() || stream.flush().is_err() {
+                return;
+            }
         }
     }
 }
+
+const PAUSE: &str = "<pause>";
 
 fn http(status: &str, headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
@@ -245,4 +256,34 @@ fn a_known_etag_gets_304_and_headers_are_readable() {
     assert_eq!((first.status, first.header("fireaxe-krl-note")), (200, Some("bm90ZQ==")));
     let again = ca.get_raw("/v1/krl", first.header("etag"), 100).unwrap();
     assert_eq!((again.status, again.body.len()), (304, 0));
+}
+
+#[test]
+fn a_stream_of_events_goes_on_past_the_limit_of_a_request() {
+    let server = serve(|head| {
+        assert!(head.contains("accept: text/event-stream") && head.contains("authorization: fireaxe x"));
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: here\n\ndata: 1\n\n{PAUSE}data: 2\n\n")
+            .into_bytes()
+    });
+    let ca = ca(&server.address, server.pin, quick());
+    let mut events = ca.events("/v1/emergencies/EM-1/events", Some("Fireaxe x")).unwrap();
+    assert_eq!(events.next_event().unwrap().as_deref(), Some("1"));
+    // `quick` gives a whole request 800 ms.
+    assert_eq!(events.next_event().unwrap().as_deref(), Some("2"));
+}
+
+#[test]
+fn what_is_no_stream_of_events_is_a_problem_or_garbage() {
+    let server = serve(|head| match head.contains("/refused") {
+        true => http(
+            "401 x",
+            "",
+            r#"{"type":"t","title":"no","status":401,"code":"reader.unknown","reasons":[]}"#,
+        ),
+        false => http("200 OK", "content-type: application/json\r\n", "{}"),
+    });
+    let ca = ca(&server.address, server.pin, quick());
+    let refused = ca.events("/refused", None).unwrap_err();
+    assert_eq!(refused.problem().unwrap().code, "reader.unknown");
+    assert!(matches!(ca.events("/json", None), Err(TransportError::Garbage { .. })));
 }

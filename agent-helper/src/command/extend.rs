@@ -53,6 +53,7 @@ pub(super) fn run(cx: &Context, what: Extend) -> Result<Exit, Failure> {
         reason: what.reason.clone(),
     });
     let envelope = authority.sign(&authority.signer()?, &statement)?;
+    let keys = wait::keys(cx.screen);
     let granted: Grant = match authority.state(emergency, "extensions", &envelope) {
         Ok(granted) => granted,
         Err(Failure::Transport(TransportError::Problem(problem))) if open::is_refusal(&problem) => {
@@ -74,12 +75,12 @@ pub(super) fn run(cx: &Context, what: Extend) -> Result<Exit, Failure> {
     let shown = Shown { screen: cx.screen, mine: &mine, was_closing };
     let new = new.map(|new| new.held);
     if waits_here && cx.screen.is_json() {
-        let waited = wait::until_settled(cx, &authority, &mine)?;
+        let waited = wait::until_settled(cx, &authority, &mine, keys.as_ref())?;
         return Ok(shown.waited(&waited));
     }
     let exit = shown.at_once(&granted, new.as_ref(), &best);
     if waits_here {
-        let waited = wait::until_settled(cx, &authority, &mine)?;
+        let waited = wait::until_settled(cx, &authority, &mine, keys.as_ref())?;
         return Ok(shown.waited(&waited));
     }
     Ok(exit)

@@ -2,7 +2,8 @@
 //! on the terminal that opened it before a certificate ends. One an emergency, kept so by a lock on a file.
 //!
 //! It has no terminal and signs nothing: it reads with the emergency's own key, as `status` does. It ends when
-//! the emergency or the agent is gone, or when nothing is left to do.
+//! the emergency or the agent is gone, or when nothing is left to do. In its other part, standing by for `run`,
+//! it signs one thing: the closing that `run` did not come to.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -64,7 +65,7 @@ pub(super) fn run(cx: &Context, what: &Follow) -> Result<Exit, Failure> {
         // Whoever started it waits for this, or has gone.
         let _ = std::io::stdout().write_all(b"\n").and_then(|()| std::io::stdout().flush());
     }
-    let Some(_lock) = lock(&cx.places, what.emergency) else { return Ok(Exit::Ok) };
+    let Some(_lock) = lock(&cx.places, "follow", what.emergency) else { return Ok(Exit::Ok) };
     let config = cx.config()?;
     let authority = cx.authority(&config)?;
     let mut warned = Warned::default();
@@ -158,7 +159,7 @@ fn take_up(cx: &Context, authority: &Authority<'_>, mine: &Pending, tty: Option<
     let mut control = Control::connect(&cx.places).map_err(drop)?;
     match grant::take_up(authority, &mut control, mine) {
         Ok((_, Some(new))) => {
-            if let Some(tty) = tty {
+            if let Some(tty) = tty.filter(|_| in_front(&cx.places, mine.emergency).is_some()) {
                 tty::warn(tty, &format!("fireaxe: {}", new.in_words(clock::now())));
             }
             Ok(())
@@ -170,8 +171,14 @@ fn take_up(cx: &Context, authority: &Authority<'_>, mine: &Pending, tty: Option<
     }
 }
 
-fn lock(places: &Places, emergency: EmergencyId) -> Option<File> {
-    let path = places.run.join(format!("follow-{emergency}.lock"));
+/// Says, as long as it lives, that somebody waits in the foreground and sees what happens.
+pub(super) fn in_front(places: &Places, emergency: EmergencyId) -> Option<File> {
+    lock(places, "wait", emergency)
+}
+
+/// The lock goes with the process, however it ends.
+fn lock(places: &Places, what: &str, emergency: EmergencyId) -> Option<File> {
+    let path = places.run.join(format!("{what}-{emergency}.lock"));
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).ok()?;
     file.try_lock().ok()?;
     Some(file)

@@ -20,6 +20,7 @@ use crate::control::{Asked, Held, Hold, Pending};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::screen::Screen;
+use crate::tty::Keys;
 use crate::words::{self, Typed};
 
 pub(super) fn run(cx: &Context, open: Open) -> Result<Exit, Failure> {
@@ -42,7 +43,8 @@ fn open_it(cx: &Context, open: &Open) -> Result<Exit, Failure> {
     let authority = cx.authority(&config)?;
     let typed = typed(cx.screen, open)?;
     let mut control = Control::connect_or_start(&cx.places)?;
-    let declared = match declare(cx, &authority, &mut control, open, &typed)? {
+    let mut keys = None;
+    let declared = match declare(cx, &authority, &mut control, open, &typed, &mut keys)? {
         Declared::Opened(opened) => *opened,
         Declared::Refused(problem) => return Ok(card::show_refusal(cx.screen, &typed, &problem)),
     };
@@ -53,7 +55,7 @@ fn open_it(cx: &Context, open: &Open) -> Result<Exit, Failure> {
     }
     let waits_here = waits && !open.no_wait && (open.wait || cx.screen.can_ask());
     if waits_here && cx.screen.is_json() {
-        let waited = wait::until_settled(cx, &authority, &declared.mine)?;
+        let waited = wait::until_settled(cx, &authority, &declared.mine, keys.as_ref())?;
         return Ok(card::show_waited(cx.screen, &cx.places, &typed, &declared.mine, &waited));
     }
     let mut exit = card::show_given(cx.screen, &cx.places, &typed, &declared);
@@ -64,7 +66,7 @@ fn open_it(cx: &Context, open: &Open) -> Result<Exit, Failure> {
         ));
     }
     if waits_here {
-        let waited = wait::until_settled(cx, &authority, &declared.mine)?;
+        let waited = wait::until_settled(cx, &authority, &declared.mine, keys.as_ref())?;
         exit = card::show_waited(cx.screen, &cx.places, &typed, &declared.mine, &waited);
     }
     Ok(exit)
@@ -97,13 +99,15 @@ impl Fresh {
     }
 }
 
-/// Declares, checks what comes back, and puts it into the agent. Prints the card.
+/// Declares, checks what comes back, and puts it into the agent. Prints the card. `keys` is set once Ctrl-C is
+/// held back.
 pub(super) fn declare(
     cx: &Context,
     authority: &Authority<'_>,
     control: &mut Control,
     open: &Open,
     typed: &Typed,
+    keys: &mut Option<Keys>,
 ) -> Result<Declared, Failure> {
     // Everything that may fail without the CA fails first, and quickly.
     let signer = authority.signer()?;
@@ -128,6 +132,8 @@ pub(super) fn declare(
         authority.compare_keys(&authority.keys()?)?;
     }
     let envelope = authority.sign(&signer, &statement)?;
+    // From here on it may be open: Ctrl-C waits until what came back is held.
+    *keys = wait::keys(cx.screen);
     let opened = match authority.declare(&envelope) {
         Ok(opened) => opened,
         Err(Failure::Transport(TransportError::Problem(problem))) if is_refusal(&problem) => {

@@ -1,7 +1,7 @@
 //! `run`: one action, once. Opens, runs `ssh` with exactly the certificate that came, closes; always, also when
 //! ssh fails or somebody presses Ctrl-C (then the process that stands by closes it).
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
@@ -19,6 +19,7 @@ use crate::control::client::Control;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::places;
+use crate::tty::Keys;
 
 /// What ended `run`, or never let it begin.
 enum Ran {
@@ -55,14 +56,15 @@ pub(super) fn run(cx: &Context, what: Run) -> Result<ExitCode, Failure> {
         other => other,
     })?;
     let mut control = Control::connect_or_start(&cx.places)?;
-    let fresh = match open::declare(cx, &authority, &mut control, &open, &typed)? {
+    let mut keys = None;
+    let fresh = match open::declare(cx, &authority, &mut control, &open, &typed, &mut keys)? {
         Declared::Opened(fresh) => *fresh,
         Declared::Refused(problem) => return Ok(card::show_refusal(cx.screen, &typed, &problem).into()),
     };
     let emergency = fresh.opened.emergency;
     // From here on it is closed, whatever becomes of this process.
     let stand_by = StandBy::start(emergency);
-    let ran = once(cx, &authority, &open, &fresh);
+    let ran = once(cx, &authority, &open, &fresh, keys);
     let held = Control::connect(&cx.places).and_then(|mut control| control.list()).unwrap_or_default();
     let uses = held.iter().find(|h| h.emergency == emergency).map_or(0, |h| h.uses);
     let closed = close::close(cx, &authority, &held, emergency);
@@ -124,7 +126,13 @@ fn show(cx: &Context, fresh: &Fresh, ran: &Ran, uses: u32, closed: Result<u64, &
 }
 
 /// Waits if it must and may, then runs ssh.
-fn once(cx: &Context, authority: &Authority<'_>, open: &Open, fresh: &Fresh) -> Result<Ran, Failure> {
+fn once(
+    cx: &Context,
+    authority: &Authority<'_>,
+    open: &Open,
+    fresh: &Fresh,
+    keys: Option<Keys>,
+) -> Result<Ran, Failure> {
     let say = |line: &str| {
         if !cx.screen.is_json() {
             cx.screen.say(line);
@@ -139,7 +147,7 @@ fn once(cx: &Context, authority: &Authority<'_>, open: &Open, fresh: &Fresh) -> 
             say("  it cannot run before it is approved, and nobody waits here.   next: the same with --wait");
             return Ok(Ran::Never(Exit::Pending));
         }
-        let waited = wait::until_settled(cx, authority, &fresh.mine)?;
+        let waited = wait::until_settled(cx, authority, &fresh.mine, keys.as_ref())?;
         wait::say_ended(cx.screen, &fresh.mine, &waited);
         if !waited.held.iter().any(|h| is_it(Some(h), open)) {
             return Ok(Ran::Never(never(&waited)));
@@ -201,6 +209,10 @@ fn ssh(cx: &Context, host: &HostName, account: &AccountName, certificate: &Path)
     // The certificate runs its own command, whatever is asked for. Should the person's own key open the
     // host instead, this is no command there, and above all no shell.
     ssh.args(["-l", account.as_str(), "--", host.as_str(), "fireaxe-action"]);
+    if std::io::stdin().is_terminal() {
+        // Nobody types into a command that they could not see beforehand; and who waited has read it.
+        ssh.stdin(Stdio::null());
+    }
     let cannot = |e: std::io::Error| Failure::Ssh(e.to_string());
     if !cx.screen.is_json() {
         return Ok(Ran::Ended(ssh.status().map_err(cannot)?, String::new()));

@@ -22,7 +22,7 @@ pub(super) fn run(cx: &Context, emergency: EmergencyId) -> Result<Exit, Failure>
     }
     approve::show(cx, &card, &shown);
     let header = authority.header(Kind::Second)?;
-    let statement = Statement::Second(Second { header, of: shown.declaration, emergency });
+    let statement = Statement::Second(Second { header, of: shown.of, emergency });
     let envelope = authority.sign(&authority.signer()?, &statement)?;
     let seconded: Seconded = authority.state(emergency, "seconds", &envelope)?;
     if seconded.emergency != emergency {

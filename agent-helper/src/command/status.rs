@@ -200,17 +200,17 @@ fn with_the_closed(now: Vec<Held>, before: Vec<Held>, states: &mut Vec<Standing>
 
 fn show_json(cx: &Context, held: &[Held], told: &Told, notes: &[String]) {
     let now = clock::now();
-    let one = |(held, state): (&'_ Held, &'_ Standing)| -> (u64, Option<String>) {
-        (held.valid_before.saturating_sub(now), state.state().map(str::to_owned))
-    };
-    let states: Vec<(u64, Option<String>)> = held.iter().zip(&told.states).map(one).collect();
     let requests = told.requests.as_ref();
     cx.screen.json(&Answer {
         schema: SCHEMA,
         held: held
             .iter()
-            .zip(&states)
-            .map(|(held, (left_s, state))| One { held, left_s: *left_s, state: state.as_deref() })
+            .zip(&told.states)
+            .map(|(held, state)| One {
+                held,
+                left_s: held.valid_before.saturating_sub(now),
+                state: state.state(),
+            })
             .collect(),
         waiting: told.asked.iter().filter(|a| a.waits() && a.trouble.is_none()).map(Asked::row).collect(),
         upgraded: told

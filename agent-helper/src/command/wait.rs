@@ -7,14 +7,16 @@ use fireaxe_protocol::api::{Grant, Settled};
 
 use super::grant::New;
 use super::watch::{Seen, Watch};
-use super::{Context, grant};
+use super::{Context, follow, grant};
 use crate::authority::Authority;
 use crate::clock;
 use crate::control::client::Control;
 use crate::control::{Held, Pending};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::places::Places;
 use crate::screen::Screen;
+use crate::tty::Keys;
 use crate::words;
 
 /// How the waiting ended.
@@ -63,15 +65,26 @@ impl Waited {
     }
 }
 
+/// Holds Ctrl-C back from before a statement is sent until what came back is held; `None` where nobody sits.
+pub(super) fn keys(screen: Screen) -> Option<Keys> {
+    screen.can_ask().then(Keys::hold).flatten()
+}
+
 /// Waits until nothing of `mine` waits any more, and takes up each certificate as it comes. Whatever the CA
 /// refuses to show ends it; a CA that is not there does not.
 pub(super) fn until_settled(
     cx: &Context,
     authority: &Authority<'_>,
     mine: &Pending,
+    keys: Option<&Keys>,
 ) -> Result<Waited, Failure> {
     let mut watch = Watch::new(mine.emergency);
-    let _keys = cx.screen.can_ask().then(|| watch.listen()).flatten();
+    if let Some(keys) = keys {
+        watch.listen(keys);
+    }
+    let _here = follow::in_front(&cx.places, mine.emergency);
+    let had = held(&cx.places, mine).first().map_or(0, |h| h.power);
+    let mut said = false;
     let mut progress = cx.screen.progress();
     let mut last: Option<Grant> = None;
     let ended = loop {
@@ -86,6 +99,7 @@ pub(super) fn until_settled(
                 if let Some(new) = new {
                     progress.clear();
                     say_new(cx.screen, &new);
+                    said = true;
                 }
                 grant
             }
@@ -108,9 +122,18 @@ pub(super) fn until_settled(
         last = Some(grant);
     };
     drop(progress);
-    let held = Control::connect(&cx.places).and_then(|mut control| control.list()).unwrap_or_default();
-    let held = held.into_iter().filter(|h| h.emergency == mine.emergency).collect();
+    let held = held(&cx.places, mine);
+    if let (Ended::Settled(Settled::Given), Some(best), false) = (&ended, held.first(), said) {
+        // The follower was quicker.
+        say_new(cx.screen, &New { held: best.clone(), longer: had >= best.power });
+    }
     Ok(Waited { ended, grant: last, held })
+}
+
+/// What is held of it, the most powerful first.
+fn held(places: &Places, mine: &Pending) -> Vec<Held> {
+    let all = Control::connect(places).and_then(|mut control| control.list()).unwrap_or_default();
+    all.into_iter().filter(|h| h.emergency == mine.emergency).collect()
 }
 
 /// What is waited for, in one line.

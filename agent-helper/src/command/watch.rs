@@ -54,11 +54,11 @@ impl Watch {
         Watch { emergency, sender, receiver, opening: 0, is_open: false, again }
     }
 
-    /// Also hears Ctrl-C, as long as the guard lives and where there is a terminal.
-    pub(super) fn listen(&self) -> Option<Keys> {
+    /// Also hears Ctrl-C.
+    pub(super) fn listen(&self, keys: &Keys) {
         let sender = self.sender.clone();
         // The receiver is gone only when nobody waits any more.
-        Keys::listen(move || drop(sender.send(Message::Interrupt)))
+        keys.listen(move || drop(sender.send(Message::Interrupt)));
     }
 
     /// Waits for the next thing, for at most `patience`.

@@ -158,6 +158,21 @@ impl Entries {
         )
     }
 
+    /// An `emergency.redecided` entry of the declaration with this leaf.
+    pub(crate) fn redecided(&self, of: Hash) -> String {
+        self.encode(
+            4,
+            &Event::EmergencyRedecided {
+                emergency: self.emergency,
+                of,
+                bundle: Hash([8; 32]),
+                facts: self.facts.clone(),
+                decision: self.decision.clone(),
+                hosts: vec!["db-3.payments.prod".into()],
+            },
+        )
+    }
+
     fn encode(&self, index: u64, event: &Event) -> String {
         String::from_utf8(encode_entry(index, super::now(), event, None).unwrap()).unwrap()
     }

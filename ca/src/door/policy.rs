@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
-use fireaxe_protocol::api::{ExplainRequest, Explained, PolicySurface, SystemSurface};
+use fireaxe_protocol::api::{ActionSurface, ExplainRequest, Explained, PolicySurface, SystemSurface};
 
 use super::emergencies::{Bytes, body};
 use super::problem::Answer;
@@ -35,11 +35,17 @@ pub(super) async fn surface(
         system: system.name.clone(),
         hosts: system.hosts.iter().map(|host| host.value.to_string()).collect(),
     });
+    let actions = bundle.policy.actions().map(|action| ActionSurface {
+        action: action.name.clone(),
+        systems: action.systems.iter().map(|system| system.value.clone()).collect(),
+        command: action.force_command.clone(),
+        params: action.params.clone(),
+    });
     Ok(Json(PolicySurface {
         schema: "fireaxe.policy/v1".into(),
         bundle: bundle.hash,
         systems: systems.collect(),
         accounts: bundle.policy.accounts(),
-        actions: Vec::new(),
+        actions: actions.collect(),
     }))
 }

@@ -128,7 +128,7 @@ pub struct RequestCard {
     pub emergency: EmergencyId,
     /// The newest entry that decided, byte for byte.
     pub entry: String,
-    /// Leaf of its `emergency.declared` entry: what a second signature and a review refer to.
+    /// Leaf of its `emergency.declared` entry: what a review refers to.
     pub declaration: Hash,
     /// The `emergency.declared` entry, byte for byte: the signed words, reason and all. The same as `entry`
     /// when nothing was decided since.

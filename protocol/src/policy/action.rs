@@ -7,7 +7,7 @@ use super::finding::nearest;
 use super::severity::line;
 use super::shape::{Action, Policy};
 use super::tighten::{Candidate, Setting, candidate};
-use super::{Smaller, Target, Terms, Want};
+use super::{Facts, Smaller, Target, Terms, Want};
 use crate::names::{ActionName, Principal, SystemName};
 use crate::reason::Reason;
 
@@ -82,9 +82,8 @@ pub(super) fn wanted<'a>(setting: &Setting<'a>, choice: &Choice<'_>) -> Candidat
         let action = setting.policy.action(name).filter(|action| action.runs_on(system));
         if let Some((action, Ok(command))) = action.map(|action| (action, action.render(params))) {
             candidate.terms = action.instead_of(candidate.terms, command, &setting.facts.target);
-        } else {
-            candidate.denied.extend(refused(setting.policy, system, name, params));
         }
+        candidate.denied.extend(refused(setting.policy, setting.facts, name, params));
     }
     candidate
 }
@@ -115,13 +114,14 @@ pub(super) fn smaller(
     free.reduce(|most, other| if other.terms.power > most.terms.power { other } else { most })
 }
 
-/// What is wrong with asking for this action on this system, whatever the severity.
+/// What is wrong with asking for this action here, whatever the severity.
 pub(super) fn refused(
     policy: &Policy,
-    system: &SystemName,
+    facts: &Facts,
     name: &ActionName,
     params: &[(String, String)],
 ) -> Vec<Reason> {
+    let system = &facts.target.system;
     let here: Vec<&str> = policy.actions_on(system).map(|action| action.name.as_str()).collect();
     let there_are = match here.as_slice() {
         [] => format!("{system} has no actions"),
@@ -142,6 +142,11 @@ pub(super) fn refused(
         reasons.push(Reason::new("action.elsewhere", sentence).at(line(action.line)));
     }
     reasons.extend(action.render(params).err().unwrap_or_default());
+    // A tier's shell can be opened and left alone; a command does what it does.
+    if facts.drill {
+        let sentence = "a rehearsal would run the command for real: rehearse with a tier";
+        reasons.push(Reason::new("action.drill", sentence).at(line(action.line)));
+    }
     reasons
 }
 

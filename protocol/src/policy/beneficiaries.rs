@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cells::{Asker, walk};
-use super::compare::list;
+use super::fields::list;
 use super::finding::At;
 use super::parts::ROLES;
 use super::shape::Quorum;
+use super::walk::{Asker, walk};
 use super::{Bundle, ChangeVerdict, Roster};
 use crate::keys::Fingerprint;
 use crate::names::{GroupName, PersonName, SystemName};

@@ -345,7 +345,7 @@ fn request(policy: &Policy, facts: &Facts) -> Vec<Reason> {
             reasons.push(Reason::new("want.unknown", sentence));
         }
         Some(Want::Action(name, params)) => {
-            reasons.extend(action::refused(policy, &facts.target.system, name, params));
+            reasons.extend(action::refused(policy, facts, name, params));
         }
         _ => {}
     }

@@ -6,8 +6,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::cells::{Asker, Cell, walk};
+use super::cells::Cell;
 use super::parts::{Part, parts};
+use super::walk::{Asker, walk};
 use super::{Bundle, ChangeVerdict};
 use crate::log::Hash;
 use crate::names::PersonName;

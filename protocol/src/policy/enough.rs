@@ -106,8 +106,11 @@ fn claims(policy: &Policy, people: &GroupMembers<'_>, out: &mut Vec<Finding>) ->
 /// Where each tier can come up: a system for each pair of on-call and owner groups, and whether the tier
 /// stands there at a severity beyond the cap of bare claims.
 struct Reach<'p> {
-    tiers: BTreeMap<&'p TierName, BTreeMap<(&'p GroupName, &'p GroupName), (&'p System, bool)>>,
+    tiers: BTreeMap<&'p TierName, BTreeMap<Pair<'p>, (&'p System, bool)>>,
 }
+
+/// The on-call and the owner group of a system.
+type Pair<'p> = (&'p GroupName, &'p GroupName);
 
 impl<'p> Reach<'p> {
     /// Of these systems, or of all; `cap` is that of bare claims, if others may lift it.

@@ -6,13 +6,16 @@
 //! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `case_file` and
 //! `roster` (which keys there are), `references` (do the parts fit), `enough` (are there people enough),
 //! [`Bundle`]; then `severity`, `rate`, `tighten`, `ladder` and [`decide`]; then [`check`] (total, monotone,
-//! reachable) and [`run_tests`]; `quorum` counts who approved. A bundle beside another: [`compare`] (two
-//! decisions), `cells` and `parts` (what is walked, what is said), [`diff`], [`gains`], [`simulate`].
+//! reachable) and [`run_tests`]; `quorum` counts who approved.
+//!
+//! A bundle beside another: [`compare`] and `fields` (two decisions), `parts` (what the files say), `axes`,
+//! `walk` and `cells` (what is decided); from them [`diff`], [`gains`] and [`simulate`].
 //!
 //! Beside the road: `action` (one `command` instead of a tier), whose words reach a `shell` unchanged because
 //! `param_pattern` and the rule for all values say what may be filled in.
 
 mod action;
+mod axes;
 mod beneficiaries;
 mod bundle;
 mod case_file;
@@ -27,6 +30,7 @@ mod decision;
 mod diff;
 mod enough;
 mod facts;
+mod fields;
 mod finding;
 mod hosts;
 mod ladder;
@@ -46,6 +50,7 @@ mod simulate;
 mod table;
 mod terms;
 mod tighten;
+mod walk;
 
 pub use beneficiaries::{gains, own_gains};
 pub use bundle::Bundle;

@@ -1,7 +1,7 @@
 //! The parts of a bundle as an auditor names them: each with its name and its fields in words, so that two
 //! bundles can be compared part by part. A field that a part gets must be said here: nothing is skipped.
 
-use super::compare::{list, of_presence, of_record};
+use super::fields::{list, of_presence, of_record};
 use super::finding::At;
 use super::reading::span;
 use super::shape::{

@@ -522,6 +522,11 @@ impl Policy {
         self.actions.get(name)
     }
 
+    /// All actions, by name.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.actions.values()
+    }
+
     /// Actions that may run on a system, by name.
     pub fn actions_on(&self, system: &SystemName) -> impl Iterator<Item = &Action> {
         self.actions.values().filter(|action| action.runs_on(system))

@@ -17,6 +17,7 @@ use fireaxe_tests::scene::Scene;
 use fireaxe_tests::{Ran, clock};
 
 const HOST: &str = "db-3.payments.prod";
+const OTHER: &str = "db-4.payments.prod";
 
 fn main() -> ExitCode {
     // A failed expectation or Ctrl-C ends the telling; everything that was started ends with it.
@@ -52,8 +53,8 @@ fn tell(signals: &Receiver<()>) {
     say(
         "Nothing of this machine is touched: two hosts (db-3 and db-4 of the system payments-db), each with\n",
     );
-    say("its own /etc, users and Debian's own sshd, on loopback ports; a certificate authority; and two\n");
-    say("people, ana and ben, each with a home and an SSH key. No key of theirs lies on any host.\n");
+    say("its own /etc, users and Debian's own sshd, on loopback ports; a certificate authority; and three\n");
+    say("people, ana, ben and cleo, each with a home and an SSH key. No key of theirs lies on any host.\n");
     let mut scene = Scene::begin();
     for person in [&scene.ana, &scene.ben] {
         person.knows(&[&scene.db_3, &scene.db_4]);
@@ -147,7 +148,11 @@ fn tell(signals: &Receiver<()>) {
     scene.db_3.logs("revoked by file /etc/ssh/fireaxe_revoked_keys");
     expect(true, "sshd says why: revoked by file /etc/ssh/fireaxe_revoked_keys");
 
-    step(8, "An auditor verifies the whole log: every entry, signature, decision and certificate.");
+    approve_and_upgrade(&scene);
+    close_and_review(&scene);
+    change_the_policy(&scene);
+
+    step(13, "An auditor verifies the whole log: every entry, signature, decision and certificate.");
     show(&scene.ca.cmd(&["log", "verify"]));
 
     let took = began.elapsed().as_secs();
@@ -156,6 +161,44 @@ fn tell(signals: &Receiver<()>) {
     }
     drop(scene);
     say(&format!("\nSUCCESS: everything was as it should be ({took} s). Nothing is left running.\n"));
+}
+
+/// What one person may not have alone: the weaker tier at once, the stronger one when a colleague says yes.
+fn approve_and_upgrade(scene: &Scene) {
+    let (ana, ben) = (&scene.ana, &scene.ben);
+    // One host alone is worth less than the system, but not to somebody who has the whole system open.
+    ben.fireaxe(&["close", "EM-2"]).ok();
+    let no_more = scene.db_4.fireaxe(&["krl"]);
+    no_more.ok();
+
+    step(8, "Ben is not on call for this database. He gets what is harmless at once; to be root, somebody");
+    say("   who knows it must agree. The CA says whom it has asked, and he works meanwhile.\n");
+    let opened = ben.fireaxe(&["open", OTHER, "--incident", "pd:PGR0VU2", "-r", "replica is stuck, ana is busy"]);
+    show(&opened);
+    expect(opened.stderr.contains("tier root waits for 1 of"), "root waits; those on call were asked");
+    let meanwhile = ben.ssh(&[OTHER, "id -un"]);
+    show(&meanwhile);
+    expect(meanwhile.stdout.trim() == "ops", "he is in meanwhile, as ops");
+    expect(ben.fireaxe(&["approve", "EM-3", "--yes"]).code == 77, "he cannot approve it himself");
+
+    step(9, "Ana sees one screen, computed by her own program from the very bytes in the log, and signs yes.");
+    show(&ana.fireaxe(&["approve", "EM-3", "--yes"]));
+    say("   Ben types nothing. The certificate in his running agent is swapped:\n");
+    ben.comes_to_hold(OTHER, "root");
+    show(&ben.fireaxe(&["status"]));
+    let root = ben.ssh(&[OTHER, "id -un"]);
+    show(&root);
+    expect(root.stdout.trim() == "root", "the same plain `ssh` is root now");
+
+    step(10, "It takes longer. More time is decided anew, and waits for a colleague as the first time did;");
+    say("   what he holds, and a session that is open, goes on.\n");
+    show(&ben.fireaxe(&["extend", "--for", "30m", "-r", "index still building"]));
+}
+
+fn close_and_review(scene: &Scene) {
+}
+
+fn change_the_policy(scene: &Scene) {
 }
 
 /// Leaves the world as it is until Ctrl-C.

@@ -13,6 +13,32 @@ use super::*;
 pub(super) const DAY: u64 = 86_400 * 20_000;
 pub(super) const HOUR: u64 = 3600;
 
+/// The least that is a policy: a history reads nothing of it, only who is who in the roster beside it.
+const POLICY: &str = r#"version = 1
+[trigger.manual]
+severity_cap = 2
+[system.payments-db]
+hosts = ["db-*.payments.prod"]
+sensitivity = 4
+blast = 3
+owner = "payments"
+on_call = "payments-oncall"
+[system.build]
+hosts = ["ci-*.build.internal"]
+sensitivity = 1
+blast = 2
+owner = "sre"
+on_call = "sre"
+[risk]
+bands = { all = 16 }
+all = ["look", "look", "look", "look"]
+[tier.look]
+power = 1
+account = "look"
+force_command = "/bin/look"
+ttl = "30m"
+"#;
+
 /// How a request is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
@@ -82,8 +108,7 @@ pub(super) fn roster(alias_of_ben: bool) -> Arc<Bundle> {
         line("cleo", 5, ""),
     ];
     let roster = format!("version = 1\n{}[role]\n", people.concat());
-    let policy = include_str!("../../../../policies/default/policy.toml");
-    Arc::new(Bundle::parse(policy, &roster).unwrap())
+    Arc::new(Bundle::parse(POLICY, &roster).unwrap())
 }
 
 impl World {
