@@ -19,6 +19,8 @@ pub struct Scene {
     pub ben: Engineer,
     /// Security: opens nothing, reviews what others did.
     pub cleo: Engineer,
+    /// Those whom the setting kept.
+    pub kept: Vec<Engineer>,
     others: Vec<Engineer>,
     /// `db-3.payments.prod`
     pub db_3: Host,
@@ -62,6 +64,8 @@ pub struct Setting {
     pub cleo: Engineer,
     /// Variables of the CA's environment.
     pub ca_environment: Vec<(String, String)>,
+    /// People whom the scene keeps as they are: not enrolled, no agent.
+    pub kept: Vec<Engineer>,
     others: Vec<(Engineer, Vec<&'static str>)>,
     roster: String,
 }
@@ -99,12 +103,13 @@ impl Scene {
             ben: world.engineer("ben"),
             cleo: world.engineer("cleo"),
             ca_environment: Vec::new(),
+            kept: Vec::new(),
             others: Vec::new(),
             roster: String::new(),
             world,
         };
         prepare(&mut setting);
-        let Setting { world, policy, mut ana, mut ben, mut cleo, ca_environment, mut others, roster } =
+        let Setting { world, policy, mut ana, mut ben, mut cleo, ca_environment, kept, mut others, roster } =
             setting;
         let mut people: Vec<(&Engineer, &[&str])> = vec![
             (&ana, &["payments", "payments-oncall", "sre"]),
@@ -129,7 +134,7 @@ impl Scene {
         };
         let (db_3, db_4) = (host("db-3.payments.prod"), host("db-4.payments.prod"));
         let others = others.into_iter().map(|(person, _)| person).collect();
-        Scene { world, ca, ana, ben, cleo, others, db_3, db_4 }
+        Scene { world, ca, ana, ben, cleo, kept, others, db_3, db_4 }
     }
 
     /// Somebody whom the setting added.
