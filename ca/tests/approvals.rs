@@ -37,6 +37,7 @@ async fn the_meanwhile_is_given_at_once_and_the_full_tier_when_somebody_approves
     assert_eq!(opened.terms.as_ref().unwrap().tier.as_str(), "fix");
     let before = ca.grant(&fresh, opened.emergency).await;
     assert_eq!(before.certificate, opened.certificate, "the same bytes again");
+    assert_eq!(before.waiting, opened.waiting, "the answer says who was asked");
     let waiting = before.waiting.unwrap();
     assert_eq!(waiting.tier.as_str(), "guarded");
     assert_eq!(waiting.called[0].people.len(), 1, "eve is on call beside ana, who asks: {waiting:?}");

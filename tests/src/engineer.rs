@@ -17,6 +17,8 @@ pub struct Engineer {
     name: String,
     home: PathBuf,
     key: KeyPair,
+    /// Lines of further keys of theirs.
+    spare: Vec<String>,
     agent: Option<Child>,
     environment: Vec<(String, String)>,
 }
@@ -28,7 +30,15 @@ impl Engineer {
             world.room(&format!("people-{name}/{dir}"));
         }
         let key = KeyPair::generate(&home.join(".ssh"), "id_ed25519");
-        Engineer { world: world.clone(), name: name.into(), home, key, agent: None, environment: Vec::new() }
+        Engineer {
+            world: world.clone(),
+            name: name.into(),
+            home,
+            key,
+            spare: Vec::new(),
+            agent: None,
+            environment: Vec::new(),
+        }
     }
 
     /// Their name in the roster.
@@ -104,18 +114,79 @@ impl Engineer {
         let enrolled = self.fireaxe(&["enrol", "--person", &self.name, "--key", &key]);
         let lines = enrolled.ok();
         assert!(lines.contains("groups = []"), "{enrolled}");
-        lines.replace("groups = []", &format!("groups = {groups:?}"))
+        let keys = self.spare.iter().map(|line| format!("{line:?}, ")).collect::<String>();
+        lines
+            .replace("groups = []", &format!("groups = {groups:?}"))
+            .replace("keys = [", &format!("keys = [{keys}"))
+    }
+
+    /// Makes another's key a second key of this person, in the roster to come.
+    pub fn has_also(&mut self, key: &KeyPair) {
+        self.spare.push(key.public_line());
     }
 
     /// Runs `fireaxe` as this person.
     pub fn fireaxe(&self, args: &[&str]) -> Ran {
-        run(self.command(self.world.programs().ours("fireaxe")).args(args))
+        run(&mut self.fireaxe_command(args))
     }
 
     /// `fireaxe open`, which must succeed: what it says as JSON.
     pub fn open(&self, args: &[&str]) -> serde_json::Value {
         let ran = self.fireaxe(&[&["open", "--json"], args].concat());
         serde_json::from_str(ran.ok()).unwrap_or_else(|error| panic!("no JSON: {error}\n{ran}"))
+    }
+
+    /// A `fireaxe` of theirs that is not run yet.
+    pub fn fireaxe_command(&self, args: &[&str]) -> Command {
+        let mut command = self.command(self.world.programs().ours("fireaxe"));
+        command.args(args);
+        command
+    }
+
+    /// What `fireaxe --json` with these words says, whatever its exit code.
+    pub fn asks(&self, args: &[&str]) -> serde_json::Value {
+        let ran = self.fireaxe(&[&["--json"], args].concat());
+        serde_json::from_str(ran.stdout.trim()).unwrap_or_else(|error| panic!("no JSON: {error}\n{ran}"))
+    }
+
+    /// Waits until what the running agent holds enters `host` as `account`: nothing is typed for it.
+    #[track_caller]
+    pub fn comes_to_hold(&self, host: &str, account: &str) {
+        let holds = || (self.fireaxe(&["match", host, account]).code == 0).then_some(());
+        let found = clock::wait_for(clock::LIMIT, holds);
+        assert!(found.is_some(), "{} never came to hold {account} on {host}", self.name);
+    }
+
+    /// The process that `open` leaves behind for this emergency.
+    pub fn follower(&self, emergency: &str) -> Option<u32> {
+        let home = format!("HOME={}", self.home.display());
+        let is_it = |pid: &u32| {
+            let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let holds = |bytes: Vec<u8>, word: &str| bytes.split(|b| *b == 0).any(|w| w == word.as_bytes());
+            holds(read("cmdline"), "follow")
+                && holds(read("cmdline"), emergency)
+                && holds(read("environ"), &home)
+        };
+        let all = fs::read_dir("/proc").expect("/proc").filter_map(|entry| {
+            entry.ok().and_then(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok())
+        });
+        all.into_iter().find(is_it)
+    }
+
+    /// Ends that process with `kill -9`, as a machine that sleeps or a crash would.
+    pub fn lose_follower(&self, emergency: &str) {
+        let follower = clock::wait_for(clock::LIMIT, || self.follower(emergency)).expect("a follower");
+        let pid = i32::try_from(follower).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
+        let gone = clock::wait_for(clock::LIMIT, || self.follower(emergency).is_none().then_some(()));
+        assert!(gone.is_some(), "the follower of {emergency} goes on");
+    }
+
+    /// The certificates that ssh sees in their agent, as OpenSSH's text, one a line.
+    pub fn certificates(&self) -> Vec<String> {
+        let socket = self.socket().expect("an agent's socket");
+        let listed = run(self.command("ssh-add").arg("-L").env("SSH_AUTH_SOCK", socket));
+        listed.stdout.lines().filter(|line| line.contains("-cert-v01@")).map(str::to_owned).collect()
     }
 
     /// Starts `fireaxe agent` in the foreground and waits for its socket.
@@ -153,11 +224,16 @@ impl Engineer {
 
     /// `fireaxe enrol` with their key, at this CA.
     pub fn enrol(&self, ca: &Ca) -> Ran {
+        self.enrol_as(&self.name, ca)
+    }
+
+    /// The same under a name that need not be theirs.
+    pub fn enrol_as(&self, person: &str, ca: &Ca) -> Ran {
         let key = self.key.path().display().to_string();
         let ran = self.fireaxe(&[
             "enrol",
             "--person",
-            &self.name,
+            person,
             "--addr",
             &ca.url(),
             "--pin",

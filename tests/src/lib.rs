@@ -11,8 +11,9 @@
 //! | [`engineer`] | a person with a home, a key and a `fireaxe` |
 //! | [`keys`] | key pairs and certificates made by `ssh-keygen` or, where it refuses, by hand |
 //! | [`lists`] | a server of revocation lists, good and bad |
-//! | [`scene`] | what most tests begin with: the default policy, two hosts, two people |
+//! | [`scene`] | what most tests begin with: the default policy, two hosts, three people |
 //! | [`run`] | a command run to its end with a limit, and what it printed |
+//! | [`running`] | a command that goes on while the test does other things |
 //! | [`clock`] | the one clock, and waiting for a condition |
 //!
 //! It needs root (for the namespaces) and says so. Values clean up when dropped, a panic included.
@@ -33,6 +34,7 @@ pub mod host;
 pub mod keys;
 pub mod lists;
 pub mod run;
+pub mod running;
 pub mod scene;
 pub mod world;
 

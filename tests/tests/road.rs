@@ -92,8 +92,26 @@ fn what_is_open_stays_open_while_the_ca_is_away_and_is_closed_when_it_is_back() 
 }
 
 #[test]
+fn a_bare_claim_of_severity_1_is_worth_severity_2_and_says_who_can_make_it_1() {
+    let scene = Scene::begin();
+    let claimed = scene.ana.fireaxe(&["open", "payments-db", "-s", "1", "-r", "a bare claim"]);
+    claimed.says("severity 2, claimed").says("tier fix");
+    claimed.says("severity 1 counts once another person of payments-oncall types   fireaxe second EM-1").ok();
+    let login = scene.ana.login();
+    assert_eq!(scene.db_3.ssh(&login, "ops", "id -un").ok(), "ops");
+    scene.db_3.ssh(&login, "root", "true").exits(255);
+    scene.ca.cmd(&["log", "verify"]).ok();
+}
+
+#[test]
 fn a_refusal_says_why_and_what_would_be_granted_and_opens_nothing() {
     let scene = Scene::begin();
+    let refused =
+        scene.ana.fireaxe(&["open", "payments-db", "-s", "2", "--want", "root", "-r", "give me all"]);
+    refused.exits(77).says("[want.").says("fix").says("next: fireaxe open payments-db");
+    assert!(scene.ana.certificates().is_empty());
+    let trifle = scene.ana.fireaxe(&["open", "payments-db", "-s", "4", "-r", "a trifle"]);
+    trifle.exits(77).says("[risk.denied]");
     scene.incident("pd:SLOW1", 2, "payments-db");
     let worse = ["open", "payments-db", "-s", "1", "--incident", "pd:SLOW1", "-r", "worse than they say"];
     let refused = scene.ana.fireaxe(&worse);

@@ -87,7 +87,7 @@ fn opened(door: &Door, opening: Opening) -> Option<Opened> {
         owner,
         incident,
         link_by,
-        waiting: None,
+        waiting: opening.waiting,
         valid_before: terms.as_ref().map(|t| opening.at + u64::from(t.lifetime_s)),
         terms,
         certificate: opening.certificate,

@@ -10,6 +10,7 @@ use fireaxe_protocol::statement::Statement;
 use super::facts::{Asker, Request, gather};
 use super::issue::{Opening, Order, Prepared, prepare, sign_again};
 use super::refusal::{Internal, Refusal};
+use super::standing::waiting_of;
 use super::turn::{Given, Turn, Waiting, append_failed};
 use super::{Asked, Known, Recorded, Reply};
 use crate::log::Pending;
@@ -154,7 +155,8 @@ impl Turn<'_> {
                 if !issued {
                     self.must_be_open(emergency)?;
                 }
-                Ok(Opening { declared, leaf, at, certificate, first: false })
+                let waiting = waiting_of(self.state, &declared);
+                Ok(Opening { declared, leaf, at, certificate, waiting, first: false })
             }
             _ => Err(Internal::Entry(index).into()),
         }

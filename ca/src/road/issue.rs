@@ -4,6 +4,7 @@
 //! consumes the one before it, so none can be skipped or repeated.
 
 use ed25519_dalek::{Signer, SigningKey};
+use fireaxe_protocol::api::Waiting;
 use fireaxe_protocol::certificate::{self, Body, Issue, Profile};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{Entry, Event, Hash, Receipt};
@@ -93,6 +94,8 @@ pub struct Opening {
     pub at: u64,
     /// The certificate, when something was given at once.
     pub certificate: Option<String>,
+    /// What waits for approval, and who was asked.
+    pub waiting: Option<Waiting>,
     /// Whether this answers a statement for the first time.
     pub first: bool,
 }

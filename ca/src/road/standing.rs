@@ -4,6 +4,7 @@
 use fireaxe_protocol::api::{
     Called, Grant, IncidentCard, NextRung, OwedReview, RequestCard, Requests, Waiting, WaitingRequest,
 };
+use fireaxe_protocol::log::Event;
 use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::policy::{Decision, Terms, raised};
 
@@ -13,7 +14,7 @@ use super::refusal::{Internal, Refusal};
 use super::review::may_not_review;
 use super::turn::Turn;
 use super::{Asked, Reply};
-use crate::state::{Issued, Live, Phase, Settled, Wait};
+use crate::state::{Issued, Live, Phase, Settled, State, Wait};
 
 /// How many a list shows.
 const LIST: usize = 200;
@@ -218,6 +219,12 @@ impl Turn<'_> {
         reviews.truncate(LIST);
         Requests { schema: "fireaxe.requests/v1".into(), requests: requests.collect(), reviews }
     }
+}
+
+/// What waits of an emergency that was declared, as things stand.
+pub(super) fn waiting_of(state: &State, declared: &Event) -> Option<Waiting> {
+    let live = state.emergencies.get(declared.emergency()?)?;
+    live.request.waiting.as_ref().map(|wait| waiting(live, wait))
 }
 
 /// What waits, as readers see it.

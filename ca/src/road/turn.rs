@@ -16,7 +16,7 @@ use super::issue::{Opening, Prepared, sign};
 use super::pager::Page;
 use super::refusal::{Internal, Refusal};
 use super::shadow::{Candidate, Difference};
-use super::{Asked, Known, Recorded, Reply, clockwork, crash};
+use super::{Asked, Known, Recorded, Reply, clockwork, crash, standing};
 use crate::log::{Batch, Committed, LogError, Pending, Reader};
 use crate::randomness::Randomness;
 use crate::state::{Phase, State};
@@ -191,7 +191,18 @@ impl<'a> Turn<'a> {
     /// waited is told that nothing was signed, and a retry will find out which it was.
     pub(super) fn commit(self, signer: &NoteSigner) -> Result<Done, Spoiled> {
         let Turn {
-            batch, waiting, deferred, revoked, touched, pages, differences, fault, user_ca, now, ..
+            batch,
+            state,
+            waiting,
+            deferred,
+            revoked,
+            touched,
+            pages,
+            differences,
+            fault,
+            user_ca,
+            now,
+            ..
         } = self;
         if let Some(fault) = fault {
             // Our own state and entries disagree: commit nothing of this batch, rebuild.
@@ -234,8 +245,10 @@ impl<'a> Turn<'a> {
             match one {
                 Waiting::Opening(given) => {
                     let Given { declared, leaf, certificate, reply } = *given;
+                    // As the batch leaves it: whoever is asked at once has been asked in it.
+                    let waiting = standing::waiting_of(state, &declared);
                     let opening = signed(&committed, certificate, user_ca).map(|certificate| {
-                        Box::new(Opening { declared, leaf, at: now, certificate, first: true })
+                        Box::new(Opening { declared, leaf, at: now, certificate, waiting, first: true })
                     });
                     crash::point("after-sign");
                     // Dying here: a certificate exists that nobody received; the retry gets the same.

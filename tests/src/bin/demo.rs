@@ -17,6 +17,7 @@ use fireaxe_tests::scene::Scene;
 use fireaxe_tests::{Ran, clock};
 
 const HOST: &str = "db-3.payments.prod";
+const OTHER: &str = "db-4.payments.prod";
 
 fn main() -> ExitCode {
     // A failed expectation or Ctrl-C ends the telling; everything that was started ends with it.
@@ -52,8 +53,8 @@ fn tell(signals: &Receiver<()>) {
     say(
         "Nothing of this machine is touched: two hosts (db-3 and db-4 of the system payments-db), each with\n",
     );
-    say("its own /etc, users and Debian's own sshd, on loopback ports; a certificate authority; and two\n");
-    say("people, ana and ben, each with a home and an SSH key. No key of theirs lies on any host.\n");
+    say("its own /etc, users and Debian's own sshd, on loopback ports; a certificate authority; and three\n");
+    say("people, ana, ben and cleo, each with a home and an SSH key. No key of theirs lies on any host.\n");
     let mut scene = Scene::begin();
     for person in [&scene.ana, &scene.ben] {
         person.knows(&[&scene.db_3, &scene.db_4]);
@@ -147,7 +148,11 @@ fn tell(signals: &Receiver<()>) {
     scene.db_3.logs("revoked by file /etc/ssh/fireaxe_revoked_keys");
     expect(true, "sshd says why: revoked by file /etc/ssh/fireaxe_revoked_keys");
 
-    step(8, "An auditor verifies the whole log: every entry, signature, decision and certificate.");
+    approve_and_upgrade(&scene);
+    close_and_review(&scene);
+    change_the_policy(&scene);
+
+    step(13, "An auditor verifies the whole log: every entry, signature, decision and certificate.");
     show(&scene.ca.cmd(&["log", "verify"]));
 
     let took = began.elapsed().as_secs();
@@ -156,6 +161,104 @@ fn tell(signals: &Receiver<()>) {
     }
     drop(scene);
     say(&format!("\nSUCCESS: everything was as it should be ({took} s). Nothing is left running.\n"));
+}
+
+/// What one person may not have alone: the weaker tier at once, the stronger one when a colleague says yes.
+fn approve_and_upgrade(scene: &Scene) {
+    let (ana, ben) = (&scene.ana, &scene.ben);
+    // One host alone is worth less than its system, but not to somebody who has the whole system open.
+    ben.fireaxe(&["close", "EM-2"]).ok();
+
+    step(8, "Ben is not on call for this database. He gets what is harmless at once; to be root, somebody");
+    say("   who knows it must agree. The CA says whom it has asked, and he works meanwhile.\n");
+    let opened =
+        ben.fireaxe(&["open", OTHER, "--incident", "pd:PGR0VU2", "-r", "replica is stuck, ana is busy"]);
+    show(&opened);
+    expect(
+        opened.stderr.contains("tier root waits for 1 of"),
+        "root waits, and those who may agree were asked",
+    );
+    let meanwhile = ben.ssh(&[OTHER, "id -un"]);
+    show(&meanwhile);
+    expect(meanwhile.stdout.trim() == "ops", "he is in meanwhile, as ops");
+    expect(ben.fireaxe(&["approve", "EM-3", "--yes"]).code == 77, "he cannot approve it himself");
+
+    step(9, "Ana sees one screen, made by her own program from the very bytes in the log, and signs yes.");
+    show(&ana.fireaxe(&["approve", "EM-3", "-r", "go ahead", "--yes"]));
+    say("   Ben types nothing: the certificate in his running agent is swapped.\n");
+    ben.comes_to_hold(OTHER, "root");
+    show(&ben.fireaxe(&["status"]));
+    let root = ben.ssh(&[OTHER, "id -un"]);
+    show(&root);
+    expect(root.stdout.trim() == "root", "the same plain `ssh` is root now");
+
+    step(10, "It takes longer. More time is decided anew, by today's policy, and asks somebody again.");
+    let before = ben.asks(&["status"])["held"][0]["serial"].clone();
+    show(&ben.fireaxe(&["extend", "-r", "the index is still being built"]));
+    expect(ben.ssh(&[OTHER, "id -un"]).stdout.trim() == "root", "what he holds goes on meanwhile");
+    ana.fireaxe(&["approve", "EM-3", "--yes"]).ok();
+    let longer = clock::wait_for(clock::LIMIT, || {
+        let held = ben.asks(&["status"])["held"][0].clone();
+        (held["account"] == "root" && held["serial"] != before).then_some(())
+    });
+    expect(longer.is_some(), "ana agrees once more: he has root for longer, and nothing was cut");
+}
+
+/// Over, and looked back at by somebody who took no part.
+fn close_and_review(scene: &Scene) {
+    let (ben, cleo) = (&scene.ben, &scene.cleo);
+    let login = ben.login();
+    step(11, "Ben is done. Every certificate of the emergency is revoked, and a review of it is owed.");
+    show(&ben.fireaxe(&["close", "EM-3"]));
+    scene.db_4.fireaxe(&["krl"]).ok();
+    expect(scene.db_4.ssh(&login, "root", "true").code == 255, "he is out");
+    say("   Cleo took no part. She reads what happened and signs what she found.\n");
+    let found = ["review", "EM-3", "--verdict", "justified", "-r", "replica rebuilt, nothing else touched"];
+    show(&cleo.fireaxe(&found));
+    show(&cleo.fireaxe(&["ls"]));
+}
+
+/// The rules change only by the quorum that the rules before name.
+fn change_the_policy(scene: &Scene) {
+    let data = scene.ca.data().display().to_string();
+    let old = scene.world.dir().join("bundle");
+    let new = scene.world.room("new-bundle");
+    let policy = std::fs::read_to_string(old.join("policy.toml")).expect("the policy");
+    // The lifetime of root, and the worked example that says what it is.
+    let shorter = policy.replacen("ttl = \"45m\"", "ttl = \"30m\"", 2);
+    std::fs::write(new.join("policy.toml"), shorter).expect("a file");
+    std::fs::copy(old.join("roster.toml"), new.join("roster.toml")).expect("a file");
+
+    step(12, "The rules change too: root for 30 minutes instead of 45. First it is said in words what that");
+    say("   means, and every decision of this log is tried again under the new rules.\n");
+    let world = scene.world.dir();
+    let bundle = new.display().to_string();
+    let policy = |words: &[&str]| scene.world.ours("fireaxe-ca", &[&["policy"], words].concat());
+    show_as(&policy(&["diff", &old.display().to_string(), &bundle]), world);
+    show_as(&policy(&["simulate", &bundle, "--against", &data]), world);
+    say("   Two people of security sign these very words, with nothing but ssh-keygen:\n");
+    let words: Vec<String> =
+        ["ben", "cleo"].map(|name| new.join(format!("change.{name}")).display().to_string()).into();
+    let written = policy(&["statement", &bundle, "--data", &data, "-o", &words[0]]);
+    written.ok();
+    std::fs::copy(&words[0], &words[1]).expect("a file");
+    say(&format!("     {}\n", std::fs::read_to_string(&words[0]).expect("the words")));
+    let activate = |signed: &[&String]| {
+        let signed = signed.iter().flat_map(|file| ["--signed", file.as_str()]);
+        let words = ["activate", bundle.as_str()].into_iter().chain(signed).chain(["--data", data.as_str()]);
+        policy(&words.collect::<Vec<_>>())
+    };
+    for (person, file) in [&scene.ben, &scene.cleo].into_iter().zip(&words) {
+        let mut sign = person.command("ssh-keygen");
+        sign.args(["-Y", "sign", "-n", "bundle.v1@fireaxe", "-f"]).arg(person.key().path()).arg(file);
+        let signed = fireaxe_tests::run(&mut sign);
+        signed.ok();
+        show_as(&signed, world);
+        if person.name() == "ben" {
+            expect(activate(&[file]).code != 0, "one signature is not enough");
+        }
+    }
+    show_as(&activate(&words.iter().collect::<Vec<_>>()), world);
 }
 
 /// Leaves the world as it is until Ctrl-C.
@@ -168,7 +271,7 @@ fn keep(scene: &mut Scene, signals: &Receiver<()>) {
     say(&format!("    XDG_STATE_HOME={home}/.local/state PATH={bin}:$PATH\n"));
     say(&format!("  fireaxe open {HOST} --incident pd:PGR0VU2 -r \"trying it out\"\n"));
     say(&format!("  ssh -F {home}/.ssh/config {HOST}\n"));
-    say("  fireaxe status; fireaxe ls; fireaxe close EM-3\n");
+    say("  fireaxe status; fireaxe ls; fireaxe close EM-4\n");
     say(&format!("  fireaxe-ca log verify --data {data}\n"));
     for host in [&scene.db_3, &scene.db_4] {
         say(&format!("  {}   # {}\n", host.enter_line(), host.name()));
@@ -181,6 +284,17 @@ fn keep(scene: &mut Scene, signals: &Receiver<()>) {
 
 fn step(number: u8, text: &str) {
     say(&format!("\n{number}. {text}\n"));
+}
+
+/// [`show`] with the paths of this world cut down to their names.
+fn show_as(ran: &Ran, world: &std::path::Path) {
+    let short = |text: &str| text.replace(&format!("{}/", world.display()), "");
+    show(&Ran {
+        command: short(&ran.command),
+        stderr: short(&ran.stderr),
+        stdout: short(&ran.stdout),
+        code: ran.code,
+    });
 }
 
 /// Shows a command of ours and what it said; it must have succeeded.
