@@ -53,15 +53,46 @@ enum Leaf {
 
 #[derive(Debug, Clone)]
 enum Act {
-    Declare { by: u8, target: usize, severity: Option<u8>, incident: Option<usize>, want: Option<&'static str>, for_s: Option<u64>, used_key: bool },
-    Say { by: u8, kind: Kind, which: usize, leaf: Leaf },
-    Again { which: usize },
-    Nonce { which: usize },
-    Incident { which: usize, severity: u8, open: bool },
-    Activate { to: Bundle, signers: Vec<u8>, replay: bool },
-    Pass { seconds: u64 },
-    Step { seconds: i64 },
-    Jump { seconds: i64 },
+    Declare {
+        by: u8,
+        target: usize,
+        severity: Option<u8>,
+        incident: Option<usize>,
+        want: Option<&'static str>,
+        for_s: Option<u64>,
+        used_key: bool,
+    },
+    Say {
+        by: u8,
+        kind: Kind,
+        which: usize,
+        leaf: Leaf,
+    },
+    Again {
+        which: usize,
+    },
+    Nonce {
+        which: usize,
+    },
+    Incident {
+        which: usize,
+        severity: u8,
+        open: bool,
+    },
+    Activate {
+        to: Bundle,
+        signers: Vec<u8>,
+        replay: bool,
+    },
+    Pass {
+        seconds: u64,
+    },
+    Step {
+        seconds: i64,
+    },
+    Jump {
+        seconds: i64,
+    },
     Restart,
 }
 
@@ -202,7 +233,8 @@ impl Night {
                 let mut words = self.ca().declare(TARGETS[0]);
                 words.header.nonce = header.nonce;
                 let known = person(self.model.bundle, by).is_some();
-                let expected = if known { Answer(409, "statement.nonce_reused") } else { Answer(401, "key.unknown") };
+                let expected =
+                    if known { Answer(409, "statement.nonce_reused") } else { Answer(401, "key.unknown") };
                 self.model.tick(now);
                 let told = self.ca().send(&signed(by, &Statement::Declare(words))).await;
                 self.answered(&told, expected);
@@ -287,7 +319,11 @@ impl Night {
             Act::Say { by, kind, which, leaf } => {
                 // The newest first; beyond all of them, one that was never declared.
                 let all = &self.model.all;
-                let id = if *which >= 19 { all.len() } else { all.len().checked_sub(which % all.len().max(1) + 1)? };
+                let id = if *which >= 19 {
+                    all.len()
+                } else {
+                    all.len().checked_sub(which % all.len().max(1) + 1)?
+                };
                 let leaves = all.get(id).map(|one| one.leaves.as_slice()).unwrap_or_default();
                 let of_request = matches!(kind, Kind::Second | Kind::Approve | Kind::Refuse);
                 let right = if of_request { leaves.last() } else { leaves.first() };
@@ -308,7 +344,8 @@ impl Night {
                     }
                     Kind::Approve => ("approvals", Statement::Approve(ca.approval(of, emergency))),
                     Kind::Refuse => {
-                        let (header, reason) = (ca.header(said::Kind::Refuse), "not tonight".parse().unwrap());
+                        let (header, reason) =
+                            (ca.header(said::Kind::Refuse), "not tonight".parse().unwrap());
                         ("refusals", Statement::Refuse(said::Refuse { header, of, emergency, reason }))
                     }
                     Kind::Extend(severity, incident, for_s) => {
@@ -319,7 +356,8 @@ impl Night {
                         ("extensions", Statement::Extend(words))
                     }
                     Kind::Review => {
-                        let (header, reason) = (ca.header(said::Kind::Review), "looked at it".parse().unwrap());
+                        let (header, reason) =
+                            (ca.header(said::Kind::Review), "looked at it".parse().unwrap());
                         let verdict = Verdict::Justified;
                         ("review", Statement::Review(said::Review { header, of, emergency, verdict, reason }))
                     }
@@ -378,7 +416,10 @@ impl Night {
             None => {
                 let change = |by: &u8| {
                     let header = self.ca().header(said::Kind::Bundle);
-                    signed(*by, &Statement::Bundle(BundleChange { header, of: self.activation, bundle: hash }))
+                    signed(
+                        *by,
+                        &Statement::Bundle(BundleChange { header, of: self.activation, bundle: hash }),
+                    )
                 };
                 (signers.iter().map(change).collect(), signers.to_vec(), true)
             }
@@ -403,7 +444,10 @@ impl Night {
         if !code.is_empty() {
             told.problem(expected.0, expected.1);
         }
-        *self.told.entry(if code.is_empty() { told.status.to_string() } else { code.to_owned() }).or_default() += 1;
+        *self
+            .told
+            .entry(if code.is_empty() { told.status.to_string() } else { code.to_owned() })
+            .or_default() += 1;
     }
 
     /// Log, grants and revocations are the model's.
@@ -471,7 +515,9 @@ impl Night {
             if matches!(entry.event, Event::BlobStored { .. } | Event::AnomalyRaised { .. }) {
                 continue;
             }
-            let Some((at, what)) = expected.next() else { panic!("entry {index} is not the model's: {entry:?}") };
+            let Some((at, what)) = expected.next() else {
+                panic!("entry {index} is not the model's: {entry:?}")
+            };
             let found = self.found(index, &entry, leaf_hash(&bytes), &what);
             assert_eq!((entry.at, &found), (at, &what), "entry {index}: {entry:?}");
         }

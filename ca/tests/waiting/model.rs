@@ -7,8 +7,8 @@ use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::policy::Decision;
 
 use super::world::{
-    Asks, Bundle, Decided, GRACE_S, INCIDENTS, Incident, Person, Terms, WAIT_S, decide, lacking, members, system,
-    tier,
+    Asks, Bundle, Decided, GRACE_S, INCIDENTS, Incident, Person, Terms, WAIT_S, decide, lacking, members,
+    system, tier,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

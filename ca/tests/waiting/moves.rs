@@ -18,8 +18,20 @@ pub const OK: Answer = Answer(200, "");
 /// A statement, as the model reads it.
 #[derive(Debug, Clone)]
 pub enum Words {
-    Declare { target: usize, severity: Option<u8>, incident: Option<usize>, want: Option<&'static str>, for_s: Option<u64>, fresh: [u8; 32] },
-    About { kind: Kind, sent_to: usize, named: usize, of: Hash },
+    Declare {
+        target: usize,
+        severity: Option<u8>,
+        incident: Option<usize>,
+        want: Option<&'static str>,
+        for_s: Option<u64>,
+        fresh: [u8; 32],
+    },
+    About {
+        kind: Kind,
+        sent_to: usize,
+        named: usize,
+        of: Hash,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +240,8 @@ impl Model {
         if wait.approvals.iter().any(|before| before.canonical == who.canonical) {
             return (Answer(403, "approval.twice"), None);
         }
-        let mine = self.approved.iter().filter(|(name, at)| *name == who.canonical && now - at <= 3600).count();
+        let mine =
+            self.approved.iter().filter(|(name, at)| *name == who.canonical && now - at <= 3600).count();
         if one.severity != Some(1) && mine >= 3 {
             return (Answer(403, "rate.approvals"), None);
         }
@@ -313,7 +326,12 @@ impl Model {
         (OK, Some(Again::Extended(id)))
     }
 
-    fn review(&mut self, who: Person, (id, named, of): (usize, bool, Hash), now: u64) -> (Answer, Option<Again>) {
+    fn review(
+        &mut self,
+        who: Person,
+        (id, named, of): (usize, bool, Hash),
+        now: u64,
+    ) -> (Answer, Option<Again>) {
         let Some(one) = self.all.get(id) else { return (Answer(404, "emergency.unknown"), None) };
         let answer = if one.phase != Phase::Closed {
             Answer(409, "review.not_over")

@@ -257,10 +257,11 @@ pub fn decide(bundle: Bundle, asks: &Asks, incidents: &[Incident; 2], now: u64) 
 pub fn lacking(quorums: &[&[&str]], people: &[&[&str]]) -> usize {
     let Some((first, rest)) = quorums.split_first() else { return 0 };
     let unfilled = 1 + lacking(rest, people);
-    let filled = (0..people.len()).filter(|n| people[*n].iter().any(|group| first.contains(group))).map(|n| {
-        let mut others = people.to_vec();
-        others.remove(n);
-        lacking(rest, &others)
-    });
+    let filled =
+        (0..people.len()).filter(|n| people[*n].iter().any(|group| first.contains(group))).map(|n| {
+            let mut others = people.to_vec();
+            others.remove(n);
+            lacking(rest, &others)
+        });
     filled.min().map_or(unfilled, |least| least.min(unfilled))
 }

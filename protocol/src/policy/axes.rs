@@ -8,7 +8,7 @@ use super::cells::{Place, Scope, bit};
 use super::shape::{Policy, TriggerSource, When};
 use super::walk::Asker;
 use super::{Bundle, Facts, IncidentFact, IncidentState, Presence, Signal, Signals, Target};
-use crate::names::{GroupName, IncidentId, PersonName, RuleId, Severity, SystemName};
+use crate::names::{GroupName, IncidentId, RuleId, Severity, SystemName};
 
 pub(super) const SCOPES: [Scope; 5] =
     [Scope::System, Scope::Host, Scope::FurtherHost, Scope::NewHost, Scope::GoneHost];

@@ -10,7 +10,7 @@ use super::axes::{Axes, ON_CALL, PRESENCE, SCOPES, circumstance_in, request_in};
 use super::cells::{Cell, DIMENSIONS, Place, Scope, bit};
 use super::finding::At;
 use super::shape::{Policy, System, When};
-use super::{Bundle, Change, ChangeVerdict, Target, compare_under, decide};
+use super::{Bundle, Change, ChangeVerdict, Facts, Target, compare_under, decide};
 use crate::names::{GroupName, HostName, PersonName, Severity, SystemName};
 
 /// Who asks.
