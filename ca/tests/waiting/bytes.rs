@@ -119,8 +119,10 @@ pub fn check(log: &[Vec<u8>]) -> (usize, usize) {
                 let outcome = &entry["decision"]["outcome"];
                 let read = |value: &Value| serde_json::from_value::<Terms>(value.clone()).ok();
                 let waits = &outcome["needs-approval"];
-                let terms = [(&outcome["permit"], false), (&waits["full"], true), (&waits["meanwhile"], false)];
-                let terms = terms.into_iter().filter_map(|(value, waits)| Some((read(value)?, waits))).collect();
+                let terms =
+                    [(&outcome["permit"], false), (&waits["full"], true), (&waits["meanwhile"], false)];
+                let terms =
+                    terms.into_iter().filter_map(|(value, waits)| Some((read(value)?, waits))).collect();
                 let leaf = leaf_hash(bytes);
                 deciding.insert(leaf, Deciding { emergency: id, at, bundle, terms });
                 newest.insert(id, leaf);
@@ -152,9 +154,12 @@ pub fn check(log: &[Vec<u8>]) -> (usize, usize) {
                 let principals: Vec<String> = terms.principals.iter().map(ToString::to_string).collect();
                 assert_eq!(certified.principals, principals);
                 // What it rests on, and when that was said.
-                let yes: Vec<&(Hash, u64, u64, Person)> =
-                    approvals.iter().filter(|(for_what, for_whom, ..)| *for_what == of && *for_whom == id).collect();
-                let begins = if *waited { yes.iter().map(|(_, _, at, _)| *at).max().unwrap() } else { decided.at };
+                let yes: Vec<&(Hash, u64, u64, Person)> = approvals
+                    .iter()
+                    .filter(|(for_what, for_whom, ..)| *for_what == of && *for_whom == id)
+                    .collect();
+                let begins =
+                    if *waited { yes.iter().map(|(_, _, at, _)| *at).max().unwrap() } else { decided.at };
                 assert_eq!(begins, at, "entry {index}: given when it was granted, not later");
                 assert_eq!(certified.to, begins + u64::from(terms.lifetime_s), "entry {index}: its end");
                 assert_eq!(certified.from, begins - 120);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fireaxe_protocol::log::Hash;
 
 use super::model::{Emergency, Ended, Model, Move, Phase, Said};
-use super::world::{Asks, Bundle, Person, REVIEWERS, decide, on_call, person};
+use super::world::{Asks, Bundle, Person, REVIEWERS, approvals_an_hour, decide, on_call, person};
 use crate::installed::people::{ANA_ADMIN, ANA_SPARE};
 use crate::installed::{CLEO, DAN, STRANGER};
 
@@ -18,8 +18,20 @@ pub const OK: Answer = Answer(200, "");
 /// A statement, as the model reads it.
 #[derive(Debug, Clone)]
 pub enum Words {
-    Declare { target: usize, severity: Option<u8>, incident: Option<usize>, want: Option<&'static str>, for_s: Option<u64>, fresh: [u8; 32] },
-    About { kind: Kind, sent_to: usize, named: usize, of: Hash },
+    Declare {
+        target: usize,
+        severity: Option<u8>,
+        incident: Option<usize>,
+        want: Option<&'static str>,
+        for_s: Option<u64>,
+        fresh: [u8; 32],
+    },
+    About {
+        kind: Kind,
+        sent_to: usize,
+        named: usize,
+        of: Hash,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,8 +240,9 @@ impl Model {
         if wait.approvals.iter().any(|before| before.canonical == who.canonical) {
             return (Answer(403, "approval.twice"), None);
         }
-        let mine = self.approved.iter().filter(|(name, at)| *name == who.canonical && now - at <= 3600).count();
-        if one.severity != Some(1) && mine >= 3 {
+        let mine =
+            self.approved.iter().filter(|(name, at)| *name == who.canonical && now - at <= 3600).count();
+        if one.severity != Some(1) && mine >= approvals_an_hour(self.bundle) {
             return (Answer(403, "rate.approvals"), None);
         }
         let full = wait.full;
@@ -313,7 +326,12 @@ impl Model {
         (OK, Some(Again::Extended(id)))
     }
 
-    fn review(&mut self, who: Person, (id, named, of): (usize, bool, Hash), now: u64) -> (Answer, Option<Again>) {
+    fn review(
+        &mut self,
+        who: Person,
+        (id, named, of): (usize, bool, Hash),
+        now: u64,
+    ) -> (Answer, Option<Again>) {
         let Some(one) = self.all.get(id) else { return (Answer(404, "emergency.unknown"), None) };
         let answer = if one.phase != Phase::Closed {
             Answer(409, "review.not_over")
