@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fireaxe_protocol::log::Hash;
 
 use super::model::{Emergency, Ended, Model, Move, Phase, Said};
-use super::world::{Asks, Bundle, Person, REVIEWERS, decide, on_call, person};
+use super::world::{Asks, Bundle, Person, REVIEWERS, approvals_an_hour, decide, on_call, person};
 use crate::installed::people::{ANA_ADMIN, ANA_SPARE};
 use crate::installed::{CLEO, DAN, STRANGER};
 
@@ -242,7 +242,7 @@ impl Model {
         }
         let mine =
             self.approved.iter().filter(|(name, at)| *name == who.canonical && now - at <= 3600).count();
-        if one.severity != Some(1) && mine >= 3 {
+        if one.severity != Some(1) && mine >= approvals_an_hour(self.bundle) {
             return (Answer(403, "rate.approvals"), None);
         }
         let full = wait.full;
