@@ -77,6 +77,20 @@ async fn nobody_approves_their_own_request_by_a_second_key_or_by_another_name() 
 }
 
 #[tokio::test]
+async fn a_second_host_under_another_name_counts_as_the_whole_system_too() {
+    let ca = begin();
+    let band = |opened: fireaxe_protocol::api::Opened| (opened.decision.blast, opened.decision.band);
+    let first = ca.open_emergency(ANA, &ca.declare("db-3.payments.prod")).await;
+    assert_eq!(band(first), (2, "medium".into()), "one host alone");
+    let second = ca.open_emergency(ANA_ADMIN, &ca.declare("db-4.payments.prod")).await;
+    assert_eq!(band(second.clone()), (3, "high".into()), "ana has another open");
+    let others = ca.open_emergency(BEN, &ca.declare("db-5.payments.prod")).await;
+    assert_eq!(band(others), (2, "medium".into()), "ben has not");
+    assert_eq!(ca.close_emergency(ANA_ADMIN, &second).await.status, 200);
+    ca.verifies();
+}
+
+#[tokio::test]
 async fn two_quorums_take_two_people_even_if_one_is_in_both() {
     let ca = begin();
     let (opened, fresh) = ca.waits("vault").await;
@@ -225,6 +239,27 @@ async fn a_clock_that_jumps_calls_no_rung_and_lapses_nothing_until_it_is_confirm
     ca.tick().await;
     assert_eq!(calls(&ca).len(), 2);
     assert!(ca.grant(&fresh, opened.emergency).await.waiting.is_some());
+    ca.verifies();
+}
+
+#[tokio::test]
+async fn what_was_approved_for_a_short_time_ends_with_it_and_not_with_the_wait() {
+    let ca = begin();
+    ca.incident("pd:A", 1, "open", "payments-db").await;
+    let mut words = ca.declare("payments-db");
+    words.severity = None;
+    words.incident = Some("pd:A".parse().unwrap());
+    words.for_s = Some(120);
+    let fresh = ed25519_dalek::SigningKey::from_bytes(&[79; 32]);
+    words.public_key = fireaxe_protocol::keys::Ed25519Key(fresh.verifying_key().to_bytes());
+    let id = ca.open_emergency(ANA, &words).await.emergency;
+    let waits = ca.clock.wall() + 600;
+    assert_eq!(ca.grant(&fresh, id).await.until, waits);
+    ca.approved(EVE, id).await;
+    assert_eq!(ca.grant(&fresh, id).await.until, ca.clock.wall() + 120);
+    ca.clock.pass(120);
+    ca.tick().await;
+    assert_eq!(ca.state_of(id).await.state, "closed");
     ca.verifies();
 }
 

@@ -5,7 +5,7 @@
 mod installed;
 
 use fireaxe_ca::door::ActivatedAnswer;
-use fireaxe_protocol::api::Settled;
+use fireaxe_protocol::api::{PolicySurface, Settled};
 use fireaxe_protocol::log::{Entry, Event, Hash};
 use fireaxe_protocol::policy::Bundle;
 use fireaxe_protocol::statement::{BundleChange, Envelope, Kind, Statement};
@@ -165,14 +165,15 @@ async fn a_candidate_decides_beside_and_gives_nothing() {
         "top = [\"deny\", \"deny\", \"look\", \"sealed\"]",
         "top = [\"deny\", \"deny\", \"look\", \"guarded\"]",
     );
-    let candidate = candidate.replace("high = [", "high = [");
     let body = serde_json::json!({ "files": [candidate, roster()] });
     let told = ca.operator("POST", "/operator/shadow", body).await;
     // A tier that nothing reaches any more makes it unsound: told, not taken.
     assert_eq!(told.status, 409, "{}", told.text());
-    let shorter = POLICY.replace("ttl = \"20m\"", "ttl = \"10m\"");
+    // Still not shorter than sealed in the row where more is at stake.
+    let shorter = POLICY.replace("ttl = \"20m\"", "ttl = \"16m\"");
     let body = serde_json::json!({ "files": [shorter, roster()] });
-    assert_eq!(ca.operator("POST", "/operator/shadow", body).await.status, 200);
+    let told = ca.operator("POST", "/operator/shadow", body).await;
+    assert_eq!(told.status, 200, "{}", told.text());
     let (opened, _) = ca.waits("payments-db").await;
     assert!(opened.decision.terms_waiting().unwrap().lifetime_s == 1200, "the one in force decides");
     let metrics = ca.operator("GET", "/metrics", serde_json::Value::Null).await.text();
@@ -182,4 +183,27 @@ async fn a_candidate_decides_beside_and_gives_nothing() {
     ca.waits("payments-db").await;
     let metrics = ca.operator("GET", "/metrics", serde_json::Value::Null).await.text();
     assert!(metrics.contains("fireaxe_shadow_decisions{outcome=\"tighter\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn who_may_read_is_told_the_actions_of_the_bundle_in_force() {
+    let ca = begin();
+    let session = ca.login(ANA).await;
+    let surface = async || -> PolicySurface {
+        ca.get("/v1/policy", Some(&ca.proof(&session, "GET", "/v1/policy"))).await.json()
+    };
+    assert_eq!(surface().await.actions, []);
+    let action = "\n[action.restart]\nsystems = [\"payments-db\"]\naccount = \"ops\"\npower = 2\n\
+                  force_command = [\"/bin/restart\", \"db@{shard}\"]\nparams = { shard = \"[0-9]{1,3}\" }\n";
+    let policy = format!("{POLICY}{action}");
+    assert_eq!(activate(&ca, &[CLEO, DAN], &policy, &roster()).await.status, 200);
+    let actions = surface().await.actions;
+    assert_eq!(actions.len(), 1);
+    let told = &actions[0];
+    assert_eq!(
+        (told.action.as_str(), told.systems.as_slice()),
+        ("restart", &["payments-db".parse().unwrap()][..])
+    );
+    assert_eq!(told.command, ["/bin/restart", "db@{shard}"]);
+    assert_eq!(told.params.iter().collect::<Vec<_>>(), [(&"shard".to_owned(), &"[0-9]{1,3}".to_owned())]);
 }

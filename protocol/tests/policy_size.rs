@@ -62,6 +62,7 @@ fn key_blob(n: usize) -> String {
 }
 
 /// The time to read and to check, and that nothing is found.
+#[allow(clippy::disallowed_methods, reason = "how long it takes is what is tested")]
 fn measured(policy: &str, roster: &str) -> (Duration, Duration) {
     let begun = Instant::now();
     let bundle = Bundle::parse(policy, roster).unwrap_or_else(|f| panic!("{:#?}", &f[..f.len().min(5)]));

@@ -233,6 +233,9 @@ pub(crate) fn everything() -> FakeCa {
                 *key.lock().unwrap() = Some(declare.public_key);
                 let mut given = terms();
                 given.force_command = declare.action.is_some().then(|| "/usr/bin/restart".into());
+                if declare.action.is_some() {
+                    given.extensions.clear();
+                }
                 given.action = declare.action;
                 let makes = Makes { terms: given.clone(), ..Makes::default() };
                 let mut answer = opened(request, &makes);

@@ -102,6 +102,7 @@ pub(crate) fn gather(
     // Until on-call comes from a schedule, being in the system's on-call group is being on call.
     let on_call = bundle.policy.system(&target.system).map(|system| groups.contains(&system.on_call.value));
     let other_host_open = target.host.as_ref().is_some_and(|host| {
+        let person = bundle.roster.canonical(person);
         state.emergencies.other_host_open(person, request.incident, &target.system, host)
     });
     // Only a refusal for want of a severity names them, and looking costs.

@@ -21,13 +21,21 @@ pub struct Emergencies {
     by_leaf: HashMap<Hash, EmergencyId>,
     by_fresh_key: HashMap<Fingerprint, EmergencyId>,
     by_due: BTreeSet<(u64, EmergencyId)>,
-    /// What is open of a system, by who opened it and for which incident: "one host alone" is asked at each
+    /// What is open of a system, by who opened it (by canonical name) and for which incident: "one host alone" is asked at each
     /// declaration and must not walk through all that is open.
     open_by_person: HashMap<(PersonName, SystemName), Scopes>,
     open_by_incident: HashMap<(IncidentId, SystemName), Scopes>,
     /// Those that wait for somebody: an approval or a further signature.
     waiting: BTreeSet<EmergencyId>,
     declared: u64,
+}
+
+/// An entry that is being taken: where it stands in the log, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) index: u64,
+    pub(super) leaf: Hash,
+    pub(super) at: u64,
 }
 
 impl Emergencies {
@@ -56,8 +64,8 @@ impl Emergencies {
         id.0 >= 1 && id.0 <= self.declared
     }
 
-    /// Whether another host of `system` than `host` is open, by `person` or for `incident`. A system
-    /// opened whole opens all its hosts.
+    /// Whether another host of `system` than `host` is open, by `person` (a canonical name: nobody is two
+    /// people) or for `incident`. A system opened whole opens all its hosts.
     pub fn other_host_open(
         &self,
         person: &PersonName,
@@ -92,11 +100,10 @@ impl Emergencies {
         self.by_due.first().copied()
     }
 
+    /// `fresh_key` and `linked` are what the signed words and the incidents say beside the event.
     pub(super) fn declare(
         &mut self,
-        index: u64,
-        leaf: Hash,
-        at: u64,
+        Place { index, leaf, at }: Place,
         event: &Event,
         fresh_key: Ed25519Key,
         linked: bool,
@@ -142,7 +149,9 @@ impl Emergencies {
         if waits(&live) {
             self.waiting.insert(live.id);
         }
-        count(&mut self.open_by_person, (live.person.clone(), live.system.clone()), &live.host);
+        if let Some(requester) = live.requesters.first() {
+            count(&mut self.open_by_person, (requester.clone(), live.system.clone()), &live.host);
+        }
         if let Some(incident) = &live.incident {
             count(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
         }
@@ -191,7 +200,7 @@ impl Emergencies {
                 self.change(id, |live| {
                     live.request.grantable = None;
                     live.certificates.push(Issued { serial: index, valid_before, of: *of, terms: hash });
-                    live.until = live.until.max(valid_before);
+                    live.until = live.end(at);
                 });
                 Ok(())
             }
@@ -305,6 +314,7 @@ impl Emergencies {
                 live.request.settled = Some(Settled::Lapsed);
             }
             live.request.awaits = None;
+            live.until = live.end(live.request.at);
         });
         Ok(())
     }
@@ -331,7 +341,9 @@ impl Emergencies {
             self.by_leaf.remove(leaf);
         }
         self.by_fresh_key.remove(&live.fresh_key.fingerprint());
-        uncount(&mut self.open_by_person, (live.person.clone(), live.system.clone()), &live.host);
+        if let Some(requester) = live.requesters.first() {
+            uncount(&mut self.open_by_person, (requester.clone(), live.system.clone()), &live.host);
+        }
         if let Some(incident) = &live.incident {
             uncount(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
         }

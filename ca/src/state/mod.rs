@@ -30,7 +30,7 @@ use fireaxe_protocol::statement::{Declare, Statement};
 use thiserror::Error;
 
 use self::answered::AnsweredStatements;
-use self::emergencies::Emergencies;
+use self::emergencies::{Emergencies, Place};
 use self::incidents::Incidents;
 use self::reviews::Reviews;
 
@@ -326,7 +326,8 @@ impl State {
         self.note_counter(key, *counter);
         self.answered.remember(key, &words.header, &declared.statement, index);
         let linked = self.incidents.any_counts(&facts.target.system, &bundle.policy, at);
-        self.emergencies.declare(index, leaf, at, event, words.public_key, linked, &bundle.roster)?;
+        let place = Place { index, leaf, at };
+        self.emergencies.declare(place, event, words.public_key, linked, &bundle.roster)?;
         self.reached(index, at);
         Ok(())
     }

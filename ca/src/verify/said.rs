@@ -114,10 +114,8 @@ impl Check {
                     self.note(index, "the clock did not call that rung, or not these people, at that time");
                 }
             }
-            Event::RequestLapsed { emergency, .. } => {
-                if due(state, at) != Some((*emergency, Due::Lapse)) {
-                    self.note(index, "that request did not lapse at that time");
-                }
+            Event::RequestLapsed { emergency, .. } if due(state, at) != Some((*emergency, Due::Lapse)) => {
+                self.note(index, "that request did not lapse at that time");
             }
             Event::ApprovalGiven { emergency, by, .. } => self.answer(state, entry, *emergency, by),
             Event::ApprovalRefused { emergency, by, .. } => self.answer(state, entry, *emergency, by),
@@ -260,7 +258,7 @@ impl Check {
         if matches!(decision.outcome, Outcome::Refuse { .. }) != refused {
             self.note(index, "its kind is not that of its decision");
         }
-        if !state.bundle().is_some_and(|bundle| may_extend(state, bundle, &by.person, id, words).is_ok()) {
+        if state.bundle().is_none_or(|bundle| may_extend(state, bundle, &by.person, id, words).is_err()) {
             self.note(index, format!("what {} signed does not extend {id}", by.person));
         }
         let network = facts.network;

@@ -8,7 +8,7 @@ use super::cells::{Place, Scope, bit};
 use super::shape::{Policy, TriggerSource, When};
 use super::walk::Asker;
 use super::{Bundle, Facts, IncidentFact, IncidentState, Presence, Signal, Signals, Target};
-use crate::names::{GroupName, IncidentId, PersonName, RuleId, Severity, SystemName};
+use crate::names::{GroupName, IncidentId, RuleId, Severity, SystemName};
 
 pub(super) const SCOPES: [Scope; 5] =
     [Scope::System, Scope::Host, Scope::FurtherHost, Scope::NewHost, Scope::GoneHost];
@@ -237,29 +237,6 @@ fn circumstances(both: &[&Policy; 2], by_group: bool) -> Vec<Circumstance> {
         }
     }
     out
-}
-
-pub(super) fn ordinary_facts(person: &PersonName, system: &SystemName) -> Facts {
-    Facts {
-        at: 0,
-        person: person.clone(),
-        groups: vec![],
-        presence: Presence::None,
-        target: Target { system: system.clone(), host: None },
-        severity: None,
-        incident: None,
-        on_call: None,
-        other_host_open: false,
-        open_incidents: vec![],
-        want: None,
-        for_s: None,
-        drill: false,
-        seconds: vec![],
-        extension: 0,
-        network: None,
-        reviews_overdue: 0,
-        signals: Signals::default(),
-    }
 }
 
 pub(super) fn circumstance_in(facts: &mut Facts, circumstance: &Circumstance) {

@@ -1,8 +1,10 @@
 //! Reads worked examples: `[[test]]` in `policy.toml`, `[[case]]` in a file of cases.
 
+use super::date::unix;
 use super::finding::Finding;
-use super::policy_file::{EXTENSION, PRESENCE, RECORD, severity, signal_words, unix};
+use super::policy_file::{EXTENSION, PRESENCE, RECORD, severity};
 use super::reading::{Reading, Table, Value};
+use super::rule_file::signal_words;
 use super::shape::{Case, CaseIncident, Expect, Given};
 use super::{Extension, Presence};
 use crate::names::GroupName;

@@ -8,7 +8,7 @@ use super::decide::decide_at;
 use super::finding::{At, Finding};
 use super::severity::Founded;
 use super::shape::{Action, Band, Policy, Quorum, Rule, System, Tier, Trigger, TriggerSource, When};
-use super::{Bundle, Decision, Facts, Outcome, Presence, Signal, Signals, Target, Want};
+use super::{Bundle, Decision, Facts, Outcome, Presence, Signal, Want};
 use super::{action, check_actions, table};
 use crate::names::{ActionName, GroupName, HostName, PersonName, Severity, TierName};
 
@@ -33,7 +33,7 @@ pub fn check(bundle: &Bundle) -> Report {
     check_actions::check(policy, &mut findings);
     let fixed = action::with_fixed_commands(policy);
     // Systems that differ in nothing that decides share one walk; so do the cases of an action on them.
-    let mut walks: BTreeMap<(Kind<'_>, Option<&ActionName>), Option<Rc<[Walk]>>> = BTreeMap::new();
+    let mut walks: BTreeMap<(Kind<'_>, Option<&ActionName>), Cases> = BTreeMap::new();
     let mut walked: Vec<Walked<'_>> = Vec::new();
     for system in policy.systems.values() {
         let naming = policy.rules_by_system.naming(&system.name);
@@ -67,6 +67,9 @@ pub fn check(bundle: &Bundle) -> Report {
 /// What decides of a system: sensitivity, blast, the rules that name it.
 type Kind<'p> = (u8, u8, &'p [usize]);
 
+/// What a walk found; shared by all systems of one kind. `None`: there was nothing to walk.
+type Cases = Option<Rc<[Walk]>>;
+
 /// Every case of one system.
 pub(super) struct Walked<'p> {
     pub(super) system: &'p System,
@@ -90,26 +93,8 @@ const PRESENCE: [Presence; 3] = [Presence::Verified, Presence::Touch, Presence::
 fn walk(policy: &Policy, system: &System, want: Option<Want>) -> Option<Rc<[Walk]>> {
     let trigger = ordinary_trigger(policy)?;
     let host = system.hosts.first()?.value.as_str().replace('*', "x").parse::<HostName>().ok();
-    let mut facts = Facts {
-        at: 0,
-        person: "somebody".parse::<PersonName>().ok()?,
-        groups: vec![],
-        presence: Presence::None,
-        target: Target { system: system.name.clone(), host: None },
-        severity: None,
-        incident: None,
-        on_call: None,
-        other_host_open: false,
-        open_incidents: vec![],
-        want,
-        for_s: None,
-        drill: false,
-        seconds: vec![],
-        extension: 0,
-        network: None,
-        reviews_overdue: 0,
-        signals: Signals::ordinary(),
-    };
+    let somebody = "somebody".parse::<PersonName>().ok()?;
+    let mut facts = Facts { want, ..Facts::ordinary(&somebody, &system.name) };
     // What no part of the policy asks about is decided once.
     let levels = presence_levels(policy);
     let asks_on_call = asks_on_call(policy, system);

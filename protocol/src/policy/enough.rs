@@ -103,8 +103,7 @@ fn claims(policy: &Policy, people: &GroupMembers<'_>, out: &mut Vec<Finding>) ->
     Some((cap.value, signers))
 }
 
-/// Where each tier can come up: a system for each pair of on-call and owner groups, and whether the tier
-/// stands there at a severity beyond the cap of bare claims.
+/// Where each tier can come up.
 struct Reach<'p> {
     tiers: BTreeMap<&'p TierName, BTreeMap<Pair<'p>, (&'p System, bool)>>,
 }

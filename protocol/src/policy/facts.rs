@@ -60,6 +60,33 @@ pub struct Facts {
     pub signals: Signals,
 }
 
+impl Facts {
+    /// Somebody asks for the whole of `system`, and nothing about it is out of the ordinary: where a walk of
+    /// the table begins.
+    pub(super) fn ordinary(person: &PersonName, system: &SystemName) -> Facts {
+        Facts {
+            at: 0,
+            person: person.clone(),
+            groups: vec![],
+            presence: Presence::None,
+            target: Target { system: system.clone(), host: None },
+            severity: None,
+            incident: None,
+            on_call: None,
+            other_host_open: false,
+            open_incidents: vec![],
+            want: None,
+            for_s: None,
+            drill: false,
+            seconds: vec![],
+            extension: 0,
+            network: None,
+            reviews_overdue: 0,
+            signals: Signals::ordinary(),
+        }
+    }
+}
+
 fn is_zero(n: &u8) -> bool {
     *n == 0
 }

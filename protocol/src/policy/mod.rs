@@ -3,8 +3,9 @@
 //! `decide(policy, facts) -> Decision` is pure and total. The bundle is strict TOML; what it does not
 //! know it refuses, with file, line, column and the nearest valid name.
 //!
-//! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `case_file` and
-//! `roster` (which keys there are), `references` (do the parts fit), `enough` (are there people enough),
+//! The rooms, in the order a bundle meets them: `reading` (strict TOML), `policy_file`, `rule_file`,
+//! `case_file` and `roster` (which keys there are; `date` reads theirs), `references` (do the parts fit),
+//! `enough` (are there people enough),
 //! [`Bundle`]; then `severity`, `rate`, `tighten`, `ladder` and [`decide`]; then [`check`] (total, monotone,
 //! reachable) and [`run_tests`]; `quorum` counts who approved.
 //!
@@ -25,6 +26,7 @@ mod check;
 mod check_actions;
 mod command;
 mod compare;
+mod date;
 mod decide;
 mod decision;
 mod diff;
@@ -42,6 +44,7 @@ mod rate;
 mod reading;
 mod references;
 mod roster;
+mod rule_file;
 mod severity;
 mod shape;
 mod shell;

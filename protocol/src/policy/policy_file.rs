@@ -1,24 +1,23 @@
-//! Reads `policy.toml` part by part. Whether the parts fit together is `references`' question; whether
-//! the whole is total and monotone is `check`'s.
+//! Reads `policy.toml` part by part; rules and exceptions are `rule_file`'s, worked examples `case_file`'s.
+//! Whether the parts fit together is `references`' question; whether the whole is total and monotone is
+//! `check`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
 
-use toml::value::Datetime;
-
 use super::case_file::read_cases;
 use super::finding::{At, Finding};
 use super::hosts::HostIndex;
 use super::reading::{Reading, Table, Value, seconds};
+use super::rule_file::{exception, rule};
 use super::shape::{
-    Action, Band, Exception, Limits, Policy, Quorum, Reviews, Risk, Rule, RulesBySystem, System, Tier,
-    Tightening, Trigger, TriggerSource, When,
+    Action, Band, Limits, Policy, Quorum, Reviews, Risk, RulesBySystem, System, Tier, Trigger, TriggerSource,
 };
 use super::shell::{is_printable, quoted};
-use super::{Command, CommandPart, Extension, Presence, Record, Signal};
+use super::{Command, CommandPart, Extension, Presence, Record};
 use crate::limits;
-use crate::names::{ActionName, GroupName, RuleId, Severity, SystemName, TierName, TriggerName};
+use crate::names::{ActionName, GroupName, Severity, SystemName, TierName, TriggerName};
 
 pub(super) const PRESENCE: [(&str, Presence); 3] =
     [("none", Presence::None), ("touch", Presence::Touch), ("verified", Presence::Verified)];
@@ -270,12 +269,12 @@ fn cell(value: &Value<'_, '_>) -> Option<At<Option<TierName>>> {
     value.name().map(|name| At { value: Some(name.value), line: name.line, column: name.column })
 }
 
-fn ttl(value: &Value<'_, '_>) -> Option<u32> {
+pub(super) fn ttl(value: &Value<'_, '_>) -> Option<u32> {
     value.duration(limits::LIFETIME_MIN_S as u32..=limits::LIFETIME_MAX_S as u32)
 }
 
 /// `Some(None)`: there is none. `None`: there is one, and it is wrong.
-fn optional<'r, 't, T>(
+pub(super) fn optional<'r, 't, T>(
     value: Option<Value<'r, 't>>,
     read: impl Fn(&Value<'r, 't>) -> Option<T>,
 ) -> Option<Option<T>> {
@@ -367,14 +366,14 @@ pub(super) fn extensions(value: &Value<'_, '_>) -> Option<Vec<Extension>> {
     Some(list)
 }
 
-fn addresses(value: &Value<'_, '_>) -> Option<Vec<super::Cidr>> {
+pub(super) fn addresses(value: &Value<'_, '_>) -> Option<Vec<super::Cidr>> {
     let mut list: Vec<super::Cidr> = value.names()?.into_iter().map(|at| at.value).collect();
     list.sort();
     Some(list)
 }
 
 /// `{ count = 1, from = [...] }`, or in a rule also just `1`.
-fn quorum(value: &Value<'_, '_>, from_needed: bool) -> Option<Quorum> {
+pub(super) fn quorum(value: &Value<'_, '_>, from_needed: bool) -> Option<Quorum> {
     let (count, from) = if !value.is_table() && !from_needed {
         (value.number(1..=8), None)
     } else {
@@ -483,169 +482,4 @@ fn action(name: At<ActionName>, mut t: Table<'_, '_>) -> Option<Action> {
         params: patterns,
         power: power?,
     })
-}
-
-fn when(value: &Value<'_, '_>, of_rule: bool) -> Option<When> {
-    let mut t = value.table()?;
-    let on_call = optional(t.may("on_call"), Value::boolean);
-    let systems = optional(t.may("systems"), Value::names);
-    let tiers = optional(if of_rule { t.may("tiers") } else { None }, Value::names);
-    let severities = optional(t.may("severities"), |v| v.some(severity));
-    let one_host = optional(t.may("scope"), |v| v.word(&[("host", true), ("system", false)]));
-    let groups = optional(t.may("groups"), Value::names);
-    let outside = optional(t.may("outside"), Value::names);
-    let triggers = optional(t.may("triggers"), Value::names);
-    let drill = optional(t.may("drill"), Value::boolean);
-    let mut of_rules = |key| if of_rule { t.may(key) } else { None };
-    let signals = optional(of_rules("signals"), |v| v.some(|item| item.word(&signal_words())));
-    let extension = optional(of_rules("extension"), |v| v.number(1..=16));
-    let overdue_reviews = optional(of_rules("overdue_reviews"), |v| v.number(1..=200));
-    t.finish();
-    Some(When {
-        on_call: on_call?,
-        systems: systems?,
-        tiers: tiers?,
-        severities: severities?,
-        one_host: one_host?,
-        groups: groups?,
-        outside: outside?,
-        triggers: triggers?,
-        drill: drill?,
-        signals: signals?,
-        extension: extension?,
-        overdue_reviews: overdue_reviews?,
-    })
-}
-
-/// The signals that a rule may use, as it spells them.
-pub(super) fn signal_words() -> [(&'static str, Signal); 8] {
-    Signal::IN_RULES.map(|signal| (signal.as_str(), signal))
-}
-
-fn rule(mut t: Table<'_, '_>) -> Option<Rule> {
-    let id = t.must("id").and_then(|v| v.name::<RuleId>());
-    let condition = t.must("when").and_then(|v| when(&v, true));
-    let add = t.must("add").and_then(|v| tightening(&v));
-    let why = t.must("why").and_then(|v| v.sentence());
-    t.finish();
-    let id = id?;
-    Some(Rule { line: id.line, id: id.value, when: condition?, add: add?, why: why? })
-}
-
-fn tightening(value: &Value<'_, '_>) -> Option<Tightening> {
-    let mut t = value.table()?;
-    let deny = optional(t.may("deny"), |v| match v.boolean()? {
-        true => Some(true),
-        false => {
-            v.wrong("a rule can deny, it cannot undo a denial", Some("leave it out".into()));
-            None
-        }
-    });
-    let approvals = optional(t.may("approvals"), |v| quorum(v, false));
-    let also = optional(t.may("also"), |v| quorum(v, true));
-    let ttl_s = optional(t.may("ttl"), ttl);
-    let extensions = optional(t.may("extensions"), extensions);
-    let source_address = optional(t.may("source_address"), addresses);
-    let presence = optional(t.may("presence"), |v| v.word(&PRESENCE));
-    let record = optional(t.may("record"), |v| v.word(&RECORD));
-    let krl_max_age_s = optional(t.may("krl_max_age"), |v| v.duration(60..=86_400));
-    if t.parts().is_empty() {
-        value.finding("rule.empty", "this rule tightens nothing", None);
-    }
-    t.finish();
-    Some(Tightening {
-        deny: deny?.unwrap_or(false),
-        approvals: approvals?,
-        also: also?,
-        ttl_s: ttl_s?,
-        extensions: extensions?,
-        source_address: source_address?,
-        presence: presence?,
-        record: record?,
-        krl_max_age_s: krl_max_age_s?,
-    })
-}
-
-fn exception(mut t: Table<'_, '_>) -> Option<Exception> {
-    let id = t.must("id").and_then(|v| v.name::<RuleId>());
-    let condition = t.must("when").and_then(|v| when(&v, false));
-    let tier = t.must("tier").and_then(|v| v.name());
-    let owner = t.must("owner").and_then(|v| v.name());
-    let from = t.must("from").and_then(|v| unix(&v));
-    let end = t.must("until");
-    let until = end.as_ref().and_then(unix);
-    let why = t.must("why").and_then(|v| v.sentence());
-    if let (Some(from), Some(until), Some(end)) = (from, until, &end)
-        && until <= from
-    {
-        end.finding("exception.never", "it ends before it begins", None);
-    }
-    t.finish();
-    let id = id?;
-    Some(Exception {
-        line: id.line,
-        id: id.value,
-        when: condition?,
-        tier: tier?,
-        owner: owner?,
-        from: from?,
-        until: until?,
-        why: why?,
-    })
-}
-
-/// A date (its first second, UTC) or a date with time and offset, as unix seconds.
-pub(super) fn unix(value: &Value<'_, '_>) -> Option<u64> {
-    let seconds = date_seconds(value.date()?);
-    if seconds.is_none() {
-        value
-            .wrong("a date, or a date with a time and an offset, after 1970", Some("e.g. 2027-01-31".into()));
-    }
-    seconds
-}
-
-fn date_seconds(date: &Datetime) -> Option<u64> {
-    let day = date.date?;
-    // Days from 1970-01-01 in the Gregorian calendar, counted in years that begin in March.
-    let (year, month) = match day.month {
-        1 | 2 => (i64::from(day.year) - 1, i64::from(day.month) + 9),
-        _ => (i64::from(day.year), i64::from(day.month) - 3),
-    };
-    let days =
-        year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + i64::from(day.day) - 1;
-    let days = days - 719_468;
-    let seconds = match (date.time, date.offset) {
-        (None, None) => 0,
-        (Some(time), Some(offset)) => {
-            let minutes = match offset {
-                toml::value::Offset::Z => 0,
-                toml::value::Offset::Custom { minutes } => i64::from(minutes),
-            };
-            i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second.unwrap_or(0))
-                - minutes * 60
-        }
-        _ => return None,
-    };
-    u64::try_from(days * 86_400 + seconds).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_unix_seconds() {
-        for (text, expected) in [
-            ("1970-01-01", Some(0)),
-            ("2000-03-01", Some(951_868_800)),
-            ("2024-02-29", Some(1_709_164_800)),
-            ("2027-01-31T12:00:00Z", Some(1_801_396_800)),
-            ("2027-01-31T14:00:00+02:00", Some(1_801_396_800)),
-            ("2027-01-31T12:00:00", None),
-            ("1969-12-31", None),
-            ("12:00:00", None),
-        ] {
-            assert_eq!(date_seconds(&text.parse().unwrap()), expected, "{text}");
-        }
-    }
 }

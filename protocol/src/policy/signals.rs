@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Facts;
 use crate::reason::Reason;
 
-/// The signals of a request, as facts. How each is computed: `ca/src/state/history.rs`.
+/// The signals of a request, as facts. How each is computed: `ca/src/state/history/`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signals {

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::axes::{Axes, ON_CALL, PRESENCE, SCOPES, circumstance_in, ordinary_facts, request_in};
+use super::axes::{Axes, ON_CALL, PRESENCE, SCOPES, circumstance_in, request_in};
 use super::cells::{Cell, DIMENSIONS, Place, Scope, bit};
 use super::finding::At;
 use super::shape::{Policy, System, When};
-use super::{Bundle, Change, ChangeVerdict, Target, compare_under, decide};
+use super::{Bundle, Change, ChangeVerdict, Facts, Target, compare_under, decide};
 use crate::names::{GroupName, HostName, PersonName, Severity, SystemName};
 
 /// Who asks.
@@ -184,7 +184,7 @@ fn cases(
     name: &SystemName,
 ) -> (Place, Vec<Case>) {
     let hosts = Hosts::of(before.policy.system(name), after.policy.system(name));
-    let mut facts = [ordinary_facts(asker.person, name), ordinary_facts(asker.person, name)];
+    let mut facts = [Facts::ordinary(asker.person, name), Facts::ordinary(asker.person, name)];
     let mut walked: Place = [0; DIMENSIONS];
     let mut changes: Vec<Case> = Vec::new();
     // What the ordinary changes, so that a circumstance is named only where it changes something else.

@@ -119,7 +119,7 @@ impl History {
         let with_network = pasts.iter().fold(0, |sum: u32, past| sum.saturating_add(past.with_network));
         // Nothing can be unusual for somebody of whom too little is known.
         let unless_known = |enough: u32, known: &dyn Fn(&&Past) -> bool| {
-            (enough >= MIN_HISTORY).then(|| !pasts.iter().any(|past| known(past)))
+            (enough >= MIN_HISTORY).then(|| !pasts.iter().any(known))
         };
         Signals {
             unusual_hour: unless_known(learned, &|past| past.knows_hour(hour_of(now))),
