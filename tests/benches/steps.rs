@@ -77,8 +77,11 @@ fn profile(terms: &Terms, serial: u64) -> Profile {
 
 fn steps(c: &mut Criterion) {
     let bundle = bundle();
-    let facts = facts();
-    c.bench_function("decide", |b| b.iter(|| decide(&bundle.policy, std::hint::black_box(&facts))));
+    for (name, facts) in fireaxe_tests::bench::decide::mix(&bundle) {
+        c.bench_function(&format!("decide: {name}"), |b| {
+            b.iter(|| decide(&bundle.policy, std::hint::black_box(&facts)));
+        });
+    }
 
     let terms = terms(&bundle);
     let ca = key(1);

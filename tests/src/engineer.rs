@@ -47,6 +47,11 @@ impl Engineer {
         &self.name
     }
 
+    /// Where they live.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
     /// Their enrolled key.
     pub fn key(&self) -> &KeyPair {
         &self.key

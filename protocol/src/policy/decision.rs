@@ -86,7 +86,6 @@ impl Decision {
 }
 
 /// What happens to a request.
-#[allow(clippy::large_enum_variant, reason = "one to a request; a box would stand in everybody's patterns")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[allow(

@@ -1,17 +1,29 @@
-//! The load bench: the real `fireaxe-ca` over real HTTPS on loopback, beside this machine's own ceilings
-//! measured in the same run. Prints a table, writes `target/bench/summary.json`, asserts nothing about
-//! speed.
+//! The bench: the real `fireaxe-ca` over real HTTPS on loopback and its commands on generated input, beside
+//! this machine's own ceilings measured in the same run. Prints a table, writes `target/bench/summary.json`,
+//! asserts nothing about speed.
 //!
 //! | file | what it measures |
 //! |---|---|
 //! | [`ceilings`] | what the machine can do at all: sign, verify, sync, commit |
 //! | [`load`] | declarations over HTTPS, each a fresh signed statement, each answer a certificate |
 //! | [`client`] | the real `fireaxe` as a person runs it |
+//! | [`upgrade`] | from an approval to the certificate in the agent of whoever waits |
+//! | [`decide`] | one decision of the policy, without anything around it |
+//! | [`offline`] | `policy check` and `policy simulate` as an operator runs them |
+//! | [`fleet`] | generates a bundle of many systems |
+//! | [`history`] | generates a log of many emergencies |
+//! | [`dice`] | what is drawn in a generated history |
 //! | [`process`] | CPU time and memory of the CA, read from `/proc` |
 //! | [`summary`] | figures, ratios, the file |
 
 pub mod ceilings;
 pub mod client;
+pub mod decide;
+pub mod dice;
+pub mod fleet;
+pub mod history;
 pub mod load;
+pub mod offline;
 pub mod process;
 pub mod summary;
+pub mod upgrade;
