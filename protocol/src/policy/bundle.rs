@@ -3,10 +3,11 @@
 
 use sha2::{Digest, Sha256};
 
+use super::files::roster::Roster;
+use super::files::{policy_file, references, roster};
 use super::finding::Finding;
-use super::roster::Roster;
+use super::proving::enough;
 use super::shape::Policy;
-use super::{enough, policy_file, references, roster};
 use crate::limits;
 use crate::log::Hash;
 

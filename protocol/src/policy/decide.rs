@@ -3,11 +3,11 @@
 
 use std::cmp::Reverse;
 
-use super::action;
+use super::actions::action;
+use super::files::reading::span;
 use super::finding::meant;
 use super::ladder::{in_words, ladder};
 use super::rate;
-use super::reading::span;
 use super::severity::{Founded, derive, line};
 use super::shape::{Exception, Policy, System, Tier};
 use super::tighten::{Candidate, Setting, candidate, exception_applies};

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use super::files::reading::span;
 use super::finding::At;
-use super::reading::span;
 use super::shape::{Policy, System, Trigger, TriggerSource};
 use super::{Awaits, Facts, IncidentFact, IncidentState};
 use crate::names::{PersonName, Severity};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reading::span;
+use super::files::reading::span;
 use super::severity::line;
 use super::shape::{Band, Policy, Quorum, Rule, System, Tier, Trigger, When};
 use super::{Approvals, Cidr, Facts, Terms};

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::case_file;
-use super::finding::Finding;
-use super::shape::{Case, CaseIncident, Expect, Given, Policy, TriggerSource};
-use super::{
+use crate::names::{IncidentId, PersonName};
+use crate::policy::files::case_file;
+use crate::policy::finding::Finding;
+use crate::policy::shape::{Case, CaseIncident, Expect, Given, Policy, TriggerSource};
+use crate::policy::{
     Bundle, Decision, Facts, IncidentFact, IncidentState, Outcome, Signals, Target, Terms, Want, check,
     decide,
 };
-use crate::names::{IncidentId, PersonName};
 
 /// What came of one example.
 #[derive(Debug, Clone, PartialEq, Eq)]

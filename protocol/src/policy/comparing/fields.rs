@@ -1,13 +1,13 @@
 //! Two sets of terms, field by field, in words with both values.
 
 use super::compare::{Change, tighter_if};
-use super::reading::span;
-use super::{Approvals, Cidr, Policy, Presence, Record, Terms};
 use crate::limits;
 use crate::names::{AccountName, Principal};
+use crate::policy::files::reading::span;
+use crate::policy::{Approvals, Cidr, Policy, Presence, Record, Terms};
 
 /// Compares terms; another account or command may be ranked by the policy in force.
-pub(super) fn terms(in_force: Option<&Policy>, before: &Terms, after: &Terms) -> Change {
+pub(in crate::policy) fn terms(in_force: Option<&Policy>, before: &Terms, after: &Terms) -> Change {
     let mut change = Change::none();
     tier(before, after, &mut change);
     doing(in_force, before, after, &mut change);
@@ -214,7 +214,7 @@ fn addresses(all: &[Cidr]) -> String {
     if all.is_empty() { "anywhere".to_owned() } else { list(all, " and ") }
 }
 
-pub(super) fn of_presence(presence: Presence) -> &'static str {
+pub(in crate::policy) fn of_presence(presence: Presence) -> &'static str {
     match presence {
         Presence::None => "no touch",
         Presence::Touch => "a touch",
@@ -222,7 +222,7 @@ pub(super) fn of_presence(presence: Presence) -> &'static str {
     }
 }
 
-pub(super) fn of_record(record: Record) -> &'static str {
+pub(in crate::policy) fn of_record(record: Record) -> &'static str {
     match record {
         Record::None => "none",
         Record::BestEffort => "if it can be",
@@ -231,7 +231,7 @@ pub(super) fn of_record(record: Record) -> &'static str {
 }
 
 /// `a and b`; `none` when there is nothing.
-pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>, between: &str) -> String {
+pub(in crate::policy) fn list<T: ToString>(items: impl IntoIterator<Item = T>, between: &str) -> String {
     let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     if all.is_empty() { "none".to_owned() } else { all.join(between) }
 }

@@ -8,17 +8,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Approvals;
-use super::finding::{At, Finding};
-use super::roster::{GroupMembers, Roster};
-use super::shape::{Policy, Quorum, Rule, System, Tier, TriggerSource, When};
-use super::tighten::approvals;
 use crate::names::{GroupName, PersonName, Severity, SystemName, TierName};
+use crate::policy::Approvals;
+use crate::policy::files::roster::{GroupMembers, Roster};
+use crate::policy::finding::{At, Finding};
+use crate::policy::shape::{Policy, Quorum, Rule, System, Tier, TriggerSource, When};
+use crate::policy::tighten::approvals;
 
 const FILE: &str = "policy.toml";
 
 /// Quorums that too few people could meet, and claims that too few could sign.
-pub(super) fn too_few(policy: &Policy, roster: &Roster) -> Vec<Finding> {
+pub(in crate::policy) fn too_few(policy: &Policy, roster: &Roster) -> Vec<Finding> {
     let people = roster.group_members();
     let mut out = Vec::new();
     let co_declare = claims(policy, &people, &mut out);

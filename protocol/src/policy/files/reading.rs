@@ -10,11 +10,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use toml::value::Datetime;
 
-use super::finding::{At, Finding, meant};
 use crate::names::shown;
+use crate::policy::finding::{At, Finding, meant};
 
 /// One file being read, and what was found wrong so far.
-pub(super) struct Reading<'t> {
+pub(in crate::policy) struct Reading<'t> {
     file: &'static str,
     text: &'t str,
     lines: Vec<usize>,
@@ -22,13 +22,13 @@ pub(super) struct Reading<'t> {
 }
 
 impl<'t> Reading<'t> {
-    pub(super) fn new(file: &'static str, text: &'t str) -> Reading<'t> {
+    pub(in crate::policy) fn new(file: &'static str, text: &'t str) -> Reading<'t> {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Reading { file, text, lines, findings: RefCell::default() }
     }
 
     /// The whole file as TOML; `None` when it is not TOML, with every syntax error found.
-    pub(super) fn document(&self) -> Option<Spanned<DeTable<'t>>> {
+    pub(in crate::policy) fn document(&self) -> Option<Spanned<DeTable<'t>>> {
         let (document, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
             let place = self.at(error.span().unwrap_or(0..0), ());
@@ -37,21 +37,27 @@ impl<'t> Reading<'t> {
         errors.is_empty().then_some(document)
     }
 
-    pub(super) fn add(&self, at: &At<impl Sized>, code: &'static str, message: String, help: Option<String>) {
+    pub(in crate::policy) fn add(
+        &self,
+        at: &At<impl Sized>,
+        code: &'static str,
+        message: String,
+        help: Option<String>,
+    ) {
         self.findings.borrow_mut().push(at.finding(self.file, code, message, help));
     }
 
     /// Whether nothing was found wrong so far.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(in crate::policy) fn is_clean(&self) -> bool {
         self.findings.borrow().is_empty()
     }
 
-    pub(super) fn into_findings(self) -> Vec<Finding> {
+    pub(in crate::policy) fn into_findings(self) -> Vec<Finding> {
         self.findings.into_inner()
     }
 
     /// `value` with the line and column of the first byte of `span`.
-    pub(super) fn at<T>(&self, span: Range<usize>, value: T) -> At<T> {
+    pub(in crate::policy) fn at<T>(&self, span: Range<usize>, value: T) -> At<T> {
         let line = self.lines.partition_point(|start| *start <= span.start).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
         let column = self.text.get(start..span.start).map_or(0, |before| before.chars().count()) + 1;
@@ -68,7 +74,7 @@ fn first_line(message: &str) -> String {
 }
 
 /// A table being read: which keys have been asked for, so that the rest can be called unknown.
-pub(super) struct Table<'r, 't> {
+pub(in crate::policy) struct Table<'r, 't> {
     reading: &'r Reading<'t>,
     table: &'r DeTable<'t>,
     place: At<()>,
@@ -78,18 +84,21 @@ pub(super) struct Table<'r, 't> {
 
 /// One value and where it stands.
 #[derive(Clone)]
-pub(super) struct Value<'r, 't> {
+pub(in crate::policy) struct Value<'r, 't> {
     reading: &'r Reading<'t>,
     value: &'r DeValue<'t>,
-    pub(super) place: At<()>,
+    pub(in crate::policy) place: At<()>,
     what: String,
 }
 
 /// One named part of a table of tables, `[tier.look]`: its name's text, where the name stands, its value.
-pub(super) type Part<'r, 't> = (At<&'r str>, Value<'r, 't>);
+pub(in crate::policy) type Part<'r, 't> = (At<&'r str>, Value<'r, 't>);
 
 impl<'r, 't> Table<'r, 't> {
-    pub(super) fn root(reading: &'r Reading<'t>, document: &'r Spanned<DeTable<'t>>) -> Table<'r, 't> {
+    pub(in crate::policy) fn root(
+        reading: &'r Reading<'t>,
+        document: &'r Spanned<DeTable<'t>>,
+    ) -> Table<'r, 't> {
         Table {
             reading,
             table: document.get_ref(),
@@ -99,19 +108,19 @@ impl<'r, 't> Table<'r, 't> {
         }
     }
 
-    pub(super) fn place(&self) -> At<()> {
+    pub(in crate::policy) fn place(&self) -> At<()> {
         self.place
     }
 
     /// The value of `key`, if it is there.
-    pub(super) fn may(&mut self, key: &'static str) -> Option<Value<'r, 't>> {
+    pub(in crate::policy) fn may(&mut self, key: &'static str) -> Option<Value<'r, 't>> {
         self.known.push(key);
         let (name, value) = self.table.get_key_value(key)?;
         Some(self.value(name, value, key))
     }
 
     /// The value of `key`; missing is a finding.
-    pub(super) fn must(&mut self, key: &'static str) -> Option<Value<'r, 't>> {
+    pub(in crate::policy) fn must(&mut self, key: &'static str) -> Option<Value<'r, 't>> {
         let value = self.may(key);
         if value.is_none() {
             let message = format!("{} has no `{key}`", self.what);
@@ -121,7 +130,7 @@ impl<'r, 't> Table<'r, 't> {
     }
 
     /// All keys, for tables whose keys are names that the file itself gives.
-    pub(super) fn parts(&self) -> Vec<Part<'r, 't>> {
+    pub(in crate::policy) fn parts(&self) -> Vec<Part<'r, 't>> {
         let parts = self.table.iter().map(|(name, value)| {
             let text: &'r str = name.get_ref();
             (self.reading.at(name.span(), text), self.value(name, value, text))
@@ -148,7 +157,7 @@ impl<'r, 't> Table<'r, 't> {
     }
 
     /// Every key that nobody asked for is a mistake.
-    pub(super) fn finish(self) {
+    pub(in crate::policy) fn finish(self) {
         for name in self.table.keys() {
             let text: &str = name.get_ref();
             if !self.known.contains(&text) {
@@ -166,11 +175,11 @@ fn plain(key: &str) -> String {
 }
 
 impl<'r, 't> Value<'r, 't> {
-    pub(super) fn wrong(&self, message: impl Display, help: Option<String>) {
+    pub(in crate::policy) fn wrong(&self, message: impl Display, help: Option<String>) {
         self.reading.add(&self.place, "value.invalid", format!("{}: {message}", self.what), help);
     }
 
-    pub(super) fn finding(&self, code: &'static str, message: impl Display, help: Option<String>) {
+    pub(in crate::policy) fn finding(&self, code: &'static str, message: impl Display, help: Option<String>) {
         self.reading.add(&self.place, code, format!("{}: {message}", self.what), help);
     }
 
@@ -178,7 +187,7 @@ impl<'r, 't> Value<'r, 't> {
         self.wrong(format_args!("{what} is expected, this is a {}", self.value.type_str()), None);
     }
 
-    pub(super) fn table(&self) -> Option<Table<'r, 't>> {
+    pub(in crate::policy) fn table(&self) -> Option<Table<'r, 't>> {
         let Some(table) = self.value.as_table() else {
             self.expected("a table");
             return None;
@@ -192,19 +201,19 @@ impl<'r, 't> Value<'r, 't> {
         })
     }
 
-    pub(super) fn is_table(&self) -> bool {
+    pub(in crate::policy) fn is_table(&self) -> bool {
         self.value.is_table()
     }
 
-    pub(super) fn is_boolean(&self) -> bool {
+    pub(in crate::policy) fn is_boolean(&self) -> bool {
         self.value.is_bool()
     }
 
-    pub(super) fn is_array(&self) -> bool {
+    pub(in crate::policy) fn is_array(&self) -> bool {
         self.value.is_array()
     }
 
-    pub(super) fn array(&self) -> Option<Vec<Value<'r, 't>>> {
+    pub(in crate::policy) fn array(&self) -> Option<Vec<Value<'r, 't>>> {
         let Some(array) = self.value.as_array() else {
             self.expected("a list");
             return None;
@@ -218,7 +227,7 @@ impl<'r, 't> Value<'r, 't> {
         Some(each.collect())
     }
 
-    pub(super) fn text(&self) -> Option<&'r str> {
+    pub(in crate::policy) fn text(&self) -> Option<&'r str> {
         let text = self.value.as_str();
         if text.is_none() {
             self.expected("a text in quotes");
@@ -227,7 +236,7 @@ impl<'r, 't> Value<'r, 't> {
     }
 
     /// A text that must not be empty and must be fit to print.
-    pub(super) fn sentence(&self) -> Option<String> {
+    pub(in crate::policy) fn sentence(&self) -> Option<String> {
         let text = self.text()?;
         if text.trim().is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
             self.wrong("1 to 200 bytes of text without control characters are expected", None);
@@ -237,7 +246,7 @@ impl<'r, 't> Value<'r, 't> {
     }
 
     /// A text that is a name: anything that reads itself and says why not.
-    pub(super) fn name<T: FromStr<Err: Display>>(&self) -> Option<At<T>> {
+    pub(in crate::policy) fn name<T: FromStr<Err: Display>>(&self) -> Option<At<T>> {
         match self.text()?.parse() {
             Ok(name) => Some(self.place.with(name)),
             Err(error) => {
@@ -248,7 +257,7 @@ impl<'r, 't> Value<'r, 't> {
     }
 
     /// One of a few fixed words.
-    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+    pub(in crate::policy) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let text = self.text()?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
@@ -258,7 +267,7 @@ impl<'r, 't> Value<'r, 't> {
         None
     }
 
-    pub(super) fn boolean(&self) -> Option<bool> {
+    pub(in crate::policy) fn boolean(&self) -> Option<bool> {
         let value = self.value.as_bool();
         if value.is_none() {
             self.expected("true or false");
@@ -266,7 +275,7 @@ impl<'r, 't> Value<'r, 't> {
         value
     }
 
-    pub(super) fn number(&self, range: RangeInclusive<u8>) -> Option<u8> {
+    pub(in crate::policy) fn number(&self, range: RangeInclusive<u8>) -> Option<u8> {
         let Some(integer) = self.value.as_integer() else {
             self.expected("a number");
             return None;
@@ -282,7 +291,7 @@ impl<'r, 't> Value<'r, 't> {
     }
 
     /// `90s`, `30m`, `4h`, `2d`: seconds.
-    pub(super) fn duration(&self, range: RangeInclusive<u32>) -> Option<u32> {
+    pub(in crate::policy) fn duration(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let text = self.text()?;
         match seconds(text) {
             Some(s) if range.contains(&s) => Some(s),
@@ -299,7 +308,7 @@ impl<'r, 't> Value<'r, 't> {
         }
     }
 
-    pub(super) fn date(&self) -> Option<&'r Datetime> {
+    pub(in crate::policy) fn date(&self) -> Option<&'r Datetime> {
         let date = self.value.as_datetime();
         if date.is_none() {
             self.wrong("a date without quotes is expected", Some("e.g. 2027-01-31".into()));
@@ -308,7 +317,10 @@ impl<'r, 't> Value<'r, 't> {
     }
 
     /// A list whose members `read` reads; repeated members are a finding.
-    pub(super) fn list<T: PartialEq>(&self, read: impl Fn(&Value<'r, 't>) -> Option<T>) -> Option<Vec<T>> {
+    pub(in crate::policy) fn list<T: PartialEq>(
+        &self,
+        read: impl Fn(&Value<'r, 't>) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let mut out: Vec<T> = Vec::new();
         let mut whole = true;
         for item in self.array()? {
@@ -325,7 +337,10 @@ impl<'r, 't> Value<'r, 't> {
     }
 
     /// Like [`Value::list`], and the list may not be empty.
-    pub(super) fn some<T: PartialEq>(&self, read: impl Fn(&Value<'r, 't>) -> Option<T>) -> Option<Vec<T>> {
+    pub(in crate::policy) fn some<T: PartialEq>(
+        &self,
+        read: impl Fn(&Value<'r, 't>) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let list = self.list(read)?;
         if list.is_empty() {
             self.wrong("the list is empty", None);
@@ -334,7 +349,7 @@ impl<'r, 't> Value<'r, 't> {
         Some(list)
     }
 
-    pub(super) fn names<T: FromStr<Err: Display> + PartialEq>(&self) -> Option<Vec<At<T>>> {
+    pub(in crate::policy) fn names<T: FromStr<Err: Display> + PartialEq>(&self) -> Option<Vec<At<T>>> {
         let names: Vec<At<T>> = self.some(|item| item.name())?;
         let mut whole = true;
         for (n, name) in names.iter().enumerate() {
@@ -349,7 +364,7 @@ impl<'r, 't> Value<'r, 't> {
 }
 
 /// `90s`, `30m`, `4h`, `2d` in seconds. One spelling a unit; no sign, no fraction, no blanks.
-pub(super) fn seconds(text: &str) -> Option<u32> {
+pub(in crate::policy) fn seconds(text: &str) -> Option<u32> {
     let unit = match text.chars().last()? {
         's' => 1,
         'm' => 60,
@@ -368,7 +383,7 @@ pub(super) fn seconds(text: &str) -> Option<u32> {
 }
 
 /// Seconds as people say them: `45m`, `90s`, `8h`.
-pub(super) fn span(seconds: u32) -> String {
+pub(in crate::policy) fn span(seconds: u32) -> String {
     match seconds {
         s if s > 0 && s % 86_400 == 0 => format!("{}d", s / 86_400),
         s if s > 0 && s % 3600 == 0 => format!("{}h", s / 3600),

@@ -2,13 +2,13 @@
 //! controls it is had, and what becomes of that tier's terms. What may be filled into its command is
 //! `command`'s.
 
-use super::decide::{Choice, lifetime};
-use super::finding::nearest;
-use super::severity::line;
-use super::shape::{Action, Policy};
-use super::tighten::{Candidate, Setting, candidate};
-use super::{Facts, Smaller, Target, Terms, Want};
 use crate::names::{ActionName, Principal, SystemName};
+use crate::policy::decide::{Choice, lifetime};
+use crate::policy::finding::nearest;
+use crate::policy::severity::line;
+use crate::policy::shape::{Action, Policy};
+use crate::policy::tighten::{Candidate, Setting, candidate};
+use crate::policy::{Facts, Smaller, Target, Terms, Want};
 use crate::reason::Reason;
 
 impl Action {
@@ -43,12 +43,12 @@ impl Action {
 
     /// Which of the choices has the controls for this action: the mildest that can do as much, because an
     /// action is less than the tier. `None`: the row gives too little.
-    pub(super) fn controls(&self, choices: &[Choice<'_>]) -> Option<usize> {
+    pub(in crate::policy) fn controls(&self, choices: &[Choice<'_>]) -> Option<usize> {
         choices.iter().rposition(|choice| choice.tier.power >= self.power)
     }
 
     /// Why it is had, and under whose controls.
-    pub(super) fn granted(&self, setting: &Setting<'_>, choice: &Choice<'_>) -> Reason {
+    pub(in crate::policy) fn granted(&self, setting: &Setting<'_>, choice: &Choice<'_>) -> Reason {
         let Choice { tier, severity, .. } = choice;
         let sentence = format!(
             "action {} takes power {}: it has the controls of tier {} (power {}; row {}, severity {severity})",
@@ -58,7 +58,7 @@ impl Action {
     }
 
     /// Why it is not had: the row gives too little.
-    pub(super) fn above(&self, setting: &Setting<'_>, choices: &[Choice<'_>]) -> Reason {
+    pub(in crate::policy) fn above(&self, setting: &Setting<'_>, choices: &[Choice<'_>]) -> Reason {
         let each = choices.iter().map(|choice| format!("{} (power {})", choice.tier.name, choice.tier.power));
         let given = each.collect::<Vec<_>>().join(", ");
         let sentence = format!(
@@ -75,7 +75,7 @@ impl Action {
 
 /// A choice as it is asked for: its tier, or an action under the tier's controls. What is wrong with the
 /// action denies it here too, so that nobody gets a tier for a command that cannot be filled.
-pub(super) fn wanted<'a>(setting: &Setting<'a>, choice: &Choice<'_>) -> Candidate<'a> {
+pub(in crate::policy) fn wanted<'a>(setting: &Setting<'a>, choice: &Choice<'_>) -> Candidate<'a> {
     let mut candidate = candidate(setting, choice.tier, choice.severity);
     if let Some(Want::Action(name, params)) = &setting.facts.want {
         let system = &setting.system.name;
@@ -90,7 +90,7 @@ pub(super) fn wanted<'a>(setting: &Setting<'a>, choice: &Choice<'_>) -> Candidat
 
 /// The largest request that would be granted instead of a refused action: the action itself, where only
 /// severity or lifetime stood in its way, or else a tier that can do less than the action.
-pub(super) fn smaller(
+pub(in crate::policy) fn smaller(
     setting: &Setting<'_>,
     choices: &[Choice<'_>],
     name: &ActionName,
@@ -115,7 +115,7 @@ pub(super) fn smaller(
 }
 
 /// What is wrong with asking for this action here, whatever the severity.
-pub(super) fn refused(
+pub(in crate::policy) fn refused(
     policy: &Policy,
     facts: &Facts,
     name: &ActionName,
@@ -152,7 +152,7 @@ pub(super) fn refused(
 
 /// The same policy, in which every action's command is as written: nothing to fill in, so that what a person
 /// would fill in does not matter. To walk the table with; never to decide anything for anybody.
-pub(super) fn with_fixed_commands(policy: &Policy) -> Policy {
+pub(in crate::policy) fn with_fixed_commands(policy: &Policy) -> Policy {
     let mut policy = policy.clone();
     for action in policy.actions.values_mut() {
         action.command = action.command.without_params();

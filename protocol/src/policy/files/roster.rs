@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Presence;
-use super::finding::{At, Finding};
 use super::reading::{Reading, Table, Value};
 use crate::keys::Fingerprint;
 use crate::names::{GroupName, PersonName};
+use crate::policy::Presence;
+use crate::policy::finding::{At, Finding};
 use crate::statement::EnrolledKey;
 
 /// What `roster.toml` says.
@@ -115,12 +115,12 @@ impl Roster {
     }
 
     /// Every group that somebody is in. Sorted.
-    pub(super) fn groups(&self) -> BTreeSet<&GroupName> {
+    pub(in crate::policy) fn groups(&self) -> BTreeSet<&GroupName> {
         self.people.values().flat_map(|person| &person.groups).collect()
     }
 
     /// Every group with its distinct people, for many questions at once.
-    pub(super) fn group_members(&self) -> GroupMembers<'_> {
+    pub(in crate::policy) fn group_members(&self) -> GroupMembers<'_> {
         let mut groups: BTreeMap<&GroupName, BTreeSet<&PersonName>> = BTreeMap::new();
         for person in self.people.values() {
             for group in &person.groups {
@@ -131,30 +131,30 @@ impl Roster {
     }
 
     /// How many distinct people are in any of `groups`.
-    pub(super) fn members(&self, groups: &[At<GroupName>]) -> usize {
+    pub(in crate::policy) fn members(&self, groups: &[At<GroupName>]) -> usize {
         let groups: Vec<GroupName> = groups.iter().map(|group| group.value.clone()).collect();
         self.distinct_members(&groups).len()
     }
 }
 
 /// Each group's distinct people, by canonical name.
-pub(super) struct GroupMembers<'r>(BTreeMap<&'r GroupName, BTreeSet<&'r PersonName>>);
+pub(in crate::policy) struct GroupMembers<'r>(BTreeMap<&'r GroupName, BTreeSet<&'r PersonName>>);
 
 impl<'r> GroupMembers<'r> {
     /// The people of one group, if anybody is in it.
-    pub(super) fn group(&self, group: &GroupName) -> Option<&BTreeSet<&'r PersonName>> {
+    pub(in crate::policy) fn group(&self, group: &GroupName) -> Option<&BTreeSet<&'r PersonName>> {
         self.0.get(group)
     }
 
     /// The people in any of `groups`.
-    pub(super) fn of(&self, groups: &[GroupName]) -> BTreeSet<&'r PersonName> {
+    pub(in crate::policy) fn of(&self, groups: &[GroupName]) -> BTreeSet<&'r PersonName> {
         groups.iter().filter_map(|group| self.0.get(group)).flatten().copied().collect()
     }
 }
 
 /// Reads `roster.toml`. Gives what could be read beside what is wrong, so that the policy can still be
 /// compared with it.
-pub(super) fn read(text: &str) -> (Option<Roster>, Vec<Finding>) {
+pub(in crate::policy) fn read(text: &str) -> (Option<Roster>, Vec<Finding>) {
     let reading = Reading::new("roster.toml", text);
     let roster = reading.document().map(|document| {
         let mut root = Table::root(&reading, &document);
@@ -237,7 +237,8 @@ fn check_aliases(reading: &Reading<'_>, people: &BTreeMap<PersonName, Person>) {
                 reading.add(at, "person.alias", format!("{} is an alias of itself", person.name), None);
             }
             None => {
-                let help = super::finding::meant(at.value.as_str(), people.keys().map(PersonName::as_str));
+                let help =
+                    crate::policy::finding::meant(at.value.as_str(), people.keys().map(PersonName::as_str));
                 let message = format!("there is no person `{}`", at.value);
                 reading.add(at, "person.alias", message, help);
             }
@@ -291,7 +292,7 @@ fn check_roles(reading: &Reading<'_>, roster: &Roster) {
         let group = &holders.group;
         let members = roster.members(std::slice::from_ref(group));
         if members == 0 {
-            let help = super::finding::meant(
+            let help = crate::policy::finding::meant(
                 group.value.as_str(),
                 roster.groups().into_iter().map(GroupName::as_str),
             );

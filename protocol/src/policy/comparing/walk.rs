@@ -8,20 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::axes::{Axes, ON_CALL, PRESENCE, SCOPES, circumstance_in, request_in};
 use super::cells::{Cell, DIMENSIONS, Place, Scope, bit};
-use super::finding::At;
-use super::shape::{Policy, System, When};
-use super::{Bundle, Change, ChangeVerdict, Facts, Target, compare_under, decide};
 use crate::names::{GroupName, HostName, PersonName, Severity, SystemName};
+use crate::policy::finding::At;
+use crate::policy::shape::{Policy, System, When};
+use crate::policy::{Bundle, Change, ChangeVerdict, Facts, Target, compare_under, decide};
 
 /// Who asks.
-pub(super) struct Asker<'a> {
-    pub(super) person: &'a PersonName,
+pub(in crate::policy) struct Asker<'a> {
+    pub(in crate::policy) person: &'a PersonName,
     /// Their groups in the first bundle; sorted.
-    pub(super) before: &'a [GroupName],
+    pub(in crate::policy) before: &'a [GroupName],
     /// And in the second.
-    pub(super) after: &'a [GroupName],
+    pub(in crate::policy) after: &'a [GroupName],
     /// On call as their groups say; else each answer is walked.
-    pub(super) on_call_by_group: bool,
+    pub(in crate::policy) on_call_by_group: bool,
 }
 
 /// One case that changes: where it lies, the circumstance, and how.
@@ -29,7 +29,12 @@ type Case = (Place, usize, Change);
 
 /// The cases in which `after` decides otherwise than `before`, for `asker`; the weightiest first. Without
 /// those that change in the same way for `but`.
-pub(super) fn walk(before: &Bundle, after: &Bundle, asker: &Asker<'_>, but: Option<&Asker<'_>>) -> Vec<Cell> {
+pub(in crate::policy) fn walk(
+    before: &Bundle,
+    after: &Bundle,
+    asker: &Asker<'_>,
+    but: Option<&Asker<'_>>,
+) -> Vec<Cell> {
     let axes = Axes::of(before, after, asker);
     let mut classes: BTreeMap<Class<'_>, Vec<&SystemName>> = BTreeMap::new();
     let names: BTreeSet<&SystemName> =

@@ -4,16 +4,20 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use super::finding::{At, Finding, meant};
 use super::policy_file::Declared;
 use super::roster::Roster;
-use super::shape::{Policy, TriggerSource, When};
 use crate::names::{GroupName, SystemName, TierName};
+use crate::policy::finding::{At, Finding, meant};
+use crate::policy::shape::{Policy, TriggerSource, When};
 
 const FILE: &str = "policy.toml";
 
 /// Everything that a name in the policy points at must exist.
-pub(super) fn undefined(policy: &Policy, declared: &Declared, roster: Option<&Roster>) -> Vec<Finding> {
+pub(in crate::policy) fn undefined(
+    policy: &Policy,
+    declared: &Declared,
+    roster: Option<&Roster>,
+) -> Vec<Finding> {
     let mut out = Vec::new();
     let tiers = |at: &At<TierName>, out: &mut Vec<Finding>| {
         if !declared.tiers.contains(&at.value) {
@@ -85,7 +89,7 @@ fn groups(policy: &Policy, roster: &Roster, out: &mut Vec<Finding>) {
 }
 
 /// Whoever is woken for a tier must be able to approve it.
-pub(super) fn rungs(policy: &Policy) -> Vec<Finding> {
+pub(in crate::policy) fn rungs(policy: &Policy) -> Vec<Finding> {
     let mut out = Vec::new();
     for tier in policy.tiers.values() {
         let from = || tier.approvals.iter().flat_map(|quorum| quorum.from.iter().flatten());
@@ -102,7 +106,7 @@ pub(super) fn rungs(policy: &Policy) -> Vec<Finding> {
 }
 
 /// Every part must be of use. Asked only when all parts could be read.
-pub(super) fn unused(policy: &Policy) -> Vec<Finding> {
+pub(in crate::policy) fn unused(policy: &Policy) -> Vec<Finding> {
     let mut out = Vec::new();
     let cells = policy.risk.bands.iter().flat_map(|band| &band.cells).filter_map(|cell| cell.value.as_ref());
     let used: BTreeSet<&TierName> = cells.chain(policy.exceptions.iter().map(|e| &e.tier.value)).collect();
@@ -153,7 +157,7 @@ pub(super) fn unused(policy: &Policy) -> Vec<Finding> {
 }
 
 /// Two triggers must not answer for the same incident or claim.
-pub(super) fn clashing_triggers(policy: &Policy) -> Vec<Finding> {
+pub(in crate::policy) fn clashing_triggers(policy: &Policy) -> Vec<Finding> {
     let key = |source: &TriggerSource| match source {
         TriggerSource::Incidents { ids, .. } => Some(ids.clone()),
         TriggerSource::Claim { .. } => None,
@@ -176,7 +180,7 @@ pub(super) fn clashing_triggers(policy: &Policy) -> Vec<Finding> {
 }
 
 /// A host is in one system, and no host has a system's name. Fills the policy's index of hosts.
-pub(super) fn hosts(policy: &mut Policy) -> Vec<Finding> {
+pub(in crate::policy) fn hosts(policy: &mut Policy) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut in_file: Vec<_> = policy.systems.values().collect();
     in_file.sort_by_key(|system| system.line);

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::cells::Cell;
 use super::parts::{Part, parts};
 use super::walk::{Asker, walk};
-use super::{Bundle, ChangeVerdict};
 use crate::log::Hash;
 use crate::names::PersonName;
+use crate::policy::{Bundle, ChangeVerdict};
 
 /// Two bundles side by side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -2,14 +2,14 @@
 //! has weaker controls where more is at stake.
 
 use super::check::{at, weaker_controls};
-use super::finding::Finding;
-use super::shape::{Action, Band, Policy, Tier};
 use crate::names::{Severity, SystemName};
+use crate::policy::finding::Finding;
+use crate::policy::shape::{Action, Band, Policy, Tier};
 
 const FILE: &str = "policy.toml";
 
 /// Adds what is wrong with the policy's actions.
-pub(super) fn check(policy: &Policy, out: &mut Vec<Finding>) {
+pub(in crate::policy) fn check(policy: &Policy, out: &mut Vec<Finding>) {
     for action in policy.actions.values() {
         for name in action.systems.iter().filter(|name| !is_ever_had(policy, action, &name.value)) {
             let message = format!(

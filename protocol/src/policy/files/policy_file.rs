@@ -7,36 +7,36 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use super::case_file::read_cases;
-use super::finding::{At, Finding};
-use super::hosts::HostIndex;
 use super::reading::{Reading, Table, Value, seconds};
 use super::rule_file::{exception, rule};
-use super::shape::{
-    Action, Band, Limits, Policy, Quorum, Reviews, Risk, RulesBySystem, System, Tier, Trigger, TriggerSource,
-};
-use super::shell::{is_printable, quoted};
-use super::{Command, CommandPart, Extension, Presence, Record};
 use crate::limits;
 use crate::names::{ActionName, GroupName, Severity, SystemName, TierName, TriggerName};
+use crate::policy::actions::shell::{is_printable, quoted};
+use crate::policy::finding::{At, Finding};
+use crate::policy::hosts::HostIndex;
+use crate::policy::shape::{
+    Action, Band, Limits, Policy, Quorum, Reviews, Risk, RulesBySystem, System, Tier, Trigger, TriggerSource,
+};
+use crate::policy::{Command, CommandPart, Extension, Presence, Record};
 
-pub(super) const PRESENCE: [(&str, Presence); 3] =
+pub(in crate::policy) const PRESENCE: [(&str, Presence); 3] =
     [("none", Presence::None), ("touch", Presence::Touch), ("verified", Presence::Verified)];
-pub(super) const RECORD: [(&str, Record); 3] =
+pub(in crate::policy) const RECORD: [(&str, Record); 3] =
     [("none", Record::None), ("best-effort", Record::BestEffort), ("required", Record::Required)];
-pub(super) const EXTENSION: [(&str, Extension); 2] =
+pub(in crate::policy) const EXTENSION: [(&str, Extension); 2] =
     [("port-forwarding", Extension::PortForwarding), ("pty", Extension::Pty)];
 
 /// The names that the file gives to its parts, whether or not the parts could be read: so that a broken
 /// tier is not called undefined as well.
 #[derive(Debug, Default)]
-pub(super) struct Declared {
-    pub(super) systems: BTreeSet<SystemName>,
-    pub(super) tiers: BTreeSet<TierName>,
-    pub(super) triggers: BTreeSet<TriggerName>,
+pub(in crate::policy) struct Declared {
+    pub(in crate::policy) systems: BTreeSet<SystemName>,
+    pub(in crate::policy) tiers: BTreeSet<TierName>,
+    pub(in crate::policy) triggers: BTreeSet<TriggerName>,
 }
 
 /// Reads `policy.toml`: what could be read, and what is wrong with the rest.
-pub(super) fn read(text: &str) -> (Option<(Policy, Declared)>, Vec<Finding>) {
+pub(in crate::policy) fn read(text: &str) -> (Option<(Policy, Declared)>, Vec<Finding>) {
     let reading = Reading::new("policy.toml", text);
     let policy = reading.document().map(|document| {
         let mut root = Table::root(&reading, &document);
@@ -174,7 +174,7 @@ fn severities(table: &Table<'_, '_>) -> BTreeMap<String, Severity> {
     parts.filter_map(|(word, value)| Some((word.value.to_owned(), severity(&value)?))).collect()
 }
 
-pub(super) fn severity(value: &Value<'_, '_>) -> Option<Severity> {
+pub(in crate::policy) fn severity(value: &Value<'_, '_>) -> Option<Severity> {
     Severity::try_from(value.number(1..=4)?).ok()
 }
 
@@ -238,7 +238,7 @@ fn risk(reading: &Reading<'_>, value: &Value<'_, '_>) -> Option<Risk> {
     }
     for (name, _) in table.parts() {
         if name.value != "bands" && !bands.iter().any(|(band, _)| band.value == name.value) {
-            let help = super::finding::meant(name.value, bands.iter().map(|(band, _)| band.value));
+            let help = crate::policy::finding::meant(name.value, bands.iter().map(|(band, _)| band.value));
             reading.add(
                 &name,
                 "key.unknown",
@@ -269,12 +269,12 @@ fn cell(value: &Value<'_, '_>) -> Option<At<Option<TierName>>> {
     value.name().map(|name| At { value: Some(name.value), line: name.line, column: name.column })
 }
 
-pub(super) fn ttl(value: &Value<'_, '_>) -> Option<u32> {
+pub(in crate::policy) fn ttl(value: &Value<'_, '_>) -> Option<u32> {
     value.duration(limits::LIFETIME_MIN_S as u32..=limits::LIFETIME_MAX_S as u32)
 }
 
 /// `Some(None)`: there is none. `None`: there is one, and it is wrong.
-pub(super) fn optional<'r, 't, T>(
+pub(in crate::policy) fn optional<'r, 't, T>(
     value: Option<Value<'r, 't>>,
     read: impl Fn(&Value<'r, 't>) -> Option<T>,
 ) -> Option<Option<T>> {
@@ -360,20 +360,20 @@ fn words(value: &Value<'_, '_>) -> Option<Vec<String>> {
     }
 }
 
-pub(super) fn extensions(value: &Value<'_, '_>) -> Option<Vec<Extension>> {
+pub(in crate::policy) fn extensions(value: &Value<'_, '_>) -> Option<Vec<Extension>> {
     let mut list = value.list(|item| item.word(&EXTENSION))?;
     list.sort();
     Some(list)
 }
 
-pub(super) fn addresses(value: &Value<'_, '_>) -> Option<Vec<super::Cidr>> {
-    let mut list: Vec<super::Cidr> = value.names()?.into_iter().map(|at| at.value).collect();
+pub(in crate::policy) fn addresses(value: &Value<'_, '_>) -> Option<Vec<crate::policy::Cidr>> {
+    let mut list: Vec<crate::policy::Cidr> = value.names()?.into_iter().map(|at| at.value).collect();
     list.sort();
     Some(list)
 }
 
 /// `{ count = 1, from = [...] }`, or in a rule also just `1`.
-pub(super) fn quorum(value: &Value<'_, '_>, from_needed: bool) -> Option<Quorum> {
+pub(in crate::policy) fn quorum(value: &Value<'_, '_>, from_needed: bool) -> Option<Quorum> {
     let (count, from) = if !value.is_table() && !from_needed {
         (value.number(1..=8), None)
     } else {

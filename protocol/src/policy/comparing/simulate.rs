@@ -1,6 +1,6 @@
 //! A recorded request, decided again under another bundle.
 
-use super::{Bundle, Change, Decision, Facts, Policy, compare, compare_under, decide};
+use crate::policy::{Bundle, Change, Decision, Facts, Policy, compare, compare_under, decide};
 
 /// What `candidate` decides about recorded facts. The groups of the person, and whether they are on call,
 /// are those of its own roster; everything else is as recorded. `None`: it does not know the person.
@@ -27,7 +27,7 @@ pub fn simulate(candidate: &Bundle, in_force: Option<&Policy>, facts: &Facts, de
 
 /// A person who is not in the roster gets nothing.
 fn compare_with_nobody(facts: &Facts, decision: &Decision) -> Change {
-    use super::{ChangeVerdict, Outcome};
+    use crate::policy::{ChangeVerdict, Outcome};
     match &decision.outcome {
         Outcome::Refuse { .. } => Change { verdict: ChangeVerdict::Same, what: Vec::new() },
         Outcome::Permit(terms) | Outcome::NeedsApproval { full: terms, .. } => {

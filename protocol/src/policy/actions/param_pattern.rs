@@ -17,7 +17,7 @@ pub struct ParamPattern {
 
 impl ParamPattern {
     /// Reads a pattern; says why not.
-    pub(super) fn parse(text: &str) -> Result<ParamPattern, String> {
+    pub(in crate::policy) fn parse(text: &str) -> Result<ParamPattern, String> {
         if text.is_empty() || text.len() > limits::PATTERN || !is_printable(text) {
             return Err(format!("1 to {} printable ASCII characters are expected", limits::PATTERN));
         }
@@ -35,7 +35,7 @@ impl ParamPattern {
     }
 
     /// Why it does not take `value`.
-    pub(super) fn refuses(&self, value: &str) -> Option<String> {
+    pub(in crate::policy) fn refuses(&self, value: &str) -> Option<String> {
         if value.is_empty() || value.len() > limits::PARAM {
             return Some(format!("has {} bytes; 1 to {} are taken", value.len(), limits::PARAM));
         }

@@ -9,8 +9,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::fields::{list, terms};
-use super::reading::span;
-use super::{Awaits, Decision, Outcome, Policy, Rung, Terms};
+use crate::policy::files::reading::span;
+use crate::policy::{Awaits, Decision, Outcome, Policy, Rung, Terms};
 
 /// How a decision differs from the one before it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,11 +68,11 @@ pub fn compare_under(in_force: &Policy, before: &Decision, after: &Decision) -> 
 
 /// A change in the making.
 impl Change {
-    pub(super) fn none() -> Change {
+    pub(in crate::policy) fn none() -> Change {
         Change { verdict: ChangeVerdict::Same, what: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, verdict: ChangeVerdict, words: String) {
+    pub(in crate::policy) fn add(&mut self, verdict: ChangeVerdict, words: String) {
         self.verdict = self.verdict.max(verdict);
         if !self.what.contains(&words) {
             self.what.push(words);
@@ -89,7 +89,7 @@ impl Change {
     }
 
     /// Whether only what is offered instead changes; then how, in one line.
-    pub(super) fn only_offered(&self) -> Option<&str> {
+    pub(in crate::policy) fn only_offered(&self) -> Option<&str> {
         match self.what.as_slice() {
             [one] => one.strip_prefix(OFFERED),
             _ => None,
@@ -238,6 +238,6 @@ fn rungs(ladder: &[Rung]) -> String {
 }
 
 /// Tighter, or else looser: what is not shown to be tighter counts as looser.
-pub(super) fn tighter_if(tighter: bool) -> ChangeVerdict {
+pub(in crate::policy) fn tighter_if(tighter: bool) -> ChangeVerdict {
     if tighter { ChangeVerdict::Tighter } else { ChangeVerdict::Looser }
 }

@@ -1,16 +1,16 @@
 //! Reads worked examples: `[[test]]` in `policy.toml`, `[[case]]` in a file of cases.
 
 use super::date::unix;
-use super::finding::Finding;
 use super::policy_file::{EXTENSION, PRESENCE, RECORD, severity};
 use super::reading::{Reading, Table, Value};
 use super::rule_file::signal_words;
-use super::shape::{Case, CaseIncident, Expect, Given};
-use super::{Extension, Presence};
 use crate::names::GroupName;
+use crate::policy::finding::Finding;
+use crate::policy::shape::{Case, CaseIncident, Expect, Given};
+use crate::policy::{Extension, Presence};
 
 /// Reads a file of `[[case]]`s on its own.
-pub(super) fn read_file(text: &str) -> Result<Vec<Case>, Vec<Finding>> {
+pub(in crate::policy) fn read_file(text: &str) -> Result<Vec<Case>, Vec<Finding>> {
     let reading = Reading::new("cases.toml", text);
     let cases = reading.document().map(|document| {
         let mut root = Table::root(&reading, &document);
@@ -24,7 +24,7 @@ pub(super) fn read_file(text: &str) -> Result<Vec<Case>, Vec<Finding>> {
     }
 }
 
-pub(super) fn read_cases(value: &Value<'_, '_>) -> Vec<Case> {
+pub(in crate::policy) fn read_cases(value: &Value<'_, '_>) -> Vec<Case> {
     let items = value.array().unwrap_or_default();
     items
         .iter()

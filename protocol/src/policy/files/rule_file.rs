@@ -1,13 +1,13 @@
 //! Reads `[[rule]]` and `[[exception]]` of `policy.toml`: when they apply, what they add or choose.
 
-use super::Signal;
 use super::date::unix;
 use super::policy_file::{PRESENCE, RECORD, addresses, extensions, optional, quorum, severity, ttl};
 use super::reading::{Table, Value};
-use super::shape::{Exception, Rule, Tightening, When};
 use crate::names::RuleId;
+use crate::policy::Signal;
+use crate::policy::shape::{Exception, Rule, Tightening, When};
 
-pub(super) fn rule(mut t: Table<'_, '_>) -> Option<Rule> {
+pub(in crate::policy) fn rule(mut t: Table<'_, '_>) -> Option<Rule> {
     let id = t.must("id").and_then(|v| v.name::<RuleId>());
     let condition = t.must("when").and_then(|v| when(&v, true));
     let add = t.must("add").and_then(|v| tightening(&v));
@@ -17,7 +17,7 @@ pub(super) fn rule(mut t: Table<'_, '_>) -> Option<Rule> {
     Some(Rule { line: id.line, id: id.value, when: condition?, add: add?, why: why? })
 }
 
-pub(super) fn exception(mut t: Table<'_, '_>) -> Option<Exception> {
+pub(in crate::policy) fn exception(mut t: Table<'_, '_>) -> Option<Exception> {
     let id = t.must("id").and_then(|v| v.name::<RuleId>());
     let condition = t.must("when").and_then(|v| when(&v, false));
     let tier = t.must("tier").and_then(|v| v.name());
@@ -46,7 +46,7 @@ pub(super) fn exception(mut t: Table<'_, '_>) -> Option<Exception> {
 }
 
 /// The signals that a rule may use, as it spells them.
-pub(super) fn signal_words() -> [(&'static str, Signal); 8] {
+pub(in crate::policy) fn signal_words() -> [(&'static str, Signal); 8] {
     Signal::IN_RULES.map(|signal| (signal.as_str(), signal))
 }
 

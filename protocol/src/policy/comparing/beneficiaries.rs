@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::list;
-use super::finding::At;
 use super::parts::ROLES;
-use super::shape::Quorum;
 use super::walk::{Asker, walk};
-use super::{Bundle, ChangeVerdict, Roster};
 use crate::keys::Fingerprint;
 use crate::names::{GroupName, PersonName, SystemName};
+use crate::policy::finding::At;
+use crate::policy::shape::Quorum;
+use crate::policy::{Bundle, ChangeVerdict, Roster};
 
 /// What `person` gains if `after` takes the place of `before`, a sentence each; empty is nothing.
 ///

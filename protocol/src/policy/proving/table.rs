@@ -4,14 +4,14 @@
 use std::fmt::Write;
 
 use super::check::{ON_CALL, Walk, Walked};
-use super::reading::span;
-use super::shape::{Action, Limits, Policy, Reviews, System, Tier, When};
-use super::{Outcome, Presence, Record, Terms};
 use crate::names::Severity;
+use crate::policy::files::reading::span;
+use crate::policy::shape::{Action, Limits, Policy, Reviews, System, Tier, When};
+use crate::policy::{Outcome, Presence, Record, Terms};
 
 const LABEL: usize = 14;
 
-pub(super) fn render(policy: &Policy, walked: &[Walked<'_>]) -> String {
+pub(in crate::policy) fn render(policy: &Policy, walked: &[Walked<'_>]) -> String {
     let mut out = String::new();
     for Walked { system, cases, actions } in walked {
         let System { name, sensitivity, blast, owner, on_call, .. } = system;

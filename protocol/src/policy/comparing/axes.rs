@@ -5,19 +5,19 @@
 use std::collections::BTreeSet;
 
 use super::cells::{Place, Scope, bit};
-use super::shape::{Policy, TriggerSource, When};
 use super::walk::Asker;
-use super::{Bundle, Facts, IncidentFact, IncidentState, Presence, Signal, Signals, Target};
 use crate::names::{GroupName, IncidentId, RuleId, Severity, SystemName};
+use crate::policy::shape::{Policy, TriggerSource, When};
+use crate::policy::{Bundle, Facts, IncidentFact, IncidentState, Presence, Signal, Signals, Target};
 
-pub(super) const SCOPES: [Scope; 5] =
+pub(in crate::policy) const SCOPES: [Scope; 5] =
     [Scope::System, Scope::Host, Scope::FurtherHost, Scope::NewHost, Scope::GoneHost];
-pub(super) const ON_CALL: [Option<bool>; 3] = [Some(true), Some(false), None];
-pub(super) const PRESENCE: [Presence; 3] = [Presence::None, Presence::Touch, Presence::Verified];
+pub(in crate::policy) const ON_CALL: [Option<bool>; 3] = [Some(true), Some(false), None];
+pub(in crate::policy) const PRESENCE: [Presence; 3] = [Presence::None, Presence::Touch, Presence::Verified];
 
 /// What an emergency rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::policy) enum Way {
     /// An open incident whose id begins so, fresh and on the system.
     Incident(String),
     /// A bare claim.
@@ -38,17 +38,17 @@ impl std::fmt::Display for Way {
 
 /// What is out of the ordinary: what it takes for some rule or exception to apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Circumstance {
-    pub(super) words: String,
+pub(in crate::policy) struct Circumstance {
+    pub(in crate::policy) words: String,
     at: u64,
     drill: bool,
     extension: u8,
     overdue: u8,
     signals: Vec<Signal>,
     /// Groups of whoever asks, when it is nobody in particular.
-    pub(super) groups: Vec<GroupName>,
+    pub(in crate::policy) groups: Vec<GroupName>,
     /// Only these systems can tell; `None` is all.
-    pub(super) systems: Option<BTreeSet<SystemName>>,
+    pub(in crate::policy) systems: Option<BTreeSet<SystemName>>,
 }
 
 impl Circumstance {
@@ -107,16 +107,16 @@ impl Circumstance {
 }
 
 /// What is walked along each dimension that is not the system's own.
-pub(super) struct Axes {
-    pub(super) ways: Vec<Way>,
+pub(in crate::policy) struct Axes {
+    pub(in crate::policy) ways: Vec<Way>,
     /// Every combination, in order.
-    pub(super) requests: Vec<Request>,
+    pub(in crate::policy) requests: Vec<Request>,
     /// The ordinary first.
-    pub(super) circumstances: Vec<Circumstance>,
+    pub(in crate::policy) circumstances: Vec<Circumstance>,
 }
 
 impl Axes {
-    pub(super) fn of(before: &Bundle, after: &Bundle, asker: &Asker<'_>) -> Axes {
+    pub(in crate::policy) fn of(before: &Bundle, after: &Bundle, asker: &Asker<'_>) -> Axes {
         let both = [&before.policy, &after.policy];
         // What neither policy asks about is walked one way only.
         let asks = |presence: Presence| {
@@ -134,9 +134,9 @@ impl Axes {
 }
 
 /// One request of the walk, whatever the system.
-pub(super) struct Request {
-    pub(super) place: Place,
-    pub(super) scope: Scope,
+pub(in crate::policy) struct Request {
+    pub(in crate::policy) place: Place,
+    pub(in crate::policy) scope: Scope,
     way: Way,
     severity: Severity,
     on_call: Option<bool>,
@@ -239,7 +239,7 @@ fn circumstances(both: &[&Policy; 2], by_group: bool) -> Vec<Circumstance> {
     out
 }
 
-pub(super) fn circumstance_in(facts: &mut Facts, circumstance: &Circumstance) {
+pub(in crate::policy) fn circumstance_in(facts: &mut Facts, circumstance: &Circumstance) {
     let Circumstance { words: _, at, drill, extension, overdue, signals, groups: _, systems: _ } =
         circumstance;
     facts.at = *at;
@@ -250,7 +250,7 @@ pub(super) fn circumstance_in(facts: &mut Facts, circumstance: &Circumstance) {
 }
 
 /// Makes the facts those of `request`.
-pub(super) fn request_in(facts: &mut Facts, request: &Request, target: Target) {
+pub(in crate::policy) fn request_in(facts: &mut Facts, request: &Request, target: Target) {
     let severity = request.severity;
     facts.presence = request.presence;
     facts.on_call = request.on_call;

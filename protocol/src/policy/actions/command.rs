@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::ParamPattern;
-use super::finding::meant;
 use super::shell::{PLAIN, is_plain, is_printable, quoted};
 use crate::limits;
 use crate::names::{ActionName, shown};
+use crate::policy::ParamPattern;
+use crate::policy::finding::meant;
 use crate::reason::Reason;
 
 /// A command with places to fill in, and the pattern of each place. Made only of what can be filled safely.
@@ -98,7 +98,7 @@ impl Command {
     }
 
     /// The same with `name` for each `{name}`.
-    pub(super) fn without_params(&self) -> Command {
+    pub(in crate::policy) fn without_params(&self) -> Command {
         let fixed = |piece: &Piece| match piece {
             Piece::Text(text) | Piece::Param(text) => Piece::Text(text.clone()),
         };

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::Presence;
 use super::compare::Change;
 use super::fields::{list, of_presence};
 use crate::names::{Severity, SystemName};
+use crate::policy::Presence;
 
 /// Cases that change in the same way, said together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,7 +29,7 @@ pub struct Cell {
     pub circumstance: Option<String>,
     /// Whether the other dimensions are whole, so that they need not be said.
     #[serde(skip)]
-    pub(super) whole: [bool; DIMENSIONS],
+    pub(in crate::policy) whole: [bool; DIMENSIONS],
 }
 
 /// What of a system is asked for.
@@ -49,13 +49,13 @@ pub enum Scope {
 }
 
 /// Scope, way to begin, severity, on-call, presence.
-pub(super) const DIMENSIONS: usize = 5;
+pub(in crate::policy) const DIMENSIONS: usize = 5;
 
 /// Where cases lie: one mask of bits a dimension.
-pub(super) type Place = [u32; DIMENSIONS];
+pub(in crate::policy) type Place = [u32; DIMENSIONS];
 
 /// The bit of the `n`th value of a dimension.
-pub(super) fn bit(n: usize) -> u32 {
+pub(in crate::policy) fn bit(n: usize) -> u32 {
     u32::try_from(n).ok().and_then(|n| 1u32.checked_shl(n)).unwrap_or(0)
 }
 

@@ -6,7 +6,7 @@ use toml::value::Datetime;
 use super::reading::Value;
 
 /// A date (its first second, UTC) or a date with time and offset, as unix seconds.
-pub(super) fn unix(value: &Value<'_, '_>) -> Option<u64> {
+pub(in crate::policy) fn unix(value: &Value<'_, '_>) -> Option<u64> {
     let seconds = date_seconds(value.date()?);
     if seconds.is_none() {
         value

@@ -2,27 +2,27 @@
 //! bundles can be compared part by part. A field that a part gets must be said here: nothing is skipped.
 
 use super::fields::{list, of_presence, of_record};
-use super::finding::At;
-use super::reading::span;
-use super::shape::{
+use crate::names::Severity;
+use crate::policy::files::reading::span;
+use crate::policy::finding::At;
+use crate::policy::shape::{
     Action, Band, Exception, Policy, Quorum, Rule, System, Tier, Tightening, Trigger, TriggerSource, When,
 };
-use super::{Bundle, Presence, Role, Roster};
-use crate::names::Severity;
+use crate::policy::{Bundle, Presence, Role, Roster};
 
 /// One part in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
+pub(in crate::policy) struct Part {
     /// `tier`, `person` ...
-    pub(super) kind: &'static str,
+    pub(in crate::policy) kind: &'static str,
     /// Its name; empty for what there is only one of.
-    pub(super) name: String,
+    pub(in crate::policy) name: String,
     /// Its fields, in order; equal fields are equal words.
-    pub(super) fields: Vec<(&'static str, String)>,
+    pub(in crate::policy) fields: Vec<(&'static str, String)>,
 }
 
 /// All parts of a bundle, in the order of the file.
-pub(super) fn parts(bundle: &Bundle) -> Vec<Part> {
+pub(in crate::policy) fn parts(bundle: &Bundle) -> Vec<Part> {
     let Policy {
         triggers,
         systems,
@@ -267,7 +267,7 @@ fn exception(exception: &Exception) -> Part {
 }
 
 fn limits_and_reviews(policy: &Policy) -> Vec<Part> {
-    let super::shape::Limits { declarations, asks, approvals } = &policy.limits;
+    let crate::policy::shape::Limits { declarations, asks, approvals } = &policy.limits;
     let an_hour = |n: &Option<At<u8>>| n.map_or("any number".to_owned(), |at| at.value.to_string());
     let fields = vec![
         ("declarations an hour", an_hour(declarations)),
@@ -275,7 +275,7 @@ fn limits_and_reviews(policy: &Policy) -> Vec<Part> {
         ("approvals an hour", an_hour(approvals)),
     ];
     let mut out = vec![Part { kind: "limits", name: String::new(), fields }];
-    if let Some(super::shape::Reviews { line: _, from, within_s }) = &policy.reviews {
+    if let Some(crate::policy::shape::Reviews { line: _, from, within_s }) = &policy.reviews {
         let mut groups: Vec<String> = from.iter().map(group_name).collect();
         groups.sort();
         let fields = vec![("by", list(groups, " or ")), ("within", span(*within_s))];
@@ -285,8 +285,8 @@ fn limits_and_reviews(policy: &Policy) -> Vec<Part> {
 }
 
 fn people(roster: &Roster) -> Vec<Part> {
-    let person = |person: &super::Person| {
-        let super::Person { name, line: _, groups, keys, same_as } = person;
+    let person = |person: &crate::policy::Person| {
+        let crate::policy::Person { name, line: _, groups, keys, same_as } = person;
         let mut lines: Vec<String> = keys
             .iter()
             .map(|key| match key.comment.as_str() {
@@ -306,7 +306,7 @@ fn people(roster: &Roster) -> Vec<Part> {
 }
 
 /// The roles there are, in order, as the roster spells them.
-pub(super) const ROLES: [(Role, &str); 3] = [
+pub(in crate::policy) const ROLES: [(Role, &str); 3] = [
     (Role::PolicyAdmin, "policy_admin"),
     (Role::Auditor, "auditor"),
     (Role::IncidentCommander, "incident_commander"),
@@ -314,7 +314,7 @@ pub(super) const ROLES: [(Role, &str); 3] = [
 
 fn roles(roster: &Roster) -> Vec<Part> {
     let role = |(role, name): (Role, &str)| {
-        let super::RoleHolders { group, quorum, presence } = roster.role(role)?;
+        let crate::policy::RoleHolders { group, quorum, presence } = roster.role(role)?;
         let mut fields = vec![("group", group.value.to_string())];
         if role == Role::PolicyAdmin || *presence != Presence::None {
             fields.push(("quorum", quorum.to_string()));

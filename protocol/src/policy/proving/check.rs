@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::decide::decide_at;
-use super::finding::{At, Finding};
-use super::severity::Founded;
-use super::shape::{Action, Band, Policy, Quorum, Rule, System, Tier, Trigger, TriggerSource, When};
-use super::{Bundle, Decision, Facts, Outcome, Presence, Signal, Want};
-use super::{action, check_actions, table};
+use super::{check_actions, table};
 use crate::names::{ActionName, GroupName, HostName, PersonName, Severity, TierName};
+use crate::policy::actions::action;
+use crate::policy::decide::decide_at;
+use crate::policy::finding::{At, Finding};
+use crate::policy::severity::Founded;
+use crate::policy::shape::{Action, Band, Policy, Quorum, Rule, System, Tier, Trigger, TriggerSource, When};
+use crate::policy::{Bundle, Decision, Facts, Outcome, Presence, Signal, Want};
 
 const FILE: &str = "policy.toml";
 
@@ -71,23 +72,23 @@ type Kind<'p> = (u8, u8, &'p [usize]);
 type Cases = Option<Rc<[Walk]>>;
 
 /// Every case of one system.
-pub(super) struct Walked<'p> {
-    pub(super) system: &'p System,
-    pub(super) cases: Rc<[Walk]>,
+pub(in crate::policy) struct Walked<'p> {
+    pub(in crate::policy) system: &'p System,
+    pub(in crate::policy) cases: Rc<[Walk]>,
     /// The cases of each action that may run on it; what people fill in is not the table's question.
-    pub(super) actions: Vec<(&'p Action, Rc<[Walk]>)>,
+    pub(in crate::policy) actions: Vec<(&'p Action, Rc<[Walk]>)>,
 }
 
 /// One case and what comes of it.
-pub(super) struct Walk {
-    pub(super) one_host: bool,
-    pub(super) on_call: Option<bool>,
-    pub(super) severity: Severity,
-    pub(super) presence: Presence,
-    pub(super) decision: Rc<Decision>,
+pub(in crate::policy) struct Walk {
+    pub(in crate::policy) one_host: bool,
+    pub(in crate::policy) on_call: Option<bool>,
+    pub(in crate::policy) severity: Severity,
+    pub(in crate::policy) presence: Presence,
+    pub(in crate::policy) decision: Rc<Decision>,
 }
 
-pub(super) const ON_CALL: [Option<bool>; 3] = [Some(true), Some(false), None];
+pub(in crate::policy) const ON_CALL: [Option<bool>; 3] = [Some(true), Some(false), None];
 const PRESENCE: [Presence; 3] = [Presence::Verified, Presence::Touch, Presence::None];
 
 fn walk(policy: &Policy, system: &System, want: Option<Want>) -> Option<Rc<[Walk]>> {
@@ -154,7 +155,7 @@ fn is_answer(outcome: &Outcome) -> bool {
     }
 }
 
-pub(super) fn at(line: u32) -> At<()> {
+pub(in crate::policy) fn at(line: u32) -> At<()> {
     At { value: (), line, column: 1 }
 }
 
@@ -212,7 +213,7 @@ fn larger_bands_never_loosen(policy: &Policy, out: &mut Vec<Finding>) {
 }
 
 /// The fields in which `a` controls less than `b`.
-pub(super) fn weaker_controls(a: &Tier, b: &Tier) -> Vec<&'static str> {
+pub(in crate::policy) fn weaker_controls(a: &Tier, b: &Tier) -> Vec<&'static str> {
     let approvals = !each_as_hard(&b.approvals, &mut a.approvals.iter().collect());
     let freshness = a.krl_max_age_s.unwrap_or(u32::MAX) > b.krl_max_age_s.unwrap_or(u32::MAX);
     let somewhere = |a: &Tier| !a.source_address.is_empty();
