@@ -45,11 +45,14 @@ pub struct Certificate {
     pub abandoned: bool,
 }
 
+/// Who asked for more, with the severity, the incident and the seconds they named.
+pub type Extension = (Person, Option<u8>, Option<usize>, Option<u64>);
+
 /// What its owner said: at first, and last.
 #[derive(Debug, Clone, Copy)]
 pub struct Said {
     pub first: Asks,
-    pub extension: Option<(Person, Option<u8>, Option<usize>, Option<u64>)>,
+    pub extension: Option<Extension>,
 }
 
 #[derive(Debug, Clone)]
