@@ -142,6 +142,32 @@ impl Scene {
         self.others.iter().find(|person| person.name() == name).expect("the setting has them")
     }
 
+    /// A changed bundle, and the files with the words that put it in force, each signed by another person of
+    /// security with nothing but `ssh-keygen`.
+    pub fn signed_change(
+        &self,
+        policy: impl Fn(&str) -> String,
+        roster: impl Fn(&str) -> String,
+    ) -> (String, [String; 2]) {
+        let (old, new) = (self.world.dir().join("bundle"), self.world.room("new-bundle"));
+        let changed = |file: &str, change: &dyn Fn(&str) -> String| {
+            let before = std::fs::read_to_string(old.join(file)).expect("the bundle");
+            std::fs::write(new.join(file), change(&before)).expect("a file");
+        };
+        changed("policy.toml", &policy);
+        changed("roster.toml", &roster);
+        let words = ["ben", "cleo"].map(|name| new.join(format!("change.{name}")).display().to_string());
+        let bundle = new.display().to_string();
+        self.ca.cmd(&["policy", "statement", &bundle, "-o", &words[0]]).ok();
+        std::fs::copy(&words[0], &words[1]).expect("a file");
+        for (person, file) in [&self.ben, &self.cleo].into_iter().zip(&words) {
+            let mut sign = person.command("ssh-keygen");
+            sign.args(["-Y", "sign", "-n", "bundle.v1@fireaxe", "-f"]).arg(person.key().path()).arg(file);
+            crate::run(&mut sign).ok();
+        }
+        (bundle, words)
+    }
+
     /// The operator records an incident.
     pub fn incident(&self, id: &str, severity: u8, system: &str) {
         let severity = severity.to_string();
