@@ -89,9 +89,12 @@ impl Scene {
         Scene::begin_with(|_| ())
     }
 
-    /// The same, ana's enrolled key on a security key; see [`Engineer::take_security_key`].
-    pub fn begin_with_security_key() -> Scene {
-        Scene::begin_with(|setting| setting.ana.take_security_key())
+    /// The same, ana's and ben's enrolled keys on security keys; see [`Engineer::take_security_key`].
+    pub fn begin_with_security_keys() -> Scene {
+        Scene::begin_with(|setting| {
+            setting.ana.take_security_key();
+            setting.ben.take_security_key();
+        })
     }
 
     /// The same with what `prepare` changes.
