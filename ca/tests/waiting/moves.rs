@@ -49,6 +49,7 @@ pub enum Kind {
 pub enum Again {
     Declared(usize, usize),
     Extended(usize),
+    Approved(usize, Hash),
     Same(Answer),
 }
 
@@ -91,6 +92,14 @@ impl Model {
             Again::Same(answer) => answer,
             Again::Extended(id) if self.all[id].phase == Phase::Closed => Answer(409, "emergency.closed"),
             Again::Extended(_) => OK,
+            Again::Approved(id, of) => match &self.all[id] {
+                one if one.phase == Phase::Closed => Answer(409, "emergency.closed"),
+                one if one.leaves.last() != Some(&of) => Answer(409, "request.changed"),
+                one if matches!(one.ended, Some(Ended::Refused | Ended::Lapsed)) => {
+                    Answer(409, "request.settled")
+                }
+                _ => OK,
+            },
             Again::Declared(id, certificate) => {
                 let answer = match self.all[id].phase {
                     Phase::Open => return OK,
@@ -256,7 +265,7 @@ impl Model {
             self.issue(id, full, now);
             self.see("upgraded");
         }
-        (OK, Some(Again::Same(OK)))
+        (OK, Some(Again::Approved(id, about.2)))
     }
 
     fn refuse(&mut self, who: Person, about: (usize, bool, Hash), now: u64) -> (Answer, Option<Again>) {

@@ -11,7 +11,7 @@ impl Dice {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,7 +21,7 @@ impl Dice {
 
     /// 0 to `sides - 1`.
     pub fn below(&mut self, sides: u64) -> u64 {
-        self.next() % sides
+        self.draw() % sides
     }
 
     /// Whether it comes up, `percent` times in a hundred.
@@ -37,7 +37,7 @@ impl Dice {
     /// 32 bytes: a seed, a nonce.
     pub fn bytes32(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];
-        bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&self.next().to_be_bytes()));
+        bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&self.draw().to_be_bytes()));
         bytes
     }
 }

@@ -310,3 +310,40 @@ fn key_of(n: u8) -> SigningKey {
 fn name_of(n: u8) -> PersonName {
     format!("p{n}").parse().expect("person")
 }
+
+#[cfg(test)]
+mod tests {
+    use fireaxe_ca::log::Reader;
+
+    use super::*;
+
+    #[test]
+    fn the_log_is_whole_and_holds_what_it_tells_with_the_decisions_of_its_facts() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = crate::scene::default_policy();
+        let told = write(&dir.path().join("log.sqlite"), &policy, 300);
+        let bundle = Bundle::parse(&policy, &roster()).unwrap();
+        let (mut declared, mut refused, mut approved, mut entries) = (0, 0, 0, 0);
+        let reader = Reader::open(&dir.path().join("log.sqlite")).unwrap();
+        let head = reader.replay(|_, entry, _| {
+            entries += 1;
+            match &entry.event {
+                Event::EmergencyDeclared { facts, decision, .. } => {
+                    assert_eq!(decide(&bundle.policy, facts), *decision);
+                    declared += 1;
+                }
+                Event::DeclarationRefused { facts, decision, .. } => {
+                    assert_eq!(decide(&bundle.policy, facts), *decision);
+                    refused += 1;
+                }
+                Event::ApprovalGiven { .. } => approved += 1,
+                _ => {}
+            }
+        });
+        assert_eq!(head.unwrap().size, entries);
+        assert_eq!((declared, refused, entries), (300, told.refused, told.entries));
+        assert!(refused > 30 && approved > 5 && approved == told.approved, "{told:?}");
+        let again = write(&dir.path().join("again.sqlite"), &policy, 300);
+        assert_eq!((again.entries, again.refused), (told.entries, told.refused), "another history");
+    }
+}
