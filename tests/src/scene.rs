@@ -89,9 +89,12 @@ impl Scene {
         Scene::begin_with(|_| ())
     }
 
-    /// The same, ana's enrolled key on a security key; see [`Engineer::take_security_key`].
-    pub fn begin_with_security_key() -> Scene {
-        Scene::begin_with(|setting| setting.ana.take_security_key())
+    /// The same, ana's and ben's enrolled keys on security keys; see [`Engineer::take_security_key`].
+    pub fn begin_with_security_keys() -> Scene {
+        Scene::begin_with(|setting| {
+            setting.ana.take_security_key();
+            setting.ben.take_security_key();
+        })
     }
 
     /// The same with what `prepare` changes.
@@ -140,6 +143,32 @@ impl Scene {
     /// Somebody whom the setting added.
     pub fn other(&self, name: &str) -> &Engineer {
         self.others.iter().find(|person| person.name() == name).expect("the setting has them")
+    }
+
+    /// A changed bundle, and the files with the words that put it in force, each signed by another person of
+    /// security with nothing but `ssh-keygen`.
+    pub fn signed_change(
+        &self,
+        policy: impl Fn(&str) -> String,
+        roster: impl Fn(&str) -> String,
+    ) -> (String, [String; 2]) {
+        let (old, new) = (self.world.dir().join("bundle"), self.world.room("new-bundle"));
+        let changed = |file: &str, change: &dyn Fn(&str) -> String| {
+            let before = std::fs::read_to_string(old.join(file)).expect("the bundle");
+            std::fs::write(new.join(file), change(&before)).expect("a file");
+        };
+        changed("policy.toml", &policy);
+        changed("roster.toml", &roster);
+        let words = ["ben", "cleo"].map(|name| new.join(format!("change.{name}")).display().to_string());
+        let bundle = new.display().to_string();
+        self.ca.cmd(&["policy", "statement", &bundle, "-o", &words[0]]).ok();
+        std::fs::copy(&words[0], &words[1]).expect("a file");
+        for (person, file) in [&self.ben, &self.cleo].into_iter().zip(&words) {
+            let mut sign = person.command("ssh-keygen");
+            sign.args(["-Y", "sign", "-n", "bundle.v1@fireaxe", "-f"]).arg(person.key().path()).arg(file);
+            crate::run(&mut sign).ok();
+        }
+        (bundle, words)
     }
 
     /// The operator records an incident.

@@ -215,8 +215,11 @@ fn more_time_does_not_cut_an_open_session_and_closing_revokes_all_of_it() {
     session.types("before\n");
     session.shows("before");
     let before = scene.ben.asks(&["status"])["held"][0]["serial"].clone();
-    let extended = scene.ben.asks(&["extend", "EM-1", "-r", "the index is still being built"]);
-    assert_eq!((&extended["outcome"], &extended["extensions_left"]), (&"meanwhile".into(), &2.into()));
+    let extended = scene.ben.fireaxe(&["extend", "EM-1", "-r", "the index is still being built"]);
+    extended
+        .exits(0)
+        .says("more time waits for approval; held: tier root until")
+        .says("2 further extensions");
     assert_eq!(account(&scene.ben), "root", "what is held goes on while more time waits");
     scene.ana.fireaxe(&["approve", "EM-1", "--yes"]).says("more time").ok();
     let longer = clock::wait_for(clock::LIMIT, || {
@@ -317,5 +320,58 @@ fn a_second_signature_makes_a_bare_claim_severity_1_and_whoever_gave_it_is_a_req
     fay.fireaxe(&review).exits(77);
     scene.ana.fireaxe(&review).exits(77);
     scene.cleo.fireaxe(&review).ok();
+    scene.ca.cmd(&["log", "verify"]).ok();
+}
+
+#[test]
+fn an_approval_of_what_has_changed_meanwhile_counts_for_nothing_and_says_what_changed() {
+    let scene = begin();
+    waits(&scene);
+    // Ana reads, and while she does root comes to last half an hour.
+    let mut reading = start_on_a_terminal(&scene.ana.fireaxe_command(&["approve", "EM-1"]));
+    reading.shows("approve? [y/N]");
+    let shorter = |policy: &str| policy.replacen("ttl = \"45m\"", "ttl = \"30m\"", 2);
+    let (bundle, signed) = scene.signed_change(shorter, str::to_owned);
+    let activate = |signed: &[String]| {
+        let signed = signed.iter().flat_map(|file| ["--signed", file.as_str()]);
+        scene.ca.cmd(&[&["policy", "activate", &bundle][..], &signed.collect::<Vec<_>>()].concat())
+    };
+    activate(&signed[..1]).fails();
+    activate(&signed).says("EM-1 waits by the new bundle: its approvals so far are void").ok();
+    reading.types("y\n");
+    let ran = reading.ends_by_itself();
+    ran.fails();
+    assert!(ran.stdout.contains("45m") && ran.stdout.contains("30m"), "what changed is not said: {ran}");
+    assert_eq!(account(&scene.ben), "ops");
+    // Read anew it can be approved, and is what was read.
+    scene.ana.fireaxe(&["approve", "EM-1", "--yes"]).says("30 min").ok();
+    scene.ben.comes_to_hold(DB_3, "root");
+    assert_eq!(account(&scene.ben), "root");
+    scene.ca.cmd(&["log", "verify"]).ok();
+}
+
+#[test]
+fn whoever_leaves_the_roster_neither_approves_nor_keeps_what_they_have() {
+    let scene = with_incident(Scene::begin_with(|setting| {
+        setting.also("fay", &["payments-oncall"]);
+    }));
+    let fay = scene.other("fay");
+    waits(&scene);
+    fay.open(&["db-4.payments.prod", "-s", "2", "-r", "the other one"]);
+    let login = fay.login();
+    scene.db_4.ssh(&login, "ops", "true").ok();
+    let without_fay = |roster: &str| {
+        let (before, fay) = roster.split_once("[person.fay]").unwrap();
+        let (_, after) = fay.split_once("\n[").unwrap();
+        format!("{before}[{after}")
+    };
+    let (bundle, signed) = scene.signed_change(str::to_owned, without_fay);
+    let words = ["policy", "activate", &bundle, "--signed", &signed[0], "--signed", &signed[1]];
+    scene.ca.cmd(&words).says("EM-2 is closed: who declared it is no longer in the roster").ok();
+    fay.fireaxe(&["approve", "EM-1", "--yes"]).exits(4);
+    scene.db_4.fireaxe(&["krl"]).ok();
+    scene.db_4.ssh(&login, "ops", "true").exits(255);
+    scene.db_4.logs("revoked by file /etc/ssh/fireaxe_revoked_keys");
+    assert_eq!(account(&scene.ben), "ops");
     scene.ca.cmd(&["log", "verify"]).ok();
 }

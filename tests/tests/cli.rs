@@ -68,25 +68,6 @@ impl Seen {
     }
 }
 
-/// Another bundle, and the words that put it in force, signed by two people of security.
-fn signed_change(scene: &Scene) -> (String, [String; 2]) {
-    let new = scene.world.room("new-bundle");
-    let old = scene.world.dir().join("bundle");
-    let policy = std::fs::read_to_string(old.join("policy.toml")).unwrap();
-    std::fs::write(new.join("policy.toml"), policy.replacen("ttl = \"45m\"", "ttl = \"30m\"", 2)).unwrap();
-    std::fs::copy(old.join("roster.toml"), new.join("roster.toml")).unwrap();
-    let signed = ["ben", "cleo"].map(|name| new.join(name).display().to_string());
-    let bundle = new.display().to_string();
-    scene.ca.cmd(&["policy", "statement", &bundle, "-o", &signed[0]]).ok();
-    std::fs::copy(&signed[0], &signed[1]).unwrap();
-    for (person, file) in [&scene.ben, &scene.cleo].into_iter().zip(&signed) {
-        let mut sign = person.command("ssh-keygen");
-        sign.args(["-Y", "sign", "-n", "bundle.v1@fireaxe", "-f"]).arg(person.key().path()).arg(file);
-        fireaxe_tests::run(&mut sign).ok();
-    }
-    (bundle, signed)
-}
-
 #[test]
 fn what_people_decide_is_printed_as_documented_while_it_waits_and_when_it_is_settled() {
     let mut scene = Scene::begin_with(|setting| {
@@ -119,7 +100,8 @@ fn what_people_decide_is_printed_as_documented_while_it_waits_and_when_it_is_set
     assert_eq!((&upgraded["upgraded"][0], &upgraded["held"][0]["tier"]), (&"EM-1".into(), &"root".into()));
 
     // More time is asked for, and refused; then waited for, and given.
-    assert_eq!(ask(ben, &["extend"], 0)["outcome"], "meanwhile");
+    let asked = ask(ben, &["extend"], 0);
+    assert_eq!((&asked["outcome"], &asked["serial"]), (&"meanwhile".into(), &upgraded["held"][0]["serial"]));
     ask(ana, &["refuse", "EM-1", "-r", "enough"], 0);
     let wait = ["--json", "extend", "--wait", "-r", "the index is still being built"];
     let waiting = fireaxe_tests::running::start(&mut ben.fireaxe_command(&wait));
@@ -239,7 +221,8 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
     offline(&["simulate", &bundle, "--against", &data]);
     offline(&["shadow", &bundle, "--data", &data]);
     offline(&["shadow", "--off", "--data", &data]);
-    let (new, signed) = signed_change(&scene);
+    let shorter = |policy: &str| policy.replacen("ttl = \"45m\"", "ttl = \"30m\"", 2);
+    let (new, signed) = scene.signed_change(shorter, str::to_owned);
     let activate = ["activate", &new, "--data", &data, "--signed", &signed[0], "--signed", &signed[1]];
     offline(&activate);
 

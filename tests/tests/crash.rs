@@ -14,11 +14,11 @@ use std::path::PathBuf;
 
 use ed25519_dalek::SigningKey;
 use fireaxe_ca::log::Reader;
-use fireaxe_protocol::api::{Closed, Keys, Opened};
+use fireaxe_protocol::api::{Approved, Closed, Grant, Keys, Opened, ReadProof};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{Entry, Event};
 use fireaxe_protocol::statement::{
-    Close, Declare, Envelope, Header, Kind, Nonce, Params, Statement, sign_ed25519,
+    Approve, Close, Declare, Envelope, Header, Kind, Nonce, Params, Statement, sign_ed25519,
 };
 use fireaxe_tests::{Ca, World, clock};
 use fireaxe_transport::{Ca as Transport, Timeouts};
@@ -30,6 +30,8 @@ struct Crashing {
     ca: Ca,
     keys: Keys,
     person: SigningKey,
+    /// On call, and takes no part but to approve.
+    approver: SigningKey,
     _world: World,
 }
 
@@ -42,13 +44,16 @@ impl Crashing {
         let groups = ["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"];
         let policy = include_str!("../../policies/default/policy.toml");
         let ben = format!("[person.ben]\ngroups = [\"sre\"]\nkeys = [\"{public} ben\"]\n");
-        let tail = format!("{ben}{}", fireaxe_tests::scene::COLLEAGUES);
+        let approver = SigningKey::from_bytes(&[8; 32]);
+        let public = Ed25519Key(approver.verifying_key().to_bytes());
+        let fay = format!("[person.fay]\ngroups = [\"payments-oncall\"]\nkeys = [\"{public} fay\"]\n");
+        let tail = format!("{ben}{fay}{}", fireaxe_tests::scene::COLLEAGUES);
         let bundle = world.bundle(policy, &[(&ana, &groups)], &tail);
         let mut ca = world.ca(&bundle);
         ca.use_program(&crash_program(&world));
         ca.start();
         let keys = transport(&ca).get("/v1/keys", None).expect("keys");
-        Crashing { ca, keys, person, _world: world }
+        Crashing { ca, keys, person, approver, _world: world }
     }
 
     fn header(&self, kind: Kind, number: u8) -> Header {
@@ -56,12 +61,17 @@ impl Crashing {
     }
 
     fn declaration(&self, number: u8) -> Envelope {
+        self.declares(number, None)
+    }
+
+    /// By severity 2 of their own word, or by an incident's.
+    fn declares(&self, number: u8, incident: Option<&str>) -> Envelope {
         let fresh = SigningKey::from_bytes(&[100 + number; 32]);
         let words = Statement::Declare(Declare {
             header: self.header(Kind::Declare, number),
             target: "db-3.payments.prod".parse().expect("target"),
-            severity: Some(2.try_into().expect("severity")),
-            incident: None,
+            severity: incident.is_none().then(|| 2.try_into().expect("severity")),
+            incident: incident.map(|id| id.parse().expect("incident")),
             reason: "primary refuses writes".parse().expect("reason"),
             want: None,
             action: None,
@@ -172,6 +182,71 @@ fn after_a_power_cut_the_same_closing_closes_once() {
         assert_eq!(closed.revoked.len(), 1, "{point}");
         let closings = |e: &&Entry| matches!(&e.event, Event::EmergencyClosed { emergency, .. } if *emergency == opened.emergency);
         assert_eq!(world.entries().iter().filter(closings).count(), 1, "{point}: closed once");
+    }
+    world.ca.cmd(&["log", "verify"]).ok();
+}
+
+#[test]
+fn after_a_power_cut_the_same_approval_counts_once_and_its_certificate_is_the_same() {
+    let mut world = Crashing::new();
+    let issued = |world: &Crashing| {
+        world.entries().iter().filter(|e| matches!(e.event, Event::CertificateIssued { .. })).count()
+    };
+    for (number, point) in [(21, "before-commit"), (22, "after-commit")] {
+        world.restart("");
+        let incident = format!("pd:CUT{number}");
+        world.ca.cmd(&["incident", "put", &incident, "--severity", "1", "--system", "payments-db"]).ok();
+        let opened: Opened =
+            world.post("/v1/emergencies", &world.declares(number, Some(&incident))).expect("opened");
+        let (emergency, waiting) = (opened.emergency, opened.waiting.expect("root waits"));
+        let (before, size) = (issued(&world), world.entries().len());
+        world.restart(point);
+        let words = Statement::Approve(Approve {
+            header: world.header(Kind::Approve, 200 + number),
+            of: waiting.of,
+            emergency,
+            shown_s: 30,
+            reason: None,
+        });
+        let envelope = sign_ed25519(&world.approver, Kind::Approve, &words.write());
+        let path = format!("/v1/emergencies/{emergency}/approvals");
+        assert!(world.post::<Approved>(&path, &envelope).is_err(), "the power is cut at {point}");
+        world.ca.wait_for_end();
+        let kept = issued(&world) - before;
+        assert_eq!(kept, usize::from(point != "before-commit"), "{point}: approval and certificate together");
+        assert_eq!(kept == 0, world.entries().len() == size, "{point}: all of it or nothing");
+
+        world.restart("");
+        let first: Approved = world.post(&path, &envelope).expect("the retry is answered");
+        let again: Approved = world.post(&path, &envelope).expect("and once more");
+        assert_eq!(first, again, "{point}");
+        assert_eq!(first.missing, [], "{point}: it was all that was missing");
+        assert_eq!(issued(&world), before + 1, "{point}: one certificate");
+        let given =
+            |e: &&Entry| matches!(&e.event, Event::ApprovalGiven { emergency: id, .. } if *id == emergency);
+        assert_eq!(world.entries().iter().filter(given).count(), 1, "{point}: one approval");
+
+        // Fetched by the emergency's own key, before and after another restart.
+        let fetch = |world: &Crashing| -> Grant {
+            let fresh = SigningKey::from_bytes(&[100 + number; 32]);
+            let path = format!("/v1/emergencies/{emergency}/grant");
+            let proof = ReadProof::sign(&fresh, &world.keys.origin, "GET", &path, clock::unix());
+            transport(&world.ca).get(&path, Some(&proof.header())).expect("the grant")
+        };
+        let fetched = fetch(&world);
+        assert_eq!(fetched.terms.as_ref().expect("terms").account.as_str(), "root", "{point}");
+        world.restart("");
+        assert_eq!(fetch(&world), fetched, "{point}: the same bytes after a restart");
+        let words = Statement::Close(Close {
+            header: world.header(Kind::Close, 20 + number),
+            of: opened.declaration,
+            emergency,
+            uses: None,
+        });
+        let envelope = sign_ed25519(&world.person, Kind::Close, &words.write());
+        let closed: Closed =
+            world.post(&format!("/v1/emergencies/{emergency}/closure"), &envelope).expect("closed");
+        assert_eq!(closed.revoked.len(), 2, "{point}: what was given meanwhile, and root");
     }
     world.ca.cmd(&["log", "verify"]).ok();
 }

@@ -16,7 +16,7 @@ use fireaxe_tests::scene::Scene;
 const WHOLE: [&str; 5] = ["payments-db", "--incident", "pd:PGR0VU2", "-r", "primary refuses writes"];
 
 fn begin() -> Scene {
-    let scene = Scene::begin_with_security_key();
+    let scene = Scene::begin_with_security_keys();
     scene.incident("pd:PGR0VU2", 1, "payments-db");
     scene
 }
@@ -55,13 +55,23 @@ fn verify_with_ssh_keygen(scene: &Scene, envelope: &Envelope) {
     }
 }
 
+/// Ana declares and ben approves, each with a touch: guarded is in her agent.
+fn open_guarded(scene: &Scene) -> String {
+    let opened = scene.ana.open(&WHOLE);
+    assert_eq!((&opened["terms"]["tier"], &opened["waiting"]["tier"]), (&"fix".into(), &"guarded".into()));
+    let emergency = opened["emergency"].as_str().unwrap();
+    scene.ben.fireaxe(&["approve", emergency, "--yes"]).says("ana has it now").ok();
+    scene.ana.comes_to_hold("db-3.payments.prod", "root");
+    emergency.to_owned()
+}
+
 #[test]
-fn a_touch_opens_guarded_and_the_log_holds_what_openssh_verifies() {
+fn a_touch_of_each_opens_guarded_and_the_log_holds_what_openssh_verifies() {
     let scene = begin();
     assert!(scene.ana.key().public_line().starts_with("sk-ssh-ed25519@openssh.com "));
-    let opened = scene.ana.open(&WHOLE);
-    assert_eq!(opened["terms"]["tier"], "guarded");
-    assert_eq!(opened["terms"]["presence"], "touch");
+    open_guarded(&scene);
+    let held = scene.ana.asks(&["status"])["held"][0].clone();
+    assert_eq!((&held["tier"], &held["account"]), (&"guarded".into(), &"root".into()));
     let login = scene.ana.login();
     for host in [&scene.db_3, &scene.db_4] {
         assert_eq!(host.ssh(&login, "root", "id -un").ok(), "root");
@@ -81,6 +91,19 @@ fn a_touch_opens_guarded_and_the_log_holds_what_openssh_verifies() {
     scene.ana.fireaxe(&["close"]).ok();
     scene.db_3.fireaxe(&["krl"]).ok();
     scene.db_3.ssh(&login, "root", "true").exits(255);
+    scene.ca.cmd(&["log", "verify"]).ok();
+}
+
+#[test]
+fn an_approval_without_a_touch_is_none() {
+    let mut scene = begin();
+    scene.ana.open(&WHOLE);
+    scene.ben.set_env("FIREAXE_TEST_SK_FLAGS", "0");
+    let refused = scene.ben.fireaxe(&["--json", "approve", "EM-1", "--yes"]);
+    refused.exits(77);
+    assert!(refused.stdout.contains("approval.presence"), "{refused}");
+    assert_eq!(scene.ana.asks(&["status"])["waiting"][0]["waiting"]["tier"], "guarded");
+    scene.db_3.ssh(&scene.ana.login(), "root", "true").exits(255);
     scene.ca.cmd(&["log", "verify"]).ok();
 }
 
@@ -125,7 +148,7 @@ fn a_counter_that_goes_back_is_refused_and_one_that_goes_on_is_not() {
     assert_eq!(entries(&scene).len(), before);
 
     scene.ana.set_counter(90);
-    assert_eq!(scene.ana.open(&WHOLE)["terms"]["tier"], "guarded");
+    open_guarded(&scene);
     assert_eq!(scene.db_3.ssh(&scene.ana.login(), "root", "id -un").ok(), "root");
     scene.ca.cmd(&["log", "verify"]).ok();
 }

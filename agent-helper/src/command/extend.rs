@@ -164,7 +164,9 @@ impl Shown<'_> {
             // The same statement again, or one that gave nothing longer: it is held already.
             (None, false) => ("given", Exit::Ok),
         };
-        let held = new.unwrap_or(best);
+        // What is given meanwhile may be weaker than what is held anyway: that one is spoken of first.
+        let weaker = new.filter(|new| new.power < best.power);
+        let held = new.filter(|_| weaker.is_none()).unwrap_or(best);
         screen.json(&Answer {
             schema: SCHEMA,
             outcome,
@@ -189,6 +191,12 @@ impl Shown<'_> {
             n => format!("{n} further extensions"),
         };
         match new {
+            Some(new) if weaker.is_some() => screen.headline(&format!(
+                "{id}  more time waits for approval; held: {} until {ends}, {} until {}; {left}",
+                words::held(held),
+                words::held(new),
+                words::clock(new.valid_before, now)
+            )),
             Some(held) => {
                 screen.headline(&format!("{id}  extended: {} until {ends}; {left}", words::held(held)))
             }
