@@ -183,10 +183,10 @@ fn an_action_s_certificate_is_good_for_its_command_and_nothing_else() {
     let once: Vec<Vec<u8>> = vec![b"before".to_vec(), b"12".to_vec(), b"after".to_vec()];
     // Whatever is asked for, a shell and a subsystem too, the command runs in its place.
     scene.db_3.ssh(&login, "ops", "touch /home/ops/other").ok();
-    assert_eq!(ran(&scene), [once.clone()]);
+    assert_eq!(ran(&scene), std::slice::from_ref(&once));
     let sftp = fireaxe_tests::run(scene.db_3.ssh_command(&login, "ops", &["-s"]).arg("sftp"));
     assert_eq!(sftp.stdout, "done\n", "{sftp}");
-    assert_eq!(ran(&scene), [once.clone()]);
+    assert_eq!(ran(&scene), std::slice::from_ref(&once));
     let shell = scene.db_3.ssh_with_terminal(&login, "ops", "sh");
     shell.says("PTY allocation request failed");
     // A client that insists on a terminal goes away; if the command ran before that, it was this one.
