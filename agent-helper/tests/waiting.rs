@@ -79,6 +79,17 @@ fn where_nobody_sits_the_answer_comes_at_once_and_the_follower_swaps_the_certifi
 }
 
 #[test]
+fn what_was_approved_before_the_answer_came_is_fetched_all_the_same() {
+    let play = Play::new(true);
+    *play.stage.lock().unwrap() = world::waiting::Stage::Settled(Settled::Given);
+    let ca = play.start();
+    let home = home(&ca);
+    let done = home.run(&OPEN);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    wait_until("the stronger one is held", || listed(&home).contains("EM-42 root"));
+}
+
+#[test]
 fn with_wait_it_shows_whom_it_waits_for_and_ends_with_the_full_tier() {
     let play = Play::new(true);
     let ca = play.start();

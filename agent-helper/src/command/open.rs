@@ -95,8 +95,15 @@ pub(super) struct Fresh {
 impl Fresh {
     /// Whether people are still to be heard.
     pub(super) fn waits(&self) -> bool {
-        self.opened.waiting.is_some() || self.opened.decision.awaits.is_some()
+        waits(&self.opened)
     }
+}
+
+/// By the decision, too: where the answer to a first try was lost, people may have answered before the
+/// second came, and then nothing waits any more of what is yet to be fetched.
+fn waits(opened: &Opened) -> bool {
+    let Opened { waiting, decision, .. } = opened;
+    waiting.is_some() || decision.awaits.is_some() || decision.terms_waiting().is_some()
 }
 
 /// Declares, checks what comes back, and puts it into the agent. Prints the card. `keys` is set once Ctrl-C is
@@ -159,10 +166,10 @@ pub(super) fn declare(
         host: opened.host.clone(),
         drill: open.drill,
         asked,
-        tier: opened.waiting.as_ref().map(|w| w.tier.clone()),
+        tier: opened.decision.terms_waiting().map(|terms| terms.tier.clone()),
         until: until(&opened),
     };
-    if opened.waiting.is_some() || opened.decision.awaits.is_some() {
+    if waits(&opened) {
         // Before the certificate: what waits must not be forgotten, whatever that one turns out to be. An
         // agent that cannot is no reason to throw away what was given.
         if let Err(error) = control.remember(mine.clone())

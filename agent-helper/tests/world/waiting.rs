@@ -91,7 +91,9 @@ impl Play {
         let makes = Makes { terms: look(), ..Makes::default() };
         let mut answer = opened(request, &makes);
         answer["decision"] = serde_json::to_value(self.decision()).unwrap();
-        answer["waiting"] = serde_json::to_value(waiting()).unwrap();
+        // Settled already: this answers the second try of a declaration whose first answer was lost.
+        let waits = *self.stage.lock().unwrap() == Stage::Waiting;
+        answer["waiting"] = serde_json::to_value(waits.then(waiting)).unwrap();
         answer["terms"] = if self.meanwhile { serde_json::to_value(look()).unwrap() } else { Value::Null };
         if !self.meanwhile {
             answer["certificate"] = Value::Null;
