@@ -37,7 +37,7 @@ pub(crate) enum Verb {
     Enrol(Enrol),
     /// Declare an emergency and get its certificate into the agent.
     #[command(
-        after_help = "Examples:\n  fireaxe open db-3.payments.prod --incident pd:PGR0VU2 -r \"primary refuses writes\"\n  fireaxe open payments-db -s 2 -r \"replicas lag\" --for 30m\n  fireaxe open payments-db -s 2 --dry-run\n  fireaxe open db-3.payments.prod --action restart-payments shard=12 -r \"stuck\""
+        after_help = "Examples:\n  fireaxe open db-3.payments.prod --incident pd:PGR0VU2 -r \"primary refuses writes\"\n  fireaxe open payments-db -s 2 -r \"replicas lag\" --for 30m\n  fireaxe open payments-db -s 2 --dry-run\n  fireaxe open db-3.payments.prod --action restart-payments shard=12 -s 2 -r \"stuck\""
     )]
     Open(Open),
     /// Say yes to a request that waits, or list what waits for you.
@@ -159,7 +159,7 @@ pub(crate) struct Open {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// A marked rehearsal.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "action")]
     pub(crate) drill: bool,
 }
 
@@ -248,9 +248,6 @@ pub(crate) struct Run {
     /// Wait for people where nobody sits. So it is on a terminal.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// A marked rehearsal.
-    #[arg(long)]
-    pub(crate) drill: bool,
 }
 
 /// One command instead of a tier.

@@ -94,9 +94,9 @@ pub(crate) enum Failure {
     /// Its key is not here.
     #[error("{0} is not held here: only the agent that holds its key can have more time for it")]
     NotHeld(EmergencyId),
-    /// Nothing to close.
-    #[error("nothing is held that could be closed")]
-    NothingHeld,
+    /// Nothing it could be done to: the verb.
+    #[error("nothing is held that could be {}", if *.0 == "extend" { "extended" } else { "closed" })]
+    NothingHeld(&'static str),
     /// Which one?
     #[error("several emergencies are held: {}", words::some_of(&.0.iter().map(ToString::to_string).collect::<Vec<_>>()))]
     WhichOne(Vec<EmergencyId>, &'static str),
@@ -163,7 +163,7 @@ impl Failure {
             Failure::Randomness(_) => "system.randomness",
             Failure::NotYours(reason) => &reason.code,
             Failure::NothingWaits { .. } => "request.none",
-            Failure::NothingHeld | Failure::NotHeld(_) => "emergency.not_held",
+            Failure::NothingHeld(_) | Failure::NotHeld(_) => "emergency.not_held",
             Failure::Ssh(_) => "ssh.failed",
             Failure::Unwell(_) => "doctor.failed",
             Failure::HalfAKey(_) => "key.half",
@@ -280,7 +280,8 @@ impl Failure {
             Failure::Signing(SigningError::Untouched(_)) => {
                 "the same again, and touch the key when it blinks"
             }
-            Failure::NothingHeld => "fireaxe ls   |   fireaxe close EM-...",
+            Failure::NothingHeld("extend") => "fireaxe open TARGET -r \"...\"   |   fireaxe ls",
+            Failure::NothingHeld(_) => "fireaxe ls   |   fireaxe close EM-...",
             Failure::WhichOne(held, verb) => return held.first().map(|em| format!("fireaxe {verb} {em}")),
             Failure::NotYours(_) => "fireaxe approve   (lists what waits for you)",
             Failure::NothingWaits { .. } => "fireaxe approve   |   fireaxe ls",
@@ -400,7 +401,8 @@ mod tests {
             Failure::Answer("x"),
             Failure::Unwell(1),
             Failure::UnsafePath("/a b".into()),
-            Failure::NothingHeld,
+            Failure::NothingHeld("close"),
+            Failure::NothingHeld("extend"),
         ] {
             assert!(failure.next().is_some(), "{failure}");
         }

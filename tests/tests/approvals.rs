@@ -236,7 +236,7 @@ fn more_time_does_not_cut_an_open_session_and_closing_revokes_all_of_it() {
 
     // The lists on the host have every certificate that was ever given for it, by OpenSSH's own word.
     let closed = scene.ana.fireaxe(&["close", "EM-1"]);
-    closed.exits(77).says("ana may not close EM-1");
+    closed.exits(77).says("EM-1 is not ana's to close or extend");
     let closed = scene.ben.asks(&["close", "EM-1"]);
     assert!(closed["revoked"].as_array().unwrap().len() >= 3, "fix, root, root for longer: {closed}");
     scene.db_3.fireaxe(&["krl"]).ok();

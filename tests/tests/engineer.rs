@@ -117,7 +117,7 @@ fn two_engineers_are_on_one_host_each_as_themselves_and_end_alone() {
         .ana
         .fireaxe(&["close", "EM-2"])
         .exits(77)
-        .says("ana may not close EM-2")
+        .says("EM-2 is not ana's to close or extend")
         .says("next: whoever declared it");
     scene.ana.fireaxe(&["close"]).ok();
     scene.db_3.fireaxe(&["krl"]).ok();

@@ -120,7 +120,7 @@ pub(super) fn the_only_one(
     ids.sort();
     ids.dedup();
     match ids.as_slice() {
-        [] => Err(Failure::NothingHeld),
+        [] => Err(Failure::NothingHeld(verb)),
         [one] => Ok(*one),
         _ => Err(Failure::WhichOne(ids, verb)),
     }
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn without_a_number_only_the_only_one_is_closed() {
         let mut ring = Keyring::default();
-        assert_eq!(the_only_one(&[], &[], "close"), Err(Failure::NothingHeld));
+        assert_eq!(the_only_one(&[], &[], "close"), Err(Failure::NothingHeld("close")));
         let one = hold_of(&mut ring, 42, "root", 3, "db-3.payments.prod");
         assert_eq!(the_only_one(&[one.clone(), one.clone()], &[], "close"), Ok(EmergencyId(42)));
         let two = hold_of(&mut ring, 7, "root", 3, "db-3.payments.prod");

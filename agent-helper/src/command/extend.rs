@@ -25,7 +25,7 @@ pub(super) fn run(cx: &Context, what: Extend) -> Result<Exit, Failure> {
     let authority = cx.authority(&config)?;
     let mut control = match Control::connect(&cx.places) {
         Err(ControlError::NotRunning) => {
-            return Err(what.emergency.map_or(Failure::NothingHeld, Failure::NotHeld));
+            return Err(what.emergency.map_or(Failure::NothingHeld("extend"), Failure::NotHeld));
         }
         other => other?,
     };

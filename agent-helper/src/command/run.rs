@@ -49,7 +49,7 @@ pub(super) fn run(cx: &Context, what: Run) -> Result<ExitCode, Failure> {
         wait: what.wait,
         no_wait: false,
         dry_run: false,
-        drill: what.drill,
+        drill: false,
     };
     let typed = open::typed(cx.screen, &open).map_err(|failure| match failure {
         Failure::NoReason(command) => Failure::NoReason(command.replacen("fireaxe open", "fireaxe run", 1)),

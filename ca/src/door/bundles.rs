@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::Door;
 use super::emergencies::{Bytes, body};
 use super::problem::{Answer, Told};
-use crate::road::{Proposal, Refusal};
+use crate::road::{Internal, Proposal, Refusal};
 
 /// A request's body: two files of the bundle's size, escaped as JSON, and a quorum's signatures.
 pub(super) const BODY: usize = 3 * fireaxe_protocol::limits::BUNDLE;
@@ -72,7 +72,8 @@ pub(super) async fn activate(State(door): State<Arc<Door>>, bytes: Bytes) -> Ans
     let BundleChangeRequest { policy, roster, signed } = body(bytes)?;
     if signed.len() > SIGNATURES {
         let said = format!("{} signatures; at most {SIGNATURES} are taken", signed.len());
-        return Err(Told::new(StatusCode::BAD_REQUEST, "bundle.signatures", said));
+        return Err(Told::new(StatusCode::BAD_REQUEST, "bundle.signatures", said)
+            .next("fireaxe-ca policy activate DIR --signed FILE ...   (only those whom the quorum needs)"));
     }
     let bundle = sound(policy.clone(), roster.clone()).await?;
     let gate = door.road.published().gate();
@@ -115,6 +116,7 @@ async fn sound(policy: String, roster: String) -> Answer<Arc<Bundle>> {
             let reasons = findings.into_iter().map(|said| Reason::new("bundle.unsound", said)).collect();
             Err(Refusal::Bundle { reasons }.into())
         }
-        Err(_) => Err(Refusal::Stopping.into()),
+        // It panicked: never taken for a bundle that is sound.
+        Err(fault) => Err(Refusal::from(Internal::Fold(format!("the check broke off: {fault}"))).into()),
     }
 }

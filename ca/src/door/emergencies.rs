@@ -27,11 +27,7 @@ pub(super) fn body<T: serde::de::DeserializeOwned>(bytes: Bytes) -> Answer<T> {
     let bytes = bytes.map_err(|rejection| {
         let status = rejection.status();
         let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "body.too_large" } else { "body.unreadable" };
-        Told::new(
-            status,
-            code,
-            format!("the body is more than {} bytes or broke off", fireaxe_protocol::limits::BODY),
-        )
+        Told::new(status, code, "the body is longer than this takes, or it broke off")
     })?;
     serde_json::from_slice(&bytes).map_err(|e| {
         Told::new(

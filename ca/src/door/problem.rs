@@ -134,7 +134,7 @@ impl From<Refusal> for Told {
             Refusal::Closing { .. } => Told::new(StatusCode::CONFLICT, "emergency.closing", said)
                 .next("fireaxe open TARGET ...   (declares a new one)"),
             Refusal::NotYours { .. } => Told::new(StatusCode::FORBIDDEN, "emergency.not_yours", said)
-                .next("whoever declared it closes it, or somebody with the role incident_commander"),
+                .next("whoever declared it closes or extends it; somebody with the role incident_commander closes it"),
             // Said with what is different, where that can be read back.
             Refusal::Superseded { id, .. } => changed(id, said, Vec::new()),
             Refusal::Changed { id, changed: what } => changed(id, said, what),
@@ -214,11 +214,19 @@ fn next_of(code: &str) -> Option<&'static str> {
         "approval.presence" => "sign with your security key: fireaxe doctor says which key is used",
         "rate.approvals" => "ask another approver to read it",
         "second.own" | "second.off_call" => "somebody else on call: fireaxe second EM-...",
-        "review.took_part" | "review.not_asked" => "fireaxe review   (lists what is owed, and by whom)",
+        "review.took_part" | "review.not_asked" => {
+            "fireaxe review   (lists what is owed, and what of it is yours)"
+        }
         "bundle.other_activation" | "bundle.other_hash" | "statement.stale" => {
             "fireaxe-ca policy statement DIR ...   (then sign that)"
         }
-        code if code.starts_with("bundle.") => "fireaxe-ca policy diff   (what would change, and for whom)",
+        "bundle.unsound" => "fireaxe-ca policy check DIR   and   fireaxe-ca policy test DIR",
+        "bundle.no_admins" => {
+            "a CA whose roster has [role] policy_admin from the start: fireaxe-ca init --data DIR --bundle DIR"
+        }
+        code if code.starts_with("bundle.") => {
+            "fireaxe-ca policy statement DIR --data DATA   (what changes, who must sign, who gains by it)"
+        }
         _ => return None,
     })
 }

@@ -16,7 +16,7 @@ use super::emergencies::{Bytes, body, network, number};
 use super::listen::PeerAddress;
 use super::problem::{Answer, Told};
 use super::reading::{self, Scope};
-use crate::road::{Refusal, Said};
+use crate::road::{Internal, Refusal, Said};
 
 type Id = Result<Path<String>, PathRejection>;
 
@@ -37,7 +37,7 @@ async fn say(
 
 /// The road answers each kind of statement in its own way; another answer is a fault of ours.
 fn other() -> Told {
-    Told::from(Refusal::Stopping)
+    Refusal::from(Internal::Fold("another answer than the statement has".to_owned())).into()
 }
 
 /// `POST /v1/emergencies/{id}/seconds`

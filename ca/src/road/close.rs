@@ -35,7 +35,9 @@ pub(crate) fn may_close<'a>(
     if words.emergency != id || words.of != live.leaf {
         return Err(Refusal::WrongDeclaration(id));
     }
-    if live.person != *person && !bundle.roster.has_role(person, Role::IncidentCommander) {
+    if live.requesters.first() != Some(bundle.roster.canonical(person))
+        && !bundle.roster.has_role(person, Role::IncidentCommander)
+    {
         return Err(Refusal::NotYours { person: person.clone(), id });
     }
     Ok(live)

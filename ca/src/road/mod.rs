@@ -53,7 +53,7 @@ pub(crate) use extend::may_extend;
 pub(crate) use facts::{Asker, Request, gather};
 pub use issue::Opening;
 pub use pager::{Page, Pager, deliver_by};
-pub use refusal::Refusal;
+pub use refusal::{Internal, Refusal};
 pub(crate) use request::Words;
 pub(crate) use review::may_review;
 pub use said::Said;

@@ -90,8 +90,8 @@ pub enum Refusal {
         /// When it ends, unix seconds.
         until: u64,
     },
-    /// Neither its owner nor somebody with the role.
-    #[error("{person} may not close {id}")]
+    /// Neither whoever declared it nor somebody with the role.
+    #[error("{id} is not {person}'s to close or extend")]
     NotYours {
         /// Who asked.
         person: PersonName,

@@ -366,7 +366,7 @@ impl Model {
             return (answer, None);
         }
         let id = about.0;
-        if self.all[id].owner.name != who.name && !who.is_in("sre-leads") {
+        if self.all[id].owner.canonical != who.canonical && !who.is_in("sre-leads") {
             return (Answer(403, "emergency.not_yours"), None);
         }
         self.all[id].took_part.insert(who.canonical);
