@@ -266,7 +266,8 @@ async fn simulate_decides_a_history_again_while_the_ca_runs() {
     // A milder tier is tighter because the policy that decided, which the log holds, ranks it lower.
     let roster = std::fs::read_to_string(ca.dir.path().join("bundle/roster.toml")).unwrap();
     let cell = ("high   = [\"deny\", \"look\", \"fix\"", "high   = [\"deny\", \"look\", \"look\"");
-    let milder = folder(ca.dir.path(), "milder", &[cell], &roster);
+    let meanwhile = ("meanwhile = \"fix\"", "meanwhile = \"look\"");
+    let milder = folder(ca.dir.path(), "milder", &[cell, meanwhile], &roster);
     let file = Path::new(&milder).join("policy.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.split("# --- Worked examples").next().unwrap()).unwrap();

@@ -4,10 +4,10 @@
 # are downloaded and unpacked below target/openssh, so that no service starts, no account is made and
 # nothing is written to /etc/ssh. Idempotent; says nothing when there is nothing to do.
 #
-# usage: provide.sh TARGET_DIR
+# usage: provide.sh TARGET_DIR [shells]
 set -eu
 
-target=${1:?usage: provide.sh TARGET_DIR}
+target=${1:?usage: provide.sh TARGET_DIR [shells]}
 root=$target/openssh/root
 lib=$target/openssh/lib
 
@@ -111,3 +111,23 @@ for turn in 1 2 3; do
     rm -rf "$target/openssh/libroot"
 done
 [ -z "$(missing_libraries "$sshd")" ] || die "sshd still misses: $(missing_libraries "$sshd")" "install openssh-server and run make again"
+
+# Asked for by the tests of actions: login shells beside bash and dash, the machine's, else unpacked and not
+# installed. They are no condition: a test says which one it had to leave out.
+[ "${2:-}" = shells ] || exit 0
+shells=$target/openssh/shells
+unpack_shell() {
+    shell=$1; path=$2; shift 2
+    ! command -v "$shell" >/dev/null && [ ! -x "$shells/$shell" ] || return 0
+    say "unpacking $shell below $shells (not installed)"
+    ( unpack "$shells/root" "$@" ) || { say "there is no $shell here: the tests leave it out"; return 0; }
+    # As a host of the tests sees it; the libraries that came with it lie in one folder.
+    here=/run/fireaxe/openssh/shells/root
+    lib_dir=$(cd "$shells/root" && for dir in usr/lib/*-linux-gnu; do [ ! -d "$dir" ] || echo "$here/$dir"; done | head -n 1)
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s/%s "$@"\n' "$lib_dir" "$here" "$path" >"$shells/$shell.new"
+    chmod 0755 "$shells/$shell.new"
+    mv "$shells/$shell.new" "$shells/$shell"
+}
+unpack_shell zsh bin/zsh zsh
+unpack_shell fish usr/bin/fish fish fish-common libpcre2-32-0
+unpack_shell tcsh bin/tcsh tcsh

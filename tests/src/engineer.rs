@@ -1,6 +1,7 @@
 //! A person: a home of their own, a key of their own, and a `fireaxe` that sees nothing else.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -263,6 +264,19 @@ impl Engineer {
             config.push_str(&host.client_config());
         }
         fs::write(self.home.join(".ssh/config"), config).expect("ssh configuration");
+    }
+
+    /// Makes every `ssh` that a program of theirs runs read their configuration: OpenSSH takes the home of the
+    /// machine's user, not `HOME`.
+    pub fn finds_own_ssh_config(&mut self) {
+        let bin = self.world.room(&format!("people-{}/bin", self.name));
+        let config = self.home.join(".ssh/config");
+        let wrapper = format!("#!/bin/sh\nexec /usr/bin/ssh -F '{}' \"$@\"\n", config.display());
+        fs::write(bin.join("ssh"), wrapper).expect("wrapper");
+        fs::set_permissions(bin.join("ssh"), fs::Permissions::from_mode(0o755)).expect("mode");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let ours = self.world.programs().bin.display().to_string();
+        self.set_env("PATH", &format!("{}:{ours}:{path}", bin.display()));
     }
 
     /// Their own `ssh`, unwrapped: no key, no agent and no account named.

@@ -91,6 +91,25 @@ impl Host {
         fs::write(&file, bytes).expect("file on the host");
     }
 
+    /// Puts a program on the host that only root can change.
+    pub fn put_program(&self, path: &str, text: &str) {
+        self.put(path, text);
+        let mode = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("mode");
+        let file = self.file(path);
+        mode(&file);
+        file.ancestors().skip(1).take_while(|dir| *dir != self.dir).for_each(mode);
+    }
+
+    /// Gives an account another login shell, as the host sees its path.
+    pub fn set_shell(&self, account: &str, shell: &str) {
+        let before = fs::read_to_string(self.file("/etc/passwd")).expect("passwd");
+        let line = |line: &str| match line.strip_prefix(&format!("{account}:")) {
+            Some(_) => format!("{}:{shell}\n", line.rsplit_once(':').expect("a shell").0),
+            None => format!("{line}\n"),
+        };
+        self.put("/etc/passwd", before.lines().map(line).collect::<String>());
+    }
+
     /// A command to be run on the host as root.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");

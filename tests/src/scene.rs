@@ -157,7 +157,11 @@ pub fn default_policy() -> String {
 
 /// The same without its `[limits]`: for whoever declares faster than people do.
 pub fn policy_without_limits() -> String {
-    let policy = default_policy();
+    without_limits(&default_policy())
+}
+
+/// A policy without its `[limits]`.
+pub fn without_limits(policy: &str) -> String {
     let (before, limits) = policy.split_once("[limits]\n").expect("limits");
     let (_, after) = limits.split_once("\n\n").expect("the end of the limits");
     format!("{before}{after}")

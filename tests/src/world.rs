@@ -94,6 +94,23 @@ impl World {
         bundle
     }
 
+    /// Login shells to try, as a host sees their paths: those of the machine, and what `provide.sh` unpacked.
+    /// Says which are missing.
+    pub fn shells(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for shell in ["bash", "dash", "zsh", "fish", "tcsh"] {
+            let unpacked = self.programs.openssh.join("shells").join(shell);
+            if Path::new("/usr/bin").join(shell).exists() {
+                found.push(format!("/usr/bin/{shell}"));
+            } else if unpacked.exists() {
+                found.push(format!("/run/fireaxe/openssh/shells/{shell}"));
+            } else {
+                eprintln!("SKIPPED: there is no {shell} here; tests/openssh/provide.sh could not fetch it");
+            }
+        }
+        found
+    }
+
     /// Runs one of our programs with these arguments, outside any host.
     pub fn ours(&self, program: &str, args: &[&str]) -> Ran {
         run(Command::new(self.programs.ours(program)).args(args))

@@ -11,10 +11,10 @@ use fireaxe_tests::scene::Scene;
 use serde_json::Value;
 
 /// The lines of the tables of one section: schema, and the fields that its row names first in each part.
-fn documented(section: &str) -> BTreeMap<String, Vec<String>> {
+fn documented(heading: &str) -> BTreeMap<String, Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PROTOCOL.cli.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let (_, from) = text.split_once(&format!("## `{section} --json`")).unwrap();
+    let (_, from) = text.split_once(&format!("\n## {heading}\n")).unwrap();
     let section = from.split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.contains("| `fireaxe."));
     rows.map(|row| {
@@ -54,17 +54,100 @@ impl Seen {
     }
 
     /// Everything documented was printed, each field by at least one answer; nothing else was.
-    fn agrees_with(&self, section: &str) {
-        let documented = documented(section);
+    fn agrees_with(&self, heading: &str) {
+        let documented = documented(heading);
         let names = |keys: Vec<&String>| keys.into_iter().cloned().collect::<Vec<_>>();
-        assert_eq!(names(self.printed.keys().collect()), names(documented.keys().collect()), "{section}");
+        assert_eq!(names(self.printed.keys().collect()), names(documented.keys().collect()), "{heading}");
         for (schema, fields) in documented {
+            assert!(!fields.is_empty(), "{schema} has no fields");
             for field in fields.iter().filter(|field| *field != "explain") {
                 let somewhere = self.printed[&schema].iter().any(|answer| answer.get(field).is_some());
                 assert!(somewhere, "{schema} has no {field}: {:?}", self.printed[&schema]);
             }
         }
     }
+}
+
+/// Another bundle, and the words that put it in force, signed by two people of security.
+fn signed_change(scene: &Scene) -> (String, [String; 2]) {
+    let new = scene.world.room("new-bundle");
+    let old = scene.world.dir().join("bundle");
+    let policy = std::fs::read_to_string(old.join("policy.toml")).unwrap();
+    std::fs::write(new.join("policy.toml"), policy.replacen("ttl = \"45m\"", "ttl = \"30m\"", 2)).unwrap();
+    std::fs::copy(old.join("roster.toml"), new.join("roster.toml")).unwrap();
+    let signed = ["ben", "cleo"].map(|name| new.join(name).display().to_string());
+    let bundle = new.display().to_string();
+    scene.ca.cmd(&["policy", "statement", &bundle, "-o", &signed[0]]).ok();
+    std::fs::copy(&signed[0], &signed[1]).unwrap();
+    for (person, file) in [&scene.ben, &scene.cleo].into_iter().zip(&signed) {
+        let mut sign = person.command("ssh-keygen");
+        sign.args(["-Y", "sign", "-n", "bundle.v1@fireaxe", "-f"]).arg(person.key().path()).arg(file);
+        fireaxe_tests::run(&mut sign).ok();
+    }
+    (bundle, signed)
+}
+
+#[test]
+fn what_people_decide_is_printed_as_documented_while_it_waits_and_when_it_is_settled() {
+    let mut scene = Scene::begin_with(|setting| {
+        setting.also("fay", &["payments-oncall"]);
+    });
+    scene.ben.knows(&[&scene.db_3, &scene.db_4]);
+    scene.ben.finds_own_ssh_config();
+    scene.incident("pd:A0", 1, "payments-db");
+    let host = "db-3.payments.prod";
+    let mut people = Seen { printed: BTreeMap::new() };
+    let mut ask = |who: &fireaxe_tests::Engineer, args: &[&str], exit: i32| {
+        let ran = who.fireaxe(&[&["--json"], args].concat());
+        people.take(ran.exits(exit))
+    };
+    let open = ["open", host, "--incident", "pd:A0", "-r", "x"];
+    let (ana, ben, cleo, fay) = (&scene.ana, &scene.ben, &scene.cleo, scene.other("fay"));
+    let opened = ben.asks(&open);
+    assert_eq!((&opened["outcome"], &opened["waiting"]["tier"]), (&"meanwhile".into(), &"root".into()));
+    assert_eq!(ben.asks(&["status"])["waiting"][0]["emergency"], "EM-1");
+    let request = &ask(ana, &["approve"], 0)["requests"][0];
+    for field in ["emergency", "waits_for", "person", "system", "tier", "at", "until", "yours"] {
+        assert!(request.get(field).is_some(), "no {field}: {request}");
+    }
+    assert_eq!(ana.asks(&["status"])["requests"][0]["emergency"], "EM-1", "a session is alive by now");
+    // Nobody sits here, and nobody has said that they have read it.
+    assert_eq!(ana.fireaxe(&["--json", "approve", "EM-1"]).exits(2).code, 2);
+    ben.lose_follower("EM-1");
+    assert_eq!(ask(ana, &["approve", "EM-1", "--yes"], 0)["missing"], serde_json::json!([]));
+    let upgraded = ben.asks(&["status"]);
+    assert_eq!((&upgraded["upgraded"][0], &upgraded["held"][0]["tier"]), (&"EM-1".into(), &"root".into()));
+
+    // More time is asked for, and refused; then waited for, and given.
+    assert_eq!(ask(ben, &["extend"], 0)["outcome"], "meanwhile");
+    ask(ana, &["refuse", "EM-1", "-r", "enough"], 0);
+    let wait = ["--json", "extend", "--wait", "-r", "the index is still being built"];
+    let waiting = fireaxe_tests::running::start(&mut ben.fireaxe_command(&wait));
+    let asked = || ana.asks(&["approve"])["requests"][0]["yours"] == true;
+    let asked = fireaxe_tests::clock::wait_for(fireaxe_tests::clock::LIMIT, || asked().then_some(()));
+    assert!(asked.is_some(), "the extension never waited");
+    ask(ana, &["approve", "EM-1", "--yes"], 0);
+    let extended = waiting.ends_by_itself();
+    let extended: Value = serde_json::from_str(extended.exits(0).stdout.trim()).unwrap();
+    assert_eq!((&extended["outcome"], &extended["settled"]["outcome"]), (&"given".into(), &"given".into()));
+
+    ben.fireaxe(&["close", "EM-1"]).ok();
+    let owed = &ask(cleo, &["review"], 0)["reviews"][0];
+    for field in ["emergency", "person", "system", "closed_at", "due", "overdue", "yours"] {
+        assert!(owed.get(field).is_some(), "no {field}: {owed}");
+    }
+    assert_eq!(cleo.asks(&["status"])["reviews"][0]["emergency"], "EM-1");
+    ask(cleo, &["review", "EM-1", "--verdict", "justified", "-r", "x"], 0);
+    ana.asks(&["open", host, "-s", "1", "-r", "a claim"]);
+    ask(fay, &["second", "EM-2"], 0);
+
+    // The action's program is not on the host: it ran, and failed.
+    let run = ["run", "db-4.payments.prod", "--action", "restart-payments", "shard=12", "-s", "2", "-r", "x"];
+    let ran = ben.fireaxe(&[&["--json"][..], &run].concat());
+    let told = people.take(ran.fails());
+    assert_eq!((&told["ran"], &told["uses"]), (&true.into(), &1.into()), "{told}");
+    people.agrees_with("What people decide, `--json`");
+    scene.ca.cmd(&["log", "verify"]).ok();
 }
 
 #[test]
@@ -154,6 +237,11 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
     offline(&["test", &bundle]);
     offline(&["diff", &bundle, &bundle]);
     offline(&["simulate", &bundle, "--against", &data]);
+    offline(&["shadow", &bundle, "--data", &data]);
+    offline(&["shadow", "--off", "--data", &data]);
+    let (new, signed) = signed_change(&scene);
+    let activate = ["activate", &new, "--data", &data, "--signed", &signed[0], "--signed", &signed[1]];
+    offline(&activate);
 
     scene.ca.kill();
     let away = seen.take(scene.ana.fireaxe(&["--json", "open", host, "-s", "2", "-r", "x"]).exits(69));
@@ -162,7 +250,7 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
 
     // `details` comes with a certificate that is refused, which no honest CA gives.
     seen.printed.get_mut("fireaxe.error/v1").unwrap().push(serde_json::json!({"details": []}));
-    seen.agrees_with("fireaxe");
-    hosts.agrees_with("fireaxe-host");
-    ca.agrees_with("fireaxe-ca");
+    seen.agrees_with("`fireaxe --json`");
+    hosts.agrees_with("`fireaxe-host --json`");
+    ca.agrees_with("`fireaxe-ca --json`");
 }

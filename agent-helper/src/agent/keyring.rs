@@ -87,6 +87,11 @@ impl Keyring {
         Ok(public)
     }
 
+    /// Drops a fresh key for which nothing will come, so that refusals never use up what [`FRESH`] allows.
+    pub(crate) fn discard(&mut self, public: &Ed25519Key) {
+        self.fresh.retain(|fresh| fresh.public != *public);
+    }
+
     /// Takes a certificate for one of the fresh keys. The client has compared it with its terms; here
     /// only what the agent's own rules rest on is read again from the bytes.
     pub(crate) fn hold(&mut self, hold: Hold, now: u64) -> Result<Held, Refused> {
@@ -493,6 +498,9 @@ pub(crate) mod tests {
         }
         let more = ring.fresh_key(Zeroizing::new([99; 32]), NOW);
         assert_eq!(more, Err(Refused::TooMany));
+        let refused = ring.fresh[3].public;
+        ring.discard(&refused);
+        assert!(ring.fresh_key(Zeroizing::new([98; 32]), NOW).is_ok());
         assert!(ring.fresh_key(Zeroizing::new([99; 32]), NOW + FRESH_S).is_ok());
         assert_eq!(ring.fresh.len(), 1);
     }

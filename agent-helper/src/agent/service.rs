@@ -183,6 +183,10 @@ impl Service {
                 keyring.remember(*pending, now).map_err(say)?;
                 Answer::Done
             }
+            Request::Discard { public_key } => {
+                keyring.discard(&public_key);
+                Answer::Done
+            }
             Request::Forget { emergency } => {
                 keyring.forget(emergency);
                 Answer::Done

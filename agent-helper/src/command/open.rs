@@ -134,7 +134,14 @@ pub(super) fn declare(
     let envelope = authority.sign(&signer, &statement)?;
     // From here on it may be open: Ctrl-C waits until what came back is held.
     *keys = wait::keys(cx.screen);
-    let opened = match authority.declare(&envelope) {
+    let answer = authority.declare(&envelope);
+    if let Err(Failure::Transport(TransportError::Problem(problem))) = &answer
+        && problem.status < 500
+    {
+        // It was refused: no certificate will come for this key. An agent that keeps it drops it later.
+        let _ = control.discard(public_key);
+    }
+    let opened = match answer {
         Ok(opened) => opened,
         Err(Failure::Transport(TransportError::Problem(problem))) if is_refusal(&problem) => {
             return Ok(Declared::Refused(problem));

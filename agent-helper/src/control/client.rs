@@ -119,6 +119,14 @@ impl Control {
         }
     }
 
+    /// Drops a fresh key that gets no certificate.
+    pub(crate) fn discard(&mut self, public_key: Ed25519Key) -> Result<(), ControlError> {
+        match self.ask(&Request::Discard { public_key })? {
+            Answer::Done => Ok(()),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
     /// Puts a certificate into the agent.
     pub(crate) fn hold(&mut self, hold: Hold) -> Result<Held, ControlError> {
         match self.ask(&Request::Hold { hold: Box::new(hold) })? {

@@ -36,6 +36,11 @@ pub(crate) enum Request {
     },
     /// What is held?
     List,
+    /// A fresh key that gets no certificate: what it was made for was refused.
+    Discard {
+        /// Which.
+        public_key: Ed25519Key,
+    },
     /// Remember that something of this emergency waits; its key lives on until then.
     Remember {
         /// What waits.

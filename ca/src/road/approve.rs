@@ -8,6 +8,7 @@ use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Approve, Refuse};
 
 use super::refusal::{Internal, Refusal};
+use super::request::live;
 use super::said::Said;
 use super::turn::Turn;
 use crate::state::{Live, Phase, Settled, State, Wait};
@@ -30,13 +31,10 @@ pub(crate) fn waiting<'a>(
 
 /// An emergency for which something can be issued.
 pub(crate) fn open(state: &State, id: EmergencyId) -> Result<&Live, Refusal> {
-    match state.emergencies.get(id) {
-        Some(live) => match live.phase {
-            Phase::Open => Ok(live),
-            Phase::Closing { until } => Err(Refusal::Closing { id, until }),
-        },
-        None if state.emergencies.was_declared(id) => Err(Refusal::Closed(id)),
-        None => Err(Refusal::UnknownEmergency(id)),
+    let live = live(state, id)?;
+    match live.phase {
+        Phase::Open => Ok(live),
+        Phase::Closing { until } => Err(Refusal::Closing { id, until }),
     }
 }
 

@@ -7,6 +7,7 @@ use fireaxe_protocol::policy::{Bundle, IncidentState, Role};
 use fireaxe_protocol::statement::{Close, Statement};
 
 use super::refusal::{Internal, Refusal};
+use super::request::live;
 use super::turn::Turn;
 use super::{Asked, Known, Recorded, Reply};
 use crate::state::{Answered, Live, Phase, State};
@@ -30,11 +31,7 @@ pub(crate) fn may_close<'a>(
     id: EmergencyId,
     words: &Close,
 ) -> Result<&'a Live, Refusal> {
-    let live = match state.emergencies.get(id) {
-        Some(live) => live,
-        None if state.emergencies.was_declared(id) => return Err(Refusal::Closed(id)),
-        None => return Err(Refusal::UnknownEmergency(id)),
-    };
+    let live = live(state, id)?;
     if words.emergency != id || words.of != live.leaf {
         return Err(Refusal::WrongDeclaration(id));
     }

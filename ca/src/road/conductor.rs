@@ -235,8 +235,8 @@ impl Conductor {
                 self.deferred = deferred;
                 // Readers first: whoever is told of a closing finds it in the revocation list.
                 self.publish(revoked, now);
-                answers.send();
                 differences.iter().for_each(|difference| self.published.shadow().note(difference));
+                answers.send();
                 touched.into_iter().for_each(|(id, entry)| self.published.changed(id, entry));
                 if let Some(pager) = &self.deps.pager {
                     pages.into_iter().for_each(|page| pager.page(page));

@@ -8,7 +8,7 @@ use fireaxe_protocol::statement::Extend;
 
 use super::declare::hosts_of;
 use super::refusal::Refusal;
-use super::request::Words;
+use super::request::{Words, live};
 use super::said::Said;
 use super::turn::Turn;
 use crate::state::{Live, State};
@@ -21,11 +21,7 @@ pub(crate) fn may_extend<'a>(
     id: EmergencyId,
     words: &Extend,
 ) -> Result<&'a Live, Refusal> {
-    let live = match state.emergencies.get(id) {
-        Some(live) => live,
-        None if state.emergencies.was_declared(id) => return Err(Refusal::Closed(id)),
-        None => return Err(Refusal::UnknownEmergency(id)),
-    };
+    let live = live(state, id)?;
     if words.emergency != id || words.of != live.leaf {
         return Err(Refusal::WrongDeclaration(id));
     }

@@ -14,6 +14,15 @@ use super::refusal::{Internal, Refusal};
 use super::turn::Turn;
 use crate::state::{Live, State};
 
+/// An emergency that is not over.
+pub(crate) fn live(state: &State, id: EmergencyId) -> Result<&Live, Refusal> {
+    match state.emergencies.get(id) {
+        Some(live) => Ok(live),
+        None if state.emergencies.was_declared(id) => Err(Refusal::Closed(id)),
+        None => Err(Refusal::UnknownEmergency(id)),
+    }
+}
+
 /// What the owner of an emergency said last, and how: what every later decision about it rests on.
 #[derive(Debug, Clone)]
 pub(crate) struct Words {

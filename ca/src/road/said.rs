@@ -9,7 +9,7 @@ use fireaxe_protocol::statement::Statement;
 use super::refusal::{Internal, Refusal};
 use super::turn::Turn;
 use super::{Asked, Known, Reply};
-use crate::state::Answered;
+use crate::state::{Answered, Settled};
 
 /// What came of it. The entry exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +89,20 @@ impl Turn<'_> {
         }
     }
 
+    /// What an approval that was given still waits for; nothing once the terms are given. One that came to
+    /// nothing since is told so.
+    fn still_missing(&self, id: EmergencyId, of: &Hash) -> Result<Vec<Approvals>, Refusal> {
+        let live = self.state.emergencies.get(id).ok_or(Refusal::Closed(id))?;
+        if let Some(before) = live.superseded(of) {
+            return Err(self.changed(id, before, live.request.index));
+        }
+        match (&live.request.waiting, &live.request.settled) {
+            (Some(wait), _) => Ok(wait.missing()),
+            (None, Some(Settled::Given) | None) => Ok(Vec::new()),
+            (None, Some(how)) => Err(Refusal::Settled { id, how: how.clone() }),
+        }
+    }
+
     /// What is different between the entry that was answered and the one that was decided last.
     fn changed(&self, id: EmergencyId, before: u64, now: u64) -> Refusal {
         let (before, now) = match (self.read_back(before), self.read_back(now)) {
@@ -123,9 +137,7 @@ impl Turn<'_> {
         match entry.event {
             Event::EmergencySeconded { .. } => Ok(Said::Seconded { entry: index }),
             Event::ApprovalGiven { emergency, of, .. } => {
-                let live = self.state.emergencies.get(emergency).filter(|live| live.request.leaf == of);
-                let wait = live.and_then(|live| live.request.waiting.as_ref());
-                let missing = wait.map(|wait| wait.missing()).unwrap_or_default();
+                let missing = self.still_missing(emergency, &of)?;
                 Ok(Said::Approved { of, entry: index, missing })
             }
             Event::ApprovalRefused { of, .. } => Ok(Said::Refused { of, entry: index }),

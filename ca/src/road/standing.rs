@@ -11,6 +11,7 @@ use fireaxe_protocol::policy::{Decision, Terms, raised};
 use super::approve::may_not_answer;
 use super::issue::sign_again;
 use super::refusal::{Internal, Refusal};
+use super::request::live;
 use super::review::may_not_review;
 use super::turn::Turn;
 use super::{Asked, Reply};
@@ -21,7 +22,7 @@ const LIST: usize = 200;
 
 impl Turn<'_> {
     pub(super) fn take_grant(&mut self, id: EmergencyId, reply: Reply<Box<Grant>>) {
-        match self.live(id) {
+        match live(self.state, id) {
             Ok(live)
                 if self.is_of_this_batch(live)
                     || self.newest(live).is_some_and(|c| c.serial >= self.committed) =>
@@ -37,21 +38,13 @@ impl Turn<'_> {
     }
 
     pub(super) fn take_card(&mut self, id: EmergencyId, reader: PersonName, reply: Reply<Box<RequestCard>>) {
-        match self.live(id) {
+        match live(self.state, id) {
             Ok(live) if self.is_of_this_batch(live) => self.deferred.push(Asked::Card(id, reader, reply)),
             Ok(live) => {
                 let card = self.card(live, &reader).map(Box::new);
                 self.later(card, reply);
             }
             Err(refusal) => self.later(Err(refusal), reply),
-        }
-    }
-
-    fn live(&self, id: EmergencyId) -> Result<&Live, Refusal> {
-        match self.state.emergencies.get(id) {
-            Some(live) => Ok(live),
-            None if self.state.emergencies.was_declared(id) => Err(Refusal::Closed(id)),
-            None => Err(Refusal::UnknownEmergency(id)),
         }
     }
 

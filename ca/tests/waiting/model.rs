@@ -52,7 +52,7 @@ pub struct Said {
     pub extension: Option<(Person, Option<u8>, Option<usize>, Option<u64>)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Emergency {
     pub owner: Person,
     pub key: u8,
@@ -101,7 +101,7 @@ pub enum Move {
     Clock,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Model {
     pub bundle: Bundle,
     pub all: Vec<Emergency>,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fireaxe_protocol::log::Hash;
 
 use super::model::{Emergency, Ended, Model, Move, Phase, Said};
-use super::world::{Asks, Bundle, Person, REVIEWERS, decide, on_call, person};
+use super::world::{Asks, Bundle, Person, REVIEWERS, approvals_an_hour, decide, on_call, person};
 use crate::installed::people::{ANA_ADMIN, ANA_SPARE};
 use crate::installed::{CLEO, DAN, STRANGER};
 
@@ -49,6 +49,7 @@ pub enum Kind {
 pub enum Again {
     Declared(usize, usize),
     Extended(usize),
+    Approved(usize, Hash),
     Same(Answer),
 }
 
@@ -91,6 +92,14 @@ impl Model {
             Again::Same(answer) => answer,
             Again::Extended(id) if self.all[id].phase == Phase::Closed => Answer(409, "emergency.closed"),
             Again::Extended(_) => OK,
+            Again::Approved(id, of) => match &self.all[id] {
+                one if one.phase == Phase::Closed => Answer(409, "emergency.closed"),
+                one if one.leaves.last() != Some(&of) => Answer(409, "request.changed"),
+                one if matches!(one.ended, Some(Ended::Refused | Ended::Lapsed)) => {
+                    Answer(409, "request.settled")
+                }
+                _ => OK,
+            },
             Again::Declared(id, certificate) => {
                 let answer = match self.all[id].phase {
                     Phase::Open => return OK,
@@ -242,7 +251,7 @@ impl Model {
         }
         let mine =
             self.approved.iter().filter(|(name, at)| *name == who.canonical && now - at <= 3600).count();
-        if one.severity != Some(1) && mine >= 3 {
+        if one.severity != Some(1) && mine >= approvals_an_hour(self.bundle) {
             return (Answer(403, "rate.approvals"), None);
         }
         let full = wait.full;
@@ -256,7 +265,7 @@ impl Model {
             self.issue(id, full, now);
             self.see("upgraded");
         }
-        (OK, Some(Again::Same(OK)))
+        (OK, Some(Again::Approved(id, about.2)))
     }
 
     fn refuse(&mut self, who: Person, about: (usize, bool, Hash), now: u64) -> (Answer, Option<Again>) {

@@ -8,7 +8,8 @@ use crate::installed::{ANA, BEN, CLEO, STRANGER};
 pub enum Bundle {
     /// `waiting.toml`, everybody.
     A,
-    /// Eve is gone; the guarded tier is shorter and needed at severity 2 already.
+    /// Eve is gone; the guarded tier is shorter and needed at severity 2 already, where nobody approves more
+    /// than one an hour.
     B,
 }
 
@@ -22,6 +23,11 @@ pub const TARGETS: [&str; 4] = ["payments-db", "db-3.payments.prod", "vault", "v
 pub const INCIDENTS: [&str; 2] = ["pd:A", "pd:B"];
 pub const WAIT_S: u64 = 600;
 pub const GRACE_S: u64 = 600;
+/// How many anybody approves within an hour, except at severity 1.
+pub fn approvals_an_hour(bundle: Bundle) -> usize {
+    if bundle == Bundle::A { 3 } else { 1 }
+}
+
 pub const REVIEWERS: [&str; 2] = ["security", "sre-leads"];
 
 /// Whose a key is: name, canonical name, groups.
@@ -84,10 +90,13 @@ pub fn files(bundle: Bundle) -> (String, String) {
         .collect();
     let policy = match bundle {
         Bundle::A => POLICY.to_owned(),
-        Bundle::B => POLICY.replace("ttl = \"20m\"", "ttl = \"18m\"").replace(
-            "[\"deny\", \"look\", \"fix\", \"guarded\"]",
-            "[\"deny\", \"fix\", \"guarded\", \"guarded\"]",
-        ),
+        Bundle::B => POLICY
+            .replace("approvals = 3", "approvals = 1")
+            .replace("ttl = \"20m\"", "ttl = \"18m\"")
+            .replace(
+                "[\"deny\", \"look\", \"fix\", \"guarded\"]",
+                "[\"deny\", \"fix\", \"guarded\", \"guarded\"]",
+            ),
     };
     (policy, roster_of(&people))
 }
