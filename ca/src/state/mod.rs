@@ -187,8 +187,7 @@ impl State {
                 let person = bundle.roster.canonical(&by.person).clone();
                 let decided = event.decided().ok_or(FoldError::NotOpen(index))?;
                 self.emergencies.decide(index, leaf, at, &decided, |live| {
-                    live.requesters.push(person.clone());
-                    live.took_part.insert(person);
+                    live.requesters.push(person);
                 })?;
             }
             Event::EmergencyRedecided { .. } => {

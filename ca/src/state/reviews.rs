@@ -52,7 +52,8 @@ impl Reviews {
 
     /// An emergency ended at `at`, and its review is due at `due`.
     pub(super) fn owe(&mut self, live: Live, at: u64, due: u64) {
-        let Live { id, leaf, person, system, took_part, .. } = live;
+        let Live { id, leaf, person, system, requesters, mut took_part, .. } = live;
+        took_part.extend(requesters);
         self.by_system.entry(system.clone()).or_default().insert((due, id));
         self.owed.insert(id, Owed { id, leaf, person, system, took_part, closed_at: at, due });
     }

@@ -1,7 +1,7 @@
 //! A generated history: a log as the CA writes it, of many emergencies. Facts are drawn, decisions are
 //! `decide`'s, statements are signed, certificate bodies are made from the terms; entries, tiles and
 //! checkpoints go through [`fireaxe_ca::log`]. What a real log has beside that (rungs, extensions, reviews)
-//! decides nothing and is left out.
+//! decides nothing and is left out; and since facts are drawn, not gathered, `log verify` would find fault with them.
 
 use std::path::Path;
 

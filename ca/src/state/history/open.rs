@@ -18,11 +18,12 @@ pub(super) struct Open {
     drill: bool,
     /// Something was given, so there was something to use.
     given: bool,
-    /// What is not learned yet.
-    habit: Option<Habit>,
+    /// What is not learned yet. Boxed, as is what follows: most of what is open has taught it already, and
+    /// nobody approves it.
+    habit: Option<Box<Habit>>,
     keys: Vec<Signer>,
     /// The request that people approve, and who has.
-    approved: Option<(Hash, Vec<Signer>)>,
+    approved: Option<Box<(Hash, Vec<Signer>)>>,
 }
 
 /// A person and the key they signed with.
@@ -39,7 +40,7 @@ pub(super) struct Granted {
 impl Open {
     pub(super) fn new(person: PersonName, habit: Habit, key: Fingerprint, drill: bool) -> Open {
         let keys = vec![(person.clone(), key)];
-        Open { person, drill, given: false, habit: Some(habit), keys, approved: None }
+        Open { person, drill, given: false, habit: Some(Box::new(habit)), keys, approved: None }
     }
 
     /// Who declared it.
@@ -55,7 +56,7 @@ impl Open {
     /// A rehearsal teaches nothing: it is held when it suits.
     fn grant(&mut self) -> Option<Granted> {
         self.given = true;
-        let (habit, keys) = (self.habit.take(), std::mem::take(&mut self.keys));
+        let (habit, keys) = (self.habit.take().map(|habit| *habit), std::mem::take(&mut self.keys));
         (!self.drill).then(|| Granted { person: self.person.clone(), habit, keys })
     }
 }
@@ -90,8 +91,8 @@ impl OpenEmergencies {
         in_full: bool,
     ) -> Option<Granted> {
         let open = self.by_id.get_mut(&emergency)?;
-        if let Some((of, _)) = open.approved.take() {
-            self.by_request.remove(&of);
+        if let Some(approved) = open.approved.take() {
+            self.by_request.remove(&approved.0);
         }
         open.given |= something;
         if in_full { open.grant() } else { None }
@@ -99,11 +100,11 @@ impl OpenEmergencies {
 
     pub(super) fn approve(&mut self, emergency: EmergencyId, of: &Hash, by: Signer) {
         let Some(open) = self.by_id.get_mut(&emergency) else { return };
-        if let Some((before, _)) = open.approved.take_if(|(before, _)| before != of) {
-            self.by_request.remove(&before);
+        if let Some(before) = open.approved.take_if(|before| before.0 != *of) {
+            self.by_request.remove(&before.0);
         }
         self.by_request.insert(*of, emergency);
-        let (_, people) = open.approved.get_or_insert_with(|| (*of, Vec::new()));
+        let (_, people) = &mut **open.approved.get_or_insert_with(|| Box::new((*of, Vec::new())));
         if people.len() < APPROVERS {
             people.push(by);
         }
@@ -112,7 +113,7 @@ impl OpenEmergencies {
     /// A certificate for the request `of`: if people approved it, it is granted, and who they were.
     pub(super) fn issued(&mut self, of: &Hash) -> Option<(Granted, Vec<PersonName>)> {
         let open = self.by_id.get_mut(&self.by_request.remove(of)?)?;
-        let (_, approvers) = open.approved.take()?;
+        let (_, approvers) = *open.approved.take()?;
         let people = approvers.iter().map(|(person, _)| person.clone()).collect();
         let mut granted = open.grant()?;
         granted.keys.extend(approvers);
@@ -121,8 +122,8 @@ impl OpenEmergencies {
 
     pub(super) fn close(&mut self, emergency: EmergencyId) -> Option<Open> {
         let open = self.by_id.remove(&emergency)?;
-        if let Some((of, _)) = &open.approved {
-            self.by_request.remove(of);
+        if let Some(approved) = &open.approved {
+            self.by_request.remove(&approved.0);
         }
         Some(open)
     }
@@ -130,7 +131,7 @@ impl OpenEmergencies {
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         let of =
-            |open: &Open| 1 + open.keys.len() + open.approved.as_ref().map_or(0, |(_, people)| people.len());
+            |open: &Open| 1 + open.keys.len() + open.approved.as_ref().map_or(0, |approved| approved.1.len());
         self.by_request.len() + self.by_id.values().map(of).sum::<usize>()
     }
 }
