@@ -356,10 +356,7 @@ fn next_of(problem: &fireaxe_protocol::api::Problem) -> String {
         return next.clone();
     }
     match problem.code.as_str() {
-        "emergency.not_yours" => "fireaxe ls   (whose it is: they close it, or an incident commander)",
         "request.changed" => "fireaxe approve   (look at it again)",
-        "reader.unknown" => "fireaxe ls   (signs in as yourself)",
-        "ca.busy" | "ca.stopping" => "the same again in a moment",
         "internal" => "tell the CA's operator; its log of this minute says what went wrong",
         _ => "fireaxe doctor",
     }

@@ -136,7 +136,11 @@ fn look(
     if card.state != "waiting" || shown.decision.terms_waiting().is_none() {
         let state = match shown.decision.awaits {
             Some(_) => format!("it waits for a second signature (fireaxe second {emergency})"),
-            None => card.state,
+            None => match card.state.as_str() {
+                "none" => "nothing ever did".to_owned(),
+                "given" => "it is approved already".to_owned(),
+                _ => card.state,
+            },
         };
         return Err(Failure::NothingWaits { emergency, state });
     }

@@ -35,11 +35,14 @@ impl BundleFiles {
 pub(super) fn refused(findings: &[Finding]) -> Failed {
     let mut lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
     lines.push(format!("the bundle has {} finding(s); nothing was changed", findings.len()));
-    Failed::config(lines)
+    Failed::config(lines).hint("mend the lines given; then fireaxe-ca policy check DIR")
 }
 
 fn text(path: &Path) -> Result<String, Failed> {
-    let failed = |said: String| Failed::config(vec![format!("{}: {said}", path.display())]);
+    let failed = |said: String| {
+        Failed::config(vec![format!("{}: {said}", path.display())])
+            .hint("a bundle is a folder with policy.toml and roster.toml")
+    };
     let file = fs::File::open(path).map_err(|e| failed(e.to_string()))?;
     let mut text = String::new();
     let limit = limits::BUNDLE as u64 + 1;

@@ -39,7 +39,7 @@ enum Command {
     /// Record what is known of an incident
     #[command(subcommand)]
     Incident(incident::Incident),
-    /// Check, test, explain and compare policy bundles, offline
+    /// Check, test, explain and compare policy bundles; put one in force
     #[command(subcommand)]
     Policy(policy::Policy),
     /// Verify the log

@@ -340,7 +340,7 @@ pub struct Problem {
     /// The decision, when the policy refused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub decision: Option<Box<Decision>>,
-    /// Leaf of the `declaration.refused` entry, when it was logged.
+    /// Leaf of the `declaration.refused` or `extension.refused` entry, when it was logged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub entry: Option<Hash>,
     /// Index of that entry.

@@ -9,9 +9,9 @@ use crate::names::{
 use crate::policy::{Approvals, Decision, IncidentState, Terms};
 use crate::reason::Reason;
 
-/// `GET /v1/emergencies/{id}/grant`, read by its fresh key or its person; also the answer to an extension and
-/// to a second signature. What is held now, with the certificate again, and what waits. The same
-/// certificate has the same bytes each time.
+/// `GET /v1/emergencies/{id}/grant`, read by its fresh key or its person; also the answer to an extension.
+/// What is held now, with the certificate again, and what waits. The same certificate has the same bytes each
+/// time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// `fireaxe.grant/v1`

@@ -5,7 +5,8 @@
 //! request that was refused or never approved must not make the next one look familiar.
 //!
 //! What cannot be told (too little history) is `None` and counts as the tighter value: a rule that asks for
-//! the signal applies. An anomaly is raised only for what is known. `docs/SIGNALS.md` has a case for each.
+//! the signal applies. An anomaly is raised only for what is known. Said for people in
+//! `docs/SIGNALS.md`; a case for each in `ca/src/state/history/cases.rs` of the CA.
 
 use serde::{Deserialize, Serialize};
 

@@ -95,7 +95,11 @@ impl Explain {
             // All that is wrong, at once.
             (person, target) => {
                 let lines: Vec<String> = person.err().into_iter().chain(target.err()).collect();
-                return Err(Failed { code: 1, lines, hint: None });
+                let hint = format!(
+                    "fireaxe-ca policy check {}   (lists the systems; people are in roster.toml)",
+                    self.bundle.display()
+                );
+                return Err(Failed { code: 1, lines, hint: Some(hint) });
             }
         };
         let facts = self.facts(&bundle.policy, person, target);

@@ -20,7 +20,7 @@ use fireaxe_protocol::policy::unsound;
 
 use super::Failed;
 
-/// Check, test, explain and compare policy bundles, offline.
+/// Check, test, explain and compare policy bundles; put one in force.
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
     /// Prove that it is total, monotone and without unused parts; print the whole table

@@ -45,7 +45,10 @@ impl Shadow {
             Some(hash) => {
                 tell(format_args!("bundle {hash} decides beside the one in force until the CA stops"));
                 tell("next:  the CA's log, event \"shadow.differs\"; fireaxe_shadow_decisions in /metrics");
-                tell("       fireaxe-ca policy shadow --off");
+                tell(format_args!(
+                    "       fireaxe-ca policy shadow --off --data {}",
+                    self.data.dir.display()
+                ));
             }
             None => tell("no bundle decides beside the one in force"),
         }

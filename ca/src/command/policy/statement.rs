@@ -88,12 +88,15 @@ impl Change {
         let reader = open(data)?;
         let mut in_force = InForce::default();
         reader.replay(|_, entry, leaf| in_force.see(&entry.event, leaf)).map_err(|e| log_failed(data, e))?;
-        let newest = in_force.newest().ok_or_else(|| Failed::error("the log has no bundle in force"))?;
+        let newest = in_force.newest().ok_or_else(|| {
+            Failed::error("the log has no bundle in force").hint("fireaxe-ca log verify --data DIR")
+        })?;
         if newest.hash == bundle.hash {
             return Err(Failed::error(format!(
                 "{} is the bundle in force already",
                 self.folder.bundle.display()
-            )));
+            ))
+            .hint("name the folder of the new bundle"));
         }
         Ok(Replaced { of: newest.leaf, to: reader.origin().clone(), bundle: newest.bundle.clone() })
     }
@@ -114,7 +117,9 @@ impl Change {
         let (folder, namespace) = (self.folder.bundle.display(), Kind::Bundle.namespace());
         let data = self.data.as_ref().map_or("DATA".to_owned(), |path| path.display().to_string());
         tell(format_args!("next:  ssh-keygen -Y sign -n {namespace} -f KEY {file}"));
-        tell(format_args!("       fireaxe-ca policy activate {folder} --data {data} --signed {file} ..."));
+        tell(format_args!(
+            "       fireaxe-ca policy activate {folder} --data {data} --signed {file} --signed COPY ...   (each admin signs a copy)"
+        ));
     }
 }
 

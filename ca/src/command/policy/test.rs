@@ -62,7 +62,9 @@ impl Test {
         if failed == 0 {
             Ok(())
         } else {
-            Err(Failed::config(vec![format!("{failed} of the bundle's tests fail")]))
+            Err(Failed::config(vec![format!("{failed} of the bundle's tests fail")]).hint(
+                "mend the policy or the [[test]] on the line given; `policy explain` says how it decides",
+            ))
         }
     }
 }
