@@ -53,6 +53,27 @@ pub(crate) fn review_due(bundle: &Bundle, live: &Live, now: u64) -> Option<u64> 
 /// The word of a trigger's `close_on` for an incident that is over.
 const RESOLVED: &str = "incident.resolved";
 
+/// The emergencies whose countdown begins with an update of `now`, and when it ends, unix seconds: all that are
+/// open and rest on an incident that is over, where its trigger closes on that.
+pub(crate) fn resting(
+    state: &State,
+    bundle: &Bundle,
+    update: &IncidentUpdate,
+    now: u64,
+) -> Vec<(EmergencyId, u64)> {
+    let trigger = bundle.policy.trigger_for(&update.incident);
+    let Some(trigger) = trigger.filter(|t| t.close_on.as_deref() == Some(RESOLVED)) else {
+        return Vec::new();
+    };
+    if update.state != IncidentState::Resolved {
+        return Vec::new();
+    }
+    let end = now.saturating_add(trigger.grace_s.into());
+    let all = state.emergencies.iter();
+    let rest = all.filter(|live| live.phase == Phase::Open && live.incident.as_ref() == Some(&update.incident));
+    rest.map(|live| (live.id, live.until.min(end))).collect()
+}
+
 impl Turn<'_> {
     pub(super) fn take_closing(&mut self, id: EmergencyId, known: Box<Known>, reply: Reply<ClosedNow>) {
         let signed = known.signed();
@@ -114,28 +135,12 @@ impl Turn<'_> {
                 return Err(Refusal::UnknownSystem(system.to_string()));
             }
         }
-        let incident = update.incident.clone();
-        let resolved = update.state == IncidentState::Resolved;
-        let recorded = self.append(Event::IncidentUpdated(update))?;
-        let trigger = self.bundle.policy.trigger_for(&incident);
-        let Some(grace_s) = trigger.filter(|t| t.close_on.as_deref() == Some(RESOLVED)).map(|t| t.grace_s)
-        else {
-            return Ok(recorded);
-        };
-        if resolved {
-            let resting: Vec<(EmergencyId, u64)> = self
-                .state
-                .emergencies
-                .iter()
-                .filter(|live| live.phase == Phase::Open && live.incident.as_ref() == Some(&incident))
-                .map(|live| (live.id, live.until))
-                .collect();
-            for (emergency, end) in resting {
-                let until = end.min(self.now + u64::from(grace_s));
-                // The incident is recorded already: all of this, or nothing of the batch.
-                self.append(Event::EmergencyClosing { emergency, incident: incident.clone(), until })
-                    .map_err(|e| Internal::Fold(e.to_string()))?;
-            }
+        let recorded = self.append(Event::IncidentUpdated(update.clone()))?;
+        for (emergency, until) in resting(self.state, &self.bundle, &update, self.now) {
+            let incident = update.incident.clone();
+            // The incident is recorded already: all of this, or nothing of the batch.
+            self.append(Event::EmergencyClosing { emergency, incident, until })
+                .map_err(|e| Internal::Fold(e.to_string()))?;
         }
         Ok(recorded)
     }

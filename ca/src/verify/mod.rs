@@ -2,9 +2,11 @@
 //!
 //! Independent of the code that wrote it where it can be: the tree is recomputed here from the leaves
 //! alone, signatures are checked again, facts gathered again from the words and the state before them and
-//! decided again (`said.rs`), and only then the fold is asked whether the entries may follow each other.
+//! decided again (`said.rs`), what must stand next is asked for (`follows.rs`), and only then the fold is asked
+//! whether the entries may follow each other.
 //! Reads only.
 
+mod follows;
 mod said;
 
 use std::ops::ControlFlow;
@@ -100,6 +102,8 @@ struct Check {
     found: Vec<Found>,
     /// What entries said that later ones refer to.
     known: said::Known,
+    /// What must stand next.
+    follows: follows::Follows,
 }
 
 impl Check {
@@ -148,6 +152,9 @@ impl Check {
             return;
         }
         let Some(mut state) = self.state.take() else { return };
+        for what in self.follows.before(&state, &entry) {
+            self.note(index, what);
+        }
         self.says(&state, &entry, leaf);
         let before = state.bundle().cloned().zip(state.activation());
         match state.apply(index, entry.at, &entry.event, leaf) {
@@ -155,6 +162,7 @@ impl Check {
                 if let Event::BundleActivated { by, .. } = &entry.event {
                     self.activation(index, entry.at, before, &state, by);
                 }
+                self.follows.after(&state, &entry, leaf);
                 self.state = Some(state);
             }
             // What follows would only repeat this finding.
@@ -165,6 +173,8 @@ impl Check {
     fn checkpoint(&mut self, size: u64, note: &str) {
         self.covered = size;
         self.tally.checkpoints += 1;
+        let missing = self.state.as_ref().map(|state| self.follows.at_head(state));
+        missing.unwrap_or_default().into_iter().for_each(|what| self.note(size, what));
         let Some((key, origin, _)) = &self.keys else { return };
         match Checkpoint::open(note, key, origin).ok() {
             None => self.note(size, "the checkpoint here is not signed by the log's key"),

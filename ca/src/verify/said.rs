@@ -8,16 +8,14 @@ use fireaxe_protocol::certificate::{Body, Issue, Profile};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, SignedBy};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
-use fireaxe_protocol::policy::{Bundle, Decision, Facts, Outcome, Terms, decide, raised};
-use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::policy::{Bundle, Decision, Facts, Outcome, Terms, decide};
 use fireaxe_protocol::statement::{Claimed, Envelope, Signed, Statement};
 
 use super::Check;
 use crate::road::{
     Asker, Due, Request, Signature, Words, called, decided_by_bundle, decided_by_extension,
     decided_by_second, due, fresh, gather, hosts_of, is_removed, link_by, longest, may_close, may_extend,
-    may_not_activate, may_not_answer, may_not_approve, may_review, may_second, review_due, unusual_approval,
-    waiting_request,
+    may_not_activate, may_not_answer, may_not_approve, may_review, may_second, review_due, waiting_request,
 };
 use crate::state::State;
 
@@ -35,8 +33,6 @@ struct Open {
     words: Words,
     /// By the leaf of each entry that decided: the terms it may come to.
     terms: HashMap<Hash, Vec<Terms>>,
-    /// What may be raised as unusual about it.
-    unusual: Vec<Vec<Reason>>,
 }
 
 /// An entry that decided, taken apart.
@@ -119,10 +115,10 @@ impl Check {
             }
             Event::ApprovalGiven { emergency, by, .. } => self.answer(state, entry, *emergency, by),
             Event::ApprovalRefused { emergency, by, .. } => self.answer(state, entry, *emergency, by),
-            Event::AnomalyRaised { emergency, signals, .. } => {
-                let unusual = self.known.live.get(emergency).map(|open| open.unusual.as_slice());
-                if !unusual.unwrap_or_default().contains(signals) {
-                    self.note(index, "what it calls unusual does not follow from the entry it names");
+            Event::IncidentUpdated(update) => {
+                let policy = state.bundle().map(|bundle| &bundle.policy);
+                if !policy.is_some_and(|policy| update.systems.iter().all(|s| policy.system(s).is_some())) {
+                    self.note(index, "the incident is said to touch a system that the policy does not have");
                 }
             }
             Event::EmergencyReviewed { emergency, by } => {
@@ -276,10 +272,6 @@ impl Check {
         let may = match (&entry.event, &signed.statement) {
             (Event::ApprovalGiven { of, .. }, Statement::Approve(words)) if words.of == *of => {
                 waiting_request(state, id, words.emergency, of).is_ok_and(|(live, wait)| {
-                    let unusual = unusual_approval(state, bundle, live, words, by, at);
-                    if let Some(open) = self.known.live.get_mut(&id) {
-                        open.unusual.push(unusual);
-                    }
                     may_not_approve(state, bundle, live, wait, (&by.person, by.presence), at).is_empty()
                 })
             }
@@ -445,7 +437,7 @@ impl Known {
     fn open(&mut self, entry: &Entry, leaf: Hash, public_key: Ed25519Key, words: Words) {
         if let Some(decided) = entry.event.decided() {
             let person = decided.facts.person.clone();
-            let open = Open { person, public_key, words, terms: HashMap::new(), unusual: Vec::new() };
+            let open = Open { person, public_key, words, terms: HashMap::new() };
             self.live.insert(decided.emergency, open);
         }
         self.decided(entry, leaf);
@@ -456,7 +448,6 @@ impl Known {
         let Some(open) = self.live.get_mut(&decided.emergency) else { return };
         let both = decided.decision.terms_now().into_iter().chain(decided.decision.terms_waiting());
         open.terms.insert(leaf, both.cloned().collect());
-        open.unusual.push(raised(decided.facts));
         self.by_leaf.insert(leaf, decided.emergency);
     }
 
