@@ -35,9 +35,7 @@ pub(crate) fn may_close<'a>(
     if words.emergency != id || words.of != live.leaf {
         return Err(Refusal::WrongDeclaration(id));
     }
-    if !live.is_owned_by(&bundle.roster, person)
-        && !bundle.roster.has_role(person, Role::IncidentCommander)
-    {
+    if !live.is_owned_by(&bundle.roster, person) && !bundle.roster.has_role(person, Role::IncidentCommander) {
         return Err(Refusal::NotYours { person: person.clone(), id });
     }
     Ok(live)

@@ -8,10 +8,10 @@ use fireaxe_protocol::statement::{Declare, Extend, Statement};
 
 use super::clockwork::called;
 use super::facts::{Asker, Request, gather, resolve};
-use super::second::seconders;
 use super::issue::{Order, prepare};
 use super::pager::Page;
 use super::refusal::{Internal, Refusal};
+use super::second::seconders;
 use super::turn::Turn;
 use crate::state::{Live, State};
 

@@ -12,8 +12,8 @@ use fireaxe_protocol::names::{EmergencyId, GroupName, HostName, IncidentId, Pers
 use fireaxe_protocol::policy::{Outcome, Roster};
 
 use super::FoldError;
-use super::live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 use super::Voice;
+use super::live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 
 /// All of them.
 #[derive(Debug, Default)]
