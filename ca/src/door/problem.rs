@@ -211,7 +211,9 @@ fn next_of(code: &str) -> Option<&'static str> {
     Some(match code {
         "approval.own" => "ask somebody else: fireaxe status says who was asked",
         "approval.not_asked" | "approval.twice" => "fireaxe approve   (lists what waits for you)",
-        "approval.presence" => "sign with your security key: fireaxe doctor says which key is used",
+        "approval.presence" | "second.presence" => {
+            "sign with your security key: fireaxe doctor says which key is used"
+        }
         "rate.approvals" => "ask another approver to read it",
         "second.own" | "second.off_call" => "somebody else on call: fireaxe second EM-...",
         "review.took_part" | "review.not_asked" => {

@@ -209,9 +209,8 @@ pub(crate) fn again(
     live: &crate::state::Live,
     now: u64,
 ) -> Result<(fireaxe_protocol::policy::Facts, fireaxe_protocol::policy::Decision), Refusal> {
-    let seconds: Vec<PersonName> = live.requesters.iter().skip(1).cloned().collect();
     let extension = if words.extend.is_some() { live.extensions } else { 0 };
-    words.decide_again(state, bundle, &seconds, extension, now)
+    words.decide_again(state, bundle, (live, None), extension, now)
 }
 
 fn signature(known: &Known) -> Option<Signature<'_>> {

@@ -58,7 +58,7 @@ pub(crate) fn decided_last(
 pub(crate) fn may_not_answer(bundle: &Bundle, live: &Live, wait: &Wait, person: &PersonName) -> Vec<Reason> {
     let mut out = Vec::new();
     let canonical = bundle.roster.canonical(person);
-    if live.requesters.contains(canonical) {
+    if live.is_asked_by(&bundle.roster, person) {
         let sentence = format!(
             "{canonical} asked for it: nobody answers their own request, under any name or with any key"
         );
@@ -176,7 +176,7 @@ pub(crate) fn unusual_approval(
     by: &SignedBy,
     now: u64,
 ) -> Vec<Reason> {
-    let Some(requester) = live.requesters.first() else { return Vec::new() };
+    let requester = bundle.roster.canonical(&live.person);
     let in_a_row = state.history.in_a_row(&bundle.roster, requester, &by.person);
     let age_s = now.saturating_sub(live.request.at);
     raised_by_approval(bundle.roster.canonical(&by.person), requester, in_a_row, words.shown_s, age_s)

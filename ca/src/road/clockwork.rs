@@ -44,7 +44,7 @@ pub(crate) fn due(state: &State, now: u64) -> Option<(EmergencyId, Due)> {
 /// nobody who asked for it.
 pub(crate) fn called(roster: &Roster, groups: &[GroupName], live: &Live) -> Vec<PersonName> {
     let people = roster.distinct_members(groups).into_iter();
-    people.filter(|person| !live.requesters.contains(person)).cloned().collect()
+    people.filter(|person| !live.is_asked_by(roster, person)).cloned().collect()
 }
 
 /// Watches the wall against the tick and against the log.

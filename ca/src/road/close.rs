@@ -35,9 +35,7 @@ pub(crate) fn may_close<'a>(
     if words.emergency != id || words.of != live.leaf {
         return Err(Refusal::WrongDeclaration(id));
     }
-    if live.requesters.first() != Some(bundle.roster.canonical(person))
-        && !bundle.roster.has_role(person, Role::IncidentCommander)
-    {
+    if !live.is_owned_by(&bundle.roster, person) && !bundle.roster.has_role(person, Role::IncidentCommander) {
         return Err(Refusal::NotYours { person: person.clone(), id });
     }
     Ok(live)
@@ -70,7 +68,8 @@ pub(crate) fn resting(
     }
     let end = now.saturating_add(trigger.grace_s.into());
     let all = state.emergencies.iter();
-    let rest = all.filter(|live| live.phase == Phase::Open && live.incident.as_ref() == Some(&update.incident));
+    let rest =
+        all.filter(|live| live.phase == Phase::Open && live.incident.as_ref() == Some(&update.incident));
     rest.map(|live| (live.id, live.until.min(end))).collect()
 }
 

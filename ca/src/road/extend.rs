@@ -26,7 +26,7 @@ pub(crate) fn may_extend<'a>(
         return Err(Refusal::WrongDeclaration(id));
     }
     // Whoever holds its key; an incident commander may end what is another's, not lengthen it.
-    if live.requesters.first() != Some(bundle.roster.canonical(person)) {
+    if !live.is_owned_by(&bundle.roster, person) {
         return Err(Refusal::NotYours { person: person.clone(), id });
     }
     Ok(live)
@@ -48,8 +48,7 @@ pub(crate) fn decided(
     asks.facts.person = by.person.clone();
     asks.facts.presence = by.presence;
     asks.facts.network = network.copied();
-    let seconds: Vec<PersonName> = live.requesters.iter().skip(1).cloned().collect();
-    asks.decide_again(state, bundle, &seconds, live.extensions.saturating_add(1), now)
+    asks.decide_again(state, bundle, (live, None), live.extensions.saturating_add(1), now)
 }
 
 impl Turn<'_> {

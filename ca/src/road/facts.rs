@@ -12,6 +12,8 @@ use crate::state::{Asks, State};
 /// What is asked, whether declared, asked again or only to be explained.
 pub(crate) struct Request<'a> {
     pub(super) target: &'a TargetName,
+    /// What the target is, if that has been found out.
+    pub(super) resolved: Option<&'a Target>,
     pub(super) severity: Option<Severity>,
     pub(super) incident: Option<&'a IncidentId>,
     pub(super) want: Option<Want>,
@@ -27,6 +29,7 @@ impl<'a> Request<'a> {
     pub(crate) fn declared(words: &'a Declare) -> Request<'a> {
         Request {
             target: &words.target,
+            resolved: None,
             severity: words.severity,
             incident: words.incident.as_ref(),
             want: want(words.want.as_ref(), words.action.as_ref(), &words.params),
@@ -41,16 +44,16 @@ impl<'a> Request<'a> {
     pub(crate) fn again(
         words: &'a Declare,
         extend: Option<&'a Extend>,
+        target: &'a Target,
         seconds: &'a [PersonName],
         extension: u8,
     ) -> Request<'a> {
-        let before = Request::declared(words);
-        let Some(extend) = extend else { return Request { seconds, ..before } };
+        let before = Request { resolved: Some(target), seconds, ..Request::declared(words) };
+        let Some(extend) = extend else { return before };
         Request {
             severity: extend.severity.or(before.severity),
             incident: extend.incident.as_ref().or(before.incident),
             for_s: extend.for_s.or(before.for_s),
-            seconds,
             extension,
             ..before
         }
@@ -59,6 +62,7 @@ impl<'a> Request<'a> {
     pub(super) fn explained(words: &'a ExplainRequest) -> Request<'a> {
         Request {
             target: &words.target,
+            resolved: None,
             severity: words.severity,
             incident: words.incident.as_ref(),
             want: want(words.want.as_ref(), words.action.as_ref(), &words.params),
@@ -97,7 +101,10 @@ pub(crate) fn gather(
     now: u64,
 ) -> Result<Facts, Refusal> {
     let person = asker.person;
-    let target = resolve(bundle, request.target)?;
+    let target = match request.resolved {
+        Some(target) => target.clone(),
+        None => resolve(bundle, request.target)?,
+    };
     let groups = bundle.roster.person(person).map(|p| p.groups.clone()).unwrap_or_default();
     // Until on-call comes from a schedule, being in the system's on-call group is being on call.
     let on_call = bundle.policy.system(&target.system).map(|system| groups.contains(&system.on_call.value));
@@ -146,7 +153,8 @@ pub(crate) fn gather(
     })
 }
 
-fn resolve(bundle: &Bundle, name: &TargetName) -> Result<Target, Refusal> {
+/// What a name means in the bundle.
+pub(super) fn resolve(bundle: &Bundle, name: &TargetName) -> Result<Target, Refusal> {
     bundle
         .policy
         .resolve(name)

@@ -2,15 +2,16 @@
 //! were signed, issuing what is given, calling rungs, lapsing, noting what is unusual.
 
 use fireaxe_protocol::log::{Event, Hash};
-use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::policy::{Decision, Facts, Terms, decide, raised};
 use fireaxe_protocol::statement::{Declare, Extend, Statement};
 
 use super::clockwork::called;
-use super::facts::{Asker, Request, gather};
+use super::facts::{Asker, Request, gather, resolve};
 use super::issue::{Order, prepare};
 use super::pager::Page;
 use super::refusal::{Internal, Refusal};
+use super::second::seconders;
 use super::turn::Turn;
 use crate::state::{Live, State};
 
@@ -36,12 +37,14 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// Decides anew from these words, as of `now`: `seconds` are who signed the claim too.
+    /// Decides anew from these words, as of `now`: with those who signed the claim of `live` and still count,
+    /// and with who signs it `too` right now. A target that the bundle no longer has is decided about as it
+    /// was resolved when they were said: the policy refuses it, and nothing that was asked is left undecided.
     pub(crate) fn decide_again(
         &self,
         state: &State,
         bundle: &fireaxe_protocol::policy::Bundle,
-        seconds: &[fireaxe_protocol::names::PersonName],
+        (live, too): (&Live, Option<&PersonName>),
         extension: u8,
         now: u64,
     ) -> Result<(Facts, Decision), Refusal> {
@@ -51,7 +54,11 @@ impl Words {
             presence: self.facts.presence,
             network: self.facts.network.as_ref(),
         };
-        let request = Request::again(&self.declare, self.extend.as_ref(), seconds, extension);
+        let target = resolve(bundle, &self.declare.target).unwrap_or_else(|_| self.facts.target.clone());
+        let mut seconds = seconders(bundle, live, &target.system);
+        seconds.extend(too.map(|person| bundle.roster.canonical(person).clone()));
+        let extend = self.extend.as_ref();
+        let request = Request::again(&self.declare, extend, &target, &seconds, extension);
         let facts = gather(state, bundle, &asker, &request, now)?;
         let decision = decide(&bundle.policy, &facts);
         Ok((facts, decision))

@@ -15,7 +15,7 @@ use crate::state::{Owed, State};
 pub(crate) fn may_not_review(bundle: &Bundle, owed: &Owed, person: &PersonName) -> Vec<Reason> {
     let mut out = Vec::new();
     let canonical = bundle.roster.canonical(person);
-    if owed.took_part.contains(canonical) {
+    if owed.has_part(&bundle.roster, person) {
         let sentence = format!("{canonical} took part in {}: somebody else looks back at it", owed.id);
         out.push(Reason::new("review.took_part", sentence));
     }

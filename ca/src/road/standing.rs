@@ -174,7 +174,6 @@ impl Turn<'_> {
         let requests = self.state.emergencies.waiting().take(LIST).map(|live| {
             let wait = live.request.waiting.as_ref();
             let second = live.request.awaits.as_ref().filter(|_| wait.is_none());
-            let canonical = self.bundle.roster.canonical(reader);
             let groups = self.bundle.roster.person(reader).map(|p| p.groups.as_slice()).unwrap_or_default();
             WaitingRequest {
                 emergency: live.id,
@@ -188,7 +187,7 @@ impl Turn<'_> {
                 yours: match (wait, second) {
                     (Some(wait), _) => may_not_answer(&self.bundle, live, wait, reader).is_empty(),
                     (None, Some(awaits)) => {
-                        groups.contains(&awaits.from) && !live.requesters.contains(canonical)
+                        groups.contains(&awaits.from) && !live.is_asked_by(&self.bundle.roster, reader)
                     }
                     (None, None) => false,
                 },

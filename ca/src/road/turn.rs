@@ -153,7 +153,8 @@ impl<'a> Turn<'a> {
             Asked::Grant(id, reply) => self.take_grant(id, reply),
             Asked::IsRequester(id, person, reply) => {
                 let live = self.state.emergencies.get(id);
-                let is = live.is_some_and(|live| live.requesters.contains(&person));
+                let is =
+                    live.is_some_and(|live| live.requesters.iter().any(|voice| voice.canonical == person));
                 self.later(Ok(is), reply);
             }
             Asked::Card(id, reader, reply) => self.take_card(id, reader, reply),

@@ -12,6 +12,7 @@ use fireaxe_protocol::names::{EmergencyId, GroupName, HostName, IncidentId, Pers
 use fireaxe_protocol::policy::{Outcome, Roster};
 
 use super::FoldError;
+use super::Voice;
 use super::live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 
 /// All of them.
@@ -116,15 +117,14 @@ impl Emergencies {
         if *emergency != self.next_id() {
             return Err(FoldError::Number(index, emergency.0));
         }
-        let requester = roster.canonical(&facts.person).clone();
         let live = Live {
             id: *emergency,
             index,
             leaf,
             person: facts.person.clone(),
             key: *key,
-            took_part: BTreeSet::new(),
-            requesters: vec![requester],
+            requesters: vec![Voice::new(roster, &facts.person, key)],
+            others: Vec::new(),
             system: facts.target.system.clone(),
             host: facts.target.host.clone(),
             incident: decision.rests_on(facts).map(|i| i.id.clone()),
@@ -150,14 +150,21 @@ impl Emergencies {
         if waits(&live) {
             self.waiting.insert(live.id);
         }
-        if let Some(requester) = live.requesters.first() {
-            count(&mut self.open_by_person, (requester.clone(), live.system.clone()), &live.host);
-        }
+        count_owner(&mut self.open_by_person, &live);
         if let Some(incident) = &live.incident {
             count(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
         }
         self.live.insert(live.id, Box::new(live));
         Ok(())
+    }
+
+    /// Another roster is in force: who is who is asked again of everybody who had a say.
+    pub(super) fn renamed(&mut self, roster: &Roster) {
+        self.open_by_person.clear();
+        for live in self.live.values_mut() {
+            live.renamed(roster);
+            count_owner(&mut self.open_by_person, live);
+        }
     }
 
     /// A later entry decided anew: what waited is replaced, what is held goes on.
@@ -235,8 +242,11 @@ impl Emergencies {
         at: u64,
         id: EmergencyId,
         of: &Hash,
-        approval: Approval,
+        voice: Voice,
+        roster: &Roster,
     ) -> Result<(), FoldError> {
+        let groups = roster.person(&voice.name).map(|person| person.groups.clone()).unwrap_or_default();
+        let approval = Approval { person: voice.canonical.clone(), groups };
         let wait = self.wait(index, id, of)?;
         if wait.approvals.iter().any(|one| one.person == approval.person)
             || !wait.may_answer(&approval.groups)
@@ -244,11 +254,11 @@ impl Emergencies {
             return Err(FoldError::Approval(index));
         }
         match self.live.get(&id) {
-            Some(live) if !live.requesters.contains(&approval.person) => {}
+            Some(live) if !live.is_asked_by(roster, &voice.name) => {}
             _ => return Err(FoldError::Approval(index)),
         }
         self.change(id, |live| {
-            live.took_part.insert(approval.person.clone());
+            live.has_a_say(voice);
             let request = &mut live.request;
             let met = request.waiting.as_mut().is_some_and(|wait| {
                 wait.approvals.push(approval);
@@ -270,11 +280,11 @@ impl Emergencies {
         id: EmergencyId,
         of: &Hash,
         how: Settled,
-        by: Option<PersonName>,
+        by: Option<Voice>,
     ) -> Result<(), FoldError> {
         self.wait(index, id, of)?;
         self.change(id, |live| {
-            live.took_part.extend(by);
+            by.into_iter().for_each(|voice| live.has_a_say(voice));
             live.request.waiting = None;
             live.request.settled = Some(how);
             live.until = live.end(at);
@@ -342,8 +352,8 @@ impl Emergencies {
             self.by_leaf.remove(leaf);
         }
         self.by_fresh_key.remove(&live.fresh_key.fingerprint());
-        if let Some(requester) = live.requesters.first() {
-            uncount(&mut self.open_by_person, (requester.clone(), live.system.clone()), &live.host);
+        if let Some(owner) = live.requesters.first() {
+            uncount(&mut self.open_by_person, (owner.canonical.clone(), live.system.clone()), &live.host);
         }
         if let Some(incident) = &live.incident {
             uncount(&mut self.open_by_incident, (incident.clone(), live.system.clone()), &live.host);
@@ -417,6 +427,12 @@ fn rung_groups(wait: &Wait, rung: u8) -> Option<&Vec<GroupName>> {
 
 /// How often each scope of a system is open: a host, or all of it.
 type Scopes = HashMap<Option<HostName>, u32>;
+
+fn count_owner(by: &mut HashMap<(PersonName, SystemName), Scopes>, live: &Live) {
+    if let Some(owner) = live.requesters.first() {
+        count(by, (owner.canonical.clone(), live.system.clone()), &live.host);
+    }
+}
 
 fn count<K: Eq + std::hash::Hash>(by: &mut HashMap<K, Scopes>, key: K, scope: &Option<HostName>) {
     *by.entry(key).or_default().entry(scope.clone()).or_insert(0) += 1;

@@ -1,14 +1,14 @@
 //! One emergency that is open or closing: its phase, its newest request, what it holds, who took part.
 //! The moves between these are `emergencies.rs`'s.
 
-use std::collections::BTreeSet;
-
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{
     EmergencyId, GroupName, HostName, IncidentId, PersonName, ReasonText, Severity, SystemName,
 };
-use fireaxe_protocol::policy::{Awaits, Rung, Terms, is_met, missing};
+use fireaxe_protocol::policy::{Awaits, Roster, Rung, Terms, is_met, missing};
+
+use super::Voice;
 
 /// Where an emergency stands. Closed ones are not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +48,10 @@ pub struct Live {
     pub person: PersonName,
     /// The enrolled key that declared it.
     pub key: Fingerprint,
-    /// Everybody who asked for it, by canonical name: the declarer first, then who signed the claim too.
-    pub requesters: Vec<PersonName>,
-    /// Everybody beside the requesters who had a say in it, by canonical name: none of them reviews it.
-    pub took_part: BTreeSet<PersonName>,
+    /// Everybody who asked for it: the declarer first, then who signed the claim too.
+    pub requesters: Vec<Voice>,
+    /// Everybody else who had a say in it: they do not review it either.
+    pub(super) others: Vec<Voice>,
     /// The system it opens.
     pub system: SystemName,
     /// The one host, if it is one.
@@ -185,6 +185,28 @@ impl Wait {
 }
 
 impl Live {
+    /// Whether `person` asked for it, or signed the claim too, under any name that they have had since.
+    pub fn is_asked_by(&self, roster: &Roster, person: &PersonName) -> bool {
+        self.requesters.iter().any(|voice| voice.is(roster, person))
+    }
+
+    /// Whether it is `person`'s own: the roster in force says that they are who declared it.
+    pub fn is_owned_by(&self, roster: &Roster, person: &PersonName) -> bool {
+        roster.canonical(&self.person) == roster.canonical(person)
+    }
+
+    /// Somebody who did not ask for it has a say in it. Nobody is kept twice.
+    pub(super) fn has_a_say(&mut self, voice: Voice) {
+        if !self.others.contains(&voice) {
+            self.others.push(voice);
+        }
+    }
+
+    /// Another roster is in force.
+    pub(super) fn renamed(&mut self, roster: &Roster) {
+        self.requesters.iter_mut().chain(&mut self.others).for_each(|voice| voice.renamed(roster));
+    }
+
     /// Its certificates, oldest first.
     pub fn certificates(&self) -> &[Issued] {
         &self.certificates

@@ -14,6 +14,7 @@ mod incidents;
 mod live;
 mod reviews;
 mod revocations;
+mod voice;
 
 pub use answered::Answered;
 pub use fold_error::FoldError;
@@ -21,6 +22,7 @@ pub use history::{Asks, History};
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 pub use reviews::Owed;
 pub use revocations::Revocations;
+pub use voice::Voice;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -151,6 +153,8 @@ impl State {
                     return Err(FoldError::Bundle(index));
                 }
                 self.blobs.clear();
+                self.emergencies.renamed(&parsed.roster);
+                self.reviews.renamed(&parsed.roster);
                 self.bundle = Some(Arc::new(parsed));
                 self.activation = Some(leaf);
                 if let Activation::Admins(admins) = by {
@@ -184,11 +188,9 @@ impl State {
             Event::EmergencySeconded { by, .. } => {
                 self.heard(index, by)?;
                 let bundle = self.bundle.clone().ok_or(FoldError::NoBundle(index))?;
-                let person = bundle.roster.canonical(&by.person).clone();
+                let voice = Voice::new(&bundle.roster, &by.person, &by.key);
                 let decided = event.decided().ok_or(FoldError::NotOpen(index))?;
-                self.emergencies.decide(index, leaf, at, &decided, |live| {
-                    live.requesters.push(person);
-                })?;
+                self.emergencies.decide(index, leaf, at, &decided, |live| live.requesters.push(voice))?;
             }
             Event::EmergencyRedecided { .. } => {
                 let decided = event.decided().ok_or(FoldError::NotOpen(index))?;
@@ -214,18 +216,17 @@ impl State {
             Event::ApprovalGiven { emergency, of, by } => {
                 self.heard(index, by)?;
                 let bundle = self.bundle.as_ref().ok_or(FoldError::NoBundle(index))?;
-                let person = bundle.roster.canonical(&by.person).clone();
-                let groups = bundle.roster.person(&by.person).map(|p| p.groups.clone()).unwrap_or_default();
-                self.emergencies.approve(index, at, *emergency, of, Approval { person, groups })?;
+                let voice = Voice::new(&bundle.roster, &by.person, &by.key);
+                self.emergencies.approve(index, at, *emergency, of, voice, &bundle.roster)?;
             }
             Event::ApprovalRefused { emergency, of, by } => {
                 let Statement::Refuse(words) = self.heard(index, by)? else {
                     return Err(FoldError::Statement(index));
                 };
                 let bundle = self.bundle.as_ref().ok_or(FoldError::NoBundle(index))?;
-                let person = bundle.roster.canonical(&by.person).clone();
+                let voice = Voice::new(&bundle.roster, &by.person, &by.key);
                 let how = Settled::Refused { by: by.person.clone(), reason: words.reason };
-                self.emergencies.settle(index, at, *emergency, of, how, Some(person))?;
+                self.emergencies.settle(index, at, *emergency, of, how, Some(voice))?;
             }
             Event::RequestLapsed { emergency, of } => {
                 self.emergencies.settle(index, at, *emergency, of, Settled::Lapsed, None)?;
@@ -234,18 +235,18 @@ impl State {
             Event::EmergencyReviewed { emergency, by } => {
                 self.heard(index, by)?;
                 let bundle = self.bundle.as_ref().ok_or(FoldError::NoBundle(index))?;
-                let person = bundle.roster.canonical(&by.person);
-                self.reviews.reviewed(*emergency, person).map_err(|()| FoldError::Review(index))?;
+                let reviewed = self.reviews.reviewed(*emergency, &bundle.roster, &by.person);
+                reviewed.map_err(|()| FoldError::Review(index))?;
             }
             Event::EmergencyClosed { emergency, by, revoked, review_due } => {
-                let mut took_part = None;
+                let mut closer = None;
                 if let Closer::Person { person, closed, key, counter } = by {
                     self.note_counter(key, *counter);
                     let statement =
                         Statement::read(&closed.statement).map_err(|_| FoldError::Statement(index))?;
                     self.answered.remember(key, statement.header(), &closed.statement, index);
                     let roster = self.bundle.as_ref().map(|bundle| &bundle.roster);
-                    took_part = roster.map(|roster| roster.canonical(person).clone());
+                    closer = roster.map(|roster| Voice::new(roster, person, key));
                 }
                 let mut live = self.emergencies.close(index, *emergency)?;
                 if live.alive(at) != *revoked {
@@ -253,7 +254,7 @@ impl State {
                 }
                 let alive = live.certificates().iter().filter(|c| revoked.contains(&c.serial));
                 self.revocations.revoke(index, alive);
-                live.took_part.extend(took_part);
+                closer.into_iter().for_each(|voice| live.has_a_say(voice));
                 if let Some(due) = review_due {
                     self.reviews.owe(live, at, *due);
                 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{EmergencyId, PersonName, SystemName};
+use fireaxe_protocol::policy::Roster;
 
+use super::Voice;
 use super::live::Live;
 
 /// One review that is owed.
@@ -18,12 +20,19 @@ pub struct Owed {
     pub person: PersonName,
     /// For which system.
     pub system: SystemName,
-    /// Who had a say in it, by canonical name: not for them to review.
-    pub took_part: BTreeSet<PersonName>,
+    /// Who had a say in it: not for them to review.
+    pub(super) took_part: Vec<Voice>,
     /// When it ended, unix seconds.
     pub closed_at: u64,
     /// By when the review is due, unix seconds.
     pub due: u64,
+}
+
+impl Owed {
+    /// Whether `person` had a say in it, under any name that they have had since.
+    pub fn has_part(&self, roster: &Roster, person: &PersonName) -> bool {
+        self.took_part.iter().any(|voice| voice.is(roster, person))
+    }
 }
 
 /// All that is owed. Grows with what nobody reviews: a debt is not forgotten.
@@ -52,15 +61,21 @@ impl Reviews {
 
     /// An emergency ended at `at`, and its review is due at `due`.
     pub(super) fn owe(&mut self, live: Live, at: u64, due: u64) {
-        let Live { id, leaf, person, system, requesters, mut took_part, .. } = live;
-        took_part.extend(requesters);
+        let Live { id, leaf, person, system, requesters: mut took_part, others, .. } = live;
+        took_part.extend(others);
         self.by_system.entry(system.clone()).or_default().insert((due, id));
         self.owed.insert(id, Owed { id, leaf, person, system, took_part, closed_at: at, due });
     }
 
+    /// Another roster is in force: who is who is asked again of everybody who had a say.
+    pub(super) fn renamed(&mut self, roster: &Roster) {
+        let voices = self.owed.values_mut().flat_map(|owed| &mut owed.took_part);
+        voices.for_each(|voice| voice.renamed(roster));
+    }
+
     /// Somebody made it; an error if it is not owed or they took part.
-    pub(super) fn reviewed(&mut self, id: EmergencyId, by: &PersonName) -> Result<(), ()> {
-        let owed = self.owed.get(&id).filter(|owed| !owed.took_part.contains(by)).ok_or(())?;
+    pub(super) fn reviewed(&mut self, id: EmergencyId, roster: &Roster, by: &PersonName) -> Result<(), ()> {
+        let owed = self.owed.get(&id).filter(|owed| !owed.has_part(roster, by)).ok_or(())?;
         if let Some(due) = self.by_system.get_mut(&owed.system) {
             due.remove(&(owed.due, id));
             if due.is_empty() {

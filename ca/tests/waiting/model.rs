@@ -8,7 +8,7 @@ use fireaxe_protocol::policy::Decision;
 
 use super::world::{
     Asks, Bundle, Decided, GRACE_S, INCIDENTS, Incident, Person, Terms, WAIT_S, decide, lacking, members,
-    system, tier,
+    on_call, person, system, tier,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct Emergency {
     pub key: u8,
     pub fresh: [u8; 32],
     pub requesters: Vec<&'static str>,
+    /// The keys that signed the claim too.
+    pub seconders: Vec<u8>,
     pub took_part: BTreeSet<&'static str>,
     pub target: usize,
     pub said: Said,
@@ -256,6 +258,13 @@ impl Model {
                 && (one.owner.canonical == asks.person.canonical
                     || (asks.incident.is_some() && one.incident == asks.incident))
         })
+    }
+
+    /// How many of those who signed the claim too are still on call under the key that they signed with.
+    pub fn seconders(&self, id: usize) -> usize {
+        let one = &self.all[id];
+        let still = |key: &&u8| person(self.bundle, **key).is_some_and(|p| p.is_in(on_call(one.target)));
+        one.seconders.iter().filter(still).count()
     }
 
     /// A new decision replaces what waited. What is held goes on.

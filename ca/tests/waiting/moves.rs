@@ -66,7 +66,7 @@ impl Model {
                 Words::About { kind, sent_to, named, of } => {
                     let about = (*sent_to, *named == *sent_to, *of);
                     match kind {
-                        Kind::Second => self.second(who, about, now),
+                        Kind::Second => self.second(who, by, about, now),
                         Kind::Approve => self.approve(who, about, now),
                         Kind::Refuse => self.refuse(who, about, now),
                         Kind::Extend(severity, incident, for_s) => {
@@ -148,6 +148,7 @@ impl Model {
             took_part: BTreeSet::from([who.canonical]),
             target: *target,
             said: Said { first: asks, extension: None },
+            seconders: Vec::new(),
             phase: Phase::Open,
             incident: None,
             severity: None,
@@ -203,7 +204,13 @@ impl Model {
         Ok(())
     }
 
-    fn second(&mut self, who: Person, about: (usize, bool, Hash), now: u64) -> (Answer, Option<Again>) {
+    fn second(
+        &mut self,
+        who: Person,
+        by: u8,
+        about: (usize, bool, Hash),
+        now: u64,
+    ) -> (Answer, Option<Again>) {
         if let Err(answer) = self.open(about) {
             return (answer, None);
         }
@@ -219,9 +226,10 @@ impl Model {
             return (Answer(403, "second.off_call"), None);
         }
         let extension = if one.said.extension.is_some() { one.extensions } else { 0 };
-        let (said, seconds) = (one.said, one.requesters.len());
+        let (said, seconds) = (one.said, self.seconders(id) + 1);
         let decided = self.decide_again(&said, id, seconds, extension, now);
         self.all[id].requesters.push(who.canonical);
+        self.all[id].seconders.push(by);
         self.all[id].took_part.insert(who.canonical);
         self.anew(id, &decided, Move::Seconded(id), false, now);
         self.see("seconded");
@@ -309,7 +317,7 @@ impl Model {
         }
         let said = Said { extension: Some((who, severity, incident, for_s)), ..one.said };
         let was_closing = one.phase != Phase::Open;
-        let (seconds, extension) = (one.requesters.len() - 1, one.extensions + 1);
+        let (seconds, extension) = (self.seconders(id), one.extensions + 1);
         let decided = self.decide_again(&said, id, seconds, extension, now);
         if decided.is_refused() {
             self.expect(now, Move::NotExtended(id));
@@ -412,9 +420,13 @@ impl Model {
             let one = &self.all[id];
             if live(self, id) && (one.waiting.is_some() || one.awaits) {
                 let extension = if one.said.extension.is_some() { one.extensions } else { 0 };
-                let (said, seconds) = (one.said, one.requesters.len() - 1);
+                let (said, seconds) = (one.said, self.seconders(id));
+                let gone = seconds < one.seconders.len();
                 if one.waiting.as_ref().is_some_and(|wait| !wait.approvals.is_empty()) {
                     self.see("approvals.void");
+                }
+                if gone {
+                    self.see("seconder.gone");
                 }
                 let decided = self.decide_again(&said, id, seconds, extension, now);
                 self.anew(id, &decided, Move::Redecided(id), false, now);
