@@ -70,7 +70,8 @@ pub(crate) fn resting(
     }
     let end = now.saturating_add(trigger.grace_s.into());
     let all = state.emergencies.iter();
-    let rest = all.filter(|live| live.phase == Phase::Open && live.incident.as_ref() == Some(&update.incident));
+    let rest =
+        all.filter(|live| live.phase == Phase::Open && live.incident.as_ref() == Some(&update.incident));
     rest.map(|live| (live.id, live.until.min(end))).collect()
 }
 

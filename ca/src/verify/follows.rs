@@ -66,7 +66,10 @@ impl Follows {
             self.clock_done = false;
             if let Some(owed) = due(state, state.last_at()) {
                 self.clock_done = true;
-                return Some(format!("the clock had not done before it, at the time of that: {}", told(&owed)));
+                return Some(format!(
+                    "the clock had not done before it, at the time of that: {}",
+                    told(&owed)
+                ));
             }
         }
         if self.clock_done {
@@ -210,7 +213,9 @@ impl fmt::Display for Owed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Owed::Removed(id) => write!(out, "the end of {id}: who declared it was removed"),
-            Owed::Again(id) => write!(out, "the new decision about {id}, which waited when the bundle changed"),
+            Owed::Again(id) => {
+                write!(out, "the new decision about {id}, which waited when the bundle changed")
+            }
             Owed::Certificate { of, .. } => write!(out, "the certificate that {of} gives"),
             Owed::Anomaly { emergency, .. } => write!(out, "what is unusual about {emergency}"),
             Owed::Closing { emergency, incident, until } => {
