@@ -37,10 +37,11 @@ fn found(ca: &Installed, entries: &[Entry]) -> Vec<(u64, String)> {
     found.into_iter().map(|found| (found.entry, found.what)).collect()
 }
 
+/// That is found at this entry, and nothing else anywhere: the head over it may only repeat it.
 #[track_caller]
 fn only(found: &[(u64, String)], entry: usize, says: &str) {
-    let one = matches!(found, [(at, what)] if *at == entry as u64 && what.contains(says));
-    assert!(one, "entry {entry}, {says}: {found:?}");
+    let first = found.first().is_some_and(|(at, _)| *at == entry as u64);
+    assert!(first && found.iter().all(|(_, what)| what.contains(says)), "entry {entry}, {says}: {found:?}");
 }
 
 fn told(at: u64, system: &str, state: IncidentState) -> Entry {
