@@ -1,0 +1,194 @@
+//! Logs that the road would not have written, signed with the CA's own keys: what was honest up to a point,
+//! and then something left out or put in. `log verify` finds each, and nothing else in it.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's own steps may fail it")]
+
+mod installed;
+
+use fireaxe_ca::keys::{self, Purpose};
+use fireaxe_ca::log::{Log, Reader};
+use fireaxe_ca::verify::verify;
+use fireaxe_protocol::log::tree::leaf_hash;
+use fireaxe_protocol::log::{Entry, Event, Hash, IncidentUpdate, NoteSigner};
+use fireaxe_protocol::policy::{Bundle, IncidentState};
+use fireaxe_protocol::statement::{BundleChange, Kind, Statement};
+use installed::people::{DAN, EVE, POLICY, roster, roster_of};
+use installed::{BEN, CLEO, Installed, signed};
+
+fn entries(ca: &Installed) -> Vec<Entry> {
+    (0..ca.size()).map(|index| ca.reader().entry(index).unwrap()).collect()
+}
+
+/// A log of these entries under the CA's keys, one head over all; what is found in it.
+fn found(ca: &Installed, entries: &[Entry]) -> Vec<(u64, String)> {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("log.sqlite");
+    let signer =
+        NoteSigner::new(ca.origin.as_str(), keys::load(&ca.data().keys(), Purpose::Log).unwrap()).unwrap();
+    let Event::LogCreated { origin, keys } = entries[0].event.clone() else { unreachable!() };
+    let mut log = Log::create(&path, origin, keys, entries[0].at, &signer).unwrap();
+    let mut batch = log.batch().unwrap();
+    for entry in &entries[1..] {
+        let _ = batch.append(entry.at, &entry.event, entry.body.as_deref(), ()).unwrap();
+    }
+    batch.commit(&signer).unwrap();
+    drop(log);
+    let (_, found) = verify(&Reader::open(&path).unwrap(), &mut |_| {}).unwrap();
+    found.into_iter().map(|found| (found.entry, found.what)).collect()
+}
+
+/// That is found at this entry, and nothing else anywhere: the head over it may only repeat it.
+#[track_caller]
+fn only(found: &[(u64, String)], entry: usize, says: &str) {
+    let first = found.first().is_some_and(|(at, _)| *at == entry as u64);
+    assert!(first && found.iter().all(|(_, what)| what.contains(says)), "entry {entry}, {says}: {found:?}");
+}
+
+fn told(at: u64, system: &str, state: IncidentState) -> Entry {
+    let event = Event::IncidentUpdated(IncidentUpdate {
+        incident: format!("pd:{system}").parse().unwrap(),
+        state,
+        severity: 1.try_into().unwrap(),
+        systems: vec![system.parse().unwrap()],
+        title: None,
+        by: "operator uid 0".into(),
+    });
+    Entry { index: 0, at, event, body: None }
+}
+
+async fn activate(ca: &Installed, policy: &str, roster: &str) {
+    let bundle = Bundle::parse(policy, roster).unwrap().hash;
+    let newest = entries(ca).into_iter().rfind(|e| matches!(e.event, Event::BundleActivated { .. })).unwrap();
+    let of: Hash = leaf_hash(&ca.reader().entry_bytes(newest.index).unwrap());
+    let change = |by| {
+        let header = ca.header(Kind::Bundle);
+        signed(by, &Statement::Bundle(BundleChange { header, of, bundle }))
+    };
+    let body = serde_json::json!({
+        "policy": policy, "roster": roster, "signed": [change(CLEO), change(DAN)]
+    });
+    let told = ca.operator("POST", "/operator/bundle", body).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+}
+
+fn place(entries: &[Entry], is: impl Fn(&Event) -> bool) -> usize {
+    entries.iter().rposition(|entry| is(&entry.event)).unwrap()
+}
+
+fn is_redecided(event: &Event) -> bool {
+    matches!(event, Event::EmergencyRedecided { .. })
+}
+
+#[tokio::test]
+async fn a_decision_made_anew_without_a_change_of_the_bundle_is_found() {
+    let ca = Installed::with(POLICY, &roster());
+    ca.waits("payments-db").await;
+    ca.clock.pass(30);
+    activate(&ca, &POLICY.replace("ttl = \"45m\"", "ttl = \"40m\""), &roster()).await;
+    let mut log = entries(&ca);
+    assert_eq!(found(&ca, &log), [], "the same log under one head");
+    // The very decision of the road, once more, with the same bundle, facts and time.
+    let again = log.remove(place(&log, is_redecided));
+    log.truncate(usize::try_from(again.index).unwrap());
+    log.push(again.clone());
+    let honest = found(&ca, &log);
+    log.push(again);
+    let forged: Vec<_> = found(&ca, &log).into_iter().filter(|one| !honest.contains(one)).collect();
+    assert!(
+        forged.iter().any(|(at, what)| *at == log.len() as u64 - 1 && what.contains("brings it about")),
+        "{forged:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_change_of_the_bundle_owes_is_missed() {
+    let ca = Installed::with(POLICY, &roster());
+    ca.waits("payments-db").await;
+    ca.clock.pass(30);
+    activate(&ca, &POLICY.replace("ttl = \"45m\"", "ttl = \"40m\""), &roster()).await;
+    let log = entries(&ca);
+    let cut = place(&log, is_redecided);
+    only(&found(&ca, &log[..cut]), cut, "without the new decision about");
+    let mut log = log[..cut].to_vec();
+    log.push(told(log[cut - 1].at, "vault", IncidentState::Open));
+    only(&found(&ca, &log), cut, "is missing the new decision about");
+
+    // Who declared it is gone, and what it holds goes on.
+    let theirs = roster_of(&[
+        ("eve", &["payments-oncall", "sre"], &[EVE], ""),
+        ("ben", &["sre", "sre-leads"], &[BEN], ""),
+        ("cleo", &["security"], &[CLEO], ""),
+        ("dan", &["sre-leads", "security"], &[DAN], ""),
+        ("fay", &["payments-oncall", "payments", "sre", "sre-leads", "security"], &[42], ""),
+    ]);
+    activate(&ca, POLICY, &theirs).await;
+    let log = entries(&ca);
+    let cut = place(&log, |event| matches!(event, Event::EmergencyClosed { .. }));
+    assert_eq!(found(&ca, &log), []);
+    only(&found(&ca, &log[..cut]), cut, "who declared it was removed");
+    let mut log = log[..cut].to_vec();
+    log.push(told(log[cut - 1].at + 1, "vault", IncidentState::Open));
+    only(&found(&ca, &log), cut, "who declared it was removed");
+}
+
+#[tokio::test]
+async fn what_the_clock_owed_and_did_not_do_is_missed() {
+    let ca = Installed::with(POLICY, &roster());
+    ca.waits("payments-db").await;
+    let log = entries(&ca);
+    let rung = place(&log, |event| matches!(event, Event::RungCalled { .. }));
+    only(&found(&ca, &log[..rung]), rung, "the next rung of");
+    let mut without = log[..rung].to_vec();
+    without.push(told(log[rung].at + 1, "vault", IncidentState::Open));
+    only(&found(&ca, &without), rung, "the next rung of");
+
+    // Time passes, and the CA acts as if it had not: to the end of the wait, and of all that is held.
+    for (cut, end) in [("lapse", "the lapse of"), ("closed", "the end of")] {
+        let mut log = entries(&ca);
+        let at = loop {
+            ca.clock.pass(60);
+            ca.tick().await;
+            let newer = entries(&ca);
+            let is = |event: &Event| match cut {
+                "lapse" => matches!(event, Event::RequestLapsed { .. }),
+                _ => matches!(event, Event::EmergencyClosed { .. }),
+            };
+            if newer.iter().skip(log.len()).any(|entry| is(&entry.event)) {
+                log = newer[..place(&newer, is)].to_vec();
+                break ca.clock.wall();
+            }
+            log = newer;
+        };
+        assert_eq!(found(&ca, &log), [], "a log that ends before: what came due since is the next batch's");
+        log.push(told(at, "vault", IncidentState::Open));
+        only(&found(&ca, &log), log.len() - 1, end);
+    }
+    ca.verifies();
+}
+
+#[tokio::test]
+async fn a_countdown_that_no_incident_began_or_that_is_missing_is_found() {
+    let ca = Installed::with(POLICY, &roster());
+    ca.waits("payments-db").await;
+    let before = entries(&ca);
+    ca.incident("pd:payments-db", 1, "resolved", "payments-db").await;
+    let log = entries(&ca);
+    let closing = place(&log, |event| matches!(event, Event::EmergencyClosing { .. }));
+    assert_eq!(found(&ca, &log), []);
+
+    let mut forged = before.clone();
+    forged.push(log[closing].clone());
+    only(&found(&ca, &forged), before.len(), "nothing directly before it brings it about");
+
+    only(&found(&ca, &log[..closing]), closing, "without the countdown of");
+    let mut forged = log[..closing].to_vec();
+    forged.push(told(log[closing].at, "vault", IncidentState::Open));
+    only(&found(&ca, &forged), closing, "is missing the countdown of");
+
+    let mut forged = log.clone();
+    let Event::EmergencyClosing { until, .. } = &mut forged[closing].event else { unreachable!() };
+    *until += 60;
+    let told = found(&ca, &forged);
+    assert!(told.iter().any(|(at, what)| *at == closing as u64 && what.contains("missing the countdown")));
+    assert!(told.iter().any(|(at, what)| *at == closing as u64 && what.contains("brings it about")));
+}
