@@ -421,11 +421,15 @@ impl Model {
             if live(self, id) && (one.waiting.is_some() || one.awaits) {
                 let extension = if one.said.extension.is_some() { one.extensions } else { 0 };
                 let (said, seconds) = (one.said, self.seconders(id));
-                if seconds < one.seconders.len() {
-                    self.see("seconder.gone");
-                }
-                if one.waiting.as_ref().is_some_and(|wait| !wait.approvals.is_empty()) {
+                let (void, gone) = (
+                    one.waiting.as_ref().is_some_and(|wait| !wait.approvals.is_empty()),
+                    seconds < one.seconders.len(),
+                );
+                if void {
                     self.see("approvals.void");
+                }
+                if gone {
+                    self.see("seconder.gone");
                 }
                 let decided = self.decide_again(&said, id, seconds, extension, now);
                 self.anew(id, &decided, Move::Redecided(id), false, now);
