@@ -851,7 +851,6 @@ fn the_random_nights_reach_every_answer() {
         "rung.second",
         "rung.third",
         "seconded",
-        "seconder.gone",
         "upgraded",
     ];
     let never: Vec<&str> = answers.into_iter().filter(|code| !told.contains_key(*code)).collect();

@@ -421,8 +421,11 @@ impl Model {
             if live(self, id) && (one.waiting.is_some() || one.awaits) {
                 let extension = if one.said.extension.is_some() { one.extensions } else { 0 };
                 let (said, seconds) = (one.said, self.seconders(id));
-                let gone = seconds < one.seconders.len();
-                if one.waiting.as_ref().is_some_and(|wait| !wait.approvals.is_empty()) {
+                let (void, gone) = (
+                    one.waiting.as_ref().is_some_and(|wait| !wait.approvals.is_empty()),
+                    seconds < one.seconders.len(),
+                );
+                if void {
                     self.see("approvals.void");
                 }
                 if gone {
