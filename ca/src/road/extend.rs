@@ -49,7 +49,7 @@ pub(crate) fn decided(
     asks.facts.presence = by.presence;
     asks.facts.network = network.copied();
     let seconds: Vec<PersonName> = live.requesters.iter().skip(1).cloned().collect();
-    asks.decide_again(state, bundle, &seconds, live.extensions.saturating_add(1), now)
+    asks.decide_again(state, bundle, &seconds, live.extensions.saturating_add(1), None, now)
 }
 
 impl Turn<'_> {

@@ -36,13 +36,15 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// Decides anew from these words, as of `now`: `seconds` are who signed the claim too.
+    /// Decides from these words, as of `now`: `seconds` are who signed the claim too; `anew` is the emergency
+    /// whose request they were already, so that it is not counted against itself.
     pub(crate) fn decide_again(
         &self,
         state: &State,
         bundle: &fireaxe_protocol::policy::Bundle,
         seconds: &[fireaxe_protocol::names::PersonName],
         extension: u8,
+        anew: Option<EmergencyId>,
         now: u64,
     ) -> Result<(Facts, Decision), Refusal> {
         let asker = Asker {
@@ -51,7 +53,7 @@ impl Words {
             presence: self.facts.presence,
             network: self.facts.network.as_ref(),
         };
-        let request = Request::again(&self.declare, self.extend.as_ref(), seconds, extension);
+        let request = Request::again(&self.declare, self.extend.as_ref(), seconds, extension, anew);
         let facts = gather(state, bundle, &asker, &request, now)?;
         let decision = decide(&bundle.policy, &facts);
         Ok((facts, decision))
@@ -135,6 +137,7 @@ impl Turn<'_> {
         let groups = rung.groups.clone();
         let people = called(&self.bundle.roster, &groups, live);
         let (of, tier, until) = (live.request.leaf, wait.full.tier.clone(), wait.until);
+        let drill = live.drill;
         let (person, system, host) = (live.person.clone(), live.system.clone(), live.host.clone());
         let event = Event::RungCalled { emergency: id, of, rung: number, groups, people: people.clone() };
         self.append(event)?;
@@ -145,6 +148,7 @@ impl Turn<'_> {
             emergency: id,
             rung: number,
             person: person.clone(),
+            drill,
             system: system.clone(),
             host: host.clone(),
             tier: tier.clone(),

@@ -52,7 +52,7 @@ pub(crate) fn decided(
     let mut seconds: Vec<PersonName> = live.requesters.iter().skip(1).cloned().collect();
     seconds.push(bundle.roster.canonical(person).clone());
     let extension = if words.extend.is_some() { live.extensions } else { 0 };
-    words.decide_again(state, bundle, &seconds, extension, now)
+    words.decide_again(state, bundle, &seconds, extension, Some(live.id), now)
 }
 
 impl Turn<'_> {
