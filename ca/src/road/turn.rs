@@ -156,6 +156,10 @@ impl<'a> Turn<'a> {
                 let is = live.is_some_and(|live| live.requesters.contains(&person));
                 self.later(Ok(is), reply);
             }
+            Asked::IsLive(id, reply) => {
+                let is = super::request::live(self.state, id).map(drop);
+                self.later(is, reply);
+            }
             Asked::Card(id, reader, reply) => self.take_card(id, reader, reply),
             Asked::Requests(reader, reply) => {
                 let requests = self.requests(&reader);
