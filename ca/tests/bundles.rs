@@ -207,3 +207,98 @@ async fn who_may_read_is_told_the_actions_of_the_bundle_in_force() {
     assert_eq!(told.command, ["/bin/restart", "db@{shard}"]);
     assert_eq!(told.params.iter().collect::<Vec<_>>(), [(&"shard".to_owned(), &"[0-9]{1,3}".to_owned())]);
 }
+
+/// A security key of this seed: its line in a roster, and what it signs with this counter.
+fn security_key(seed: u8) -> String {
+    use base64::Engine;
+    let line = base64::engine::general_purpose::STANDARD.encode(security_key_blob(seed));
+    format!("sk-ssh-ed25519@openssh.com {line}")
+}
+
+fn put(out: &mut Vec<u8>, part: &[u8]) {
+    out.extend_from_slice(&u32::try_from(part.len()).unwrap().to_be_bytes());
+    out.extend_from_slice(part);
+}
+
+fn security_key_blob(seed: u8) -> Vec<u8> {
+    let mut blob = Vec::new();
+    put(&mut blob, b"sk-ssh-ed25519@openssh.com");
+    put(&mut blob, &installed::key(seed).verifying_key().to_bytes());
+    put(&mut blob, b"ssh:");
+    blob
+}
+
+/// PROTOCOL.u2f and PROTOCOL.sshsig, by hand: a touched key with a counter.
+fn touched(seed: u8, counter: u32, words: &Statement) -> Envelope {
+    use base64::Engine;
+    use ed25519_dalek::Signer;
+    let (statement, namespace) = (words.write(), words.header().kind.namespace());
+    let mut message = b"SSHSIG".to_vec();
+    for part in [namespace.as_bytes(), b"", b"sha256", &Hash::of(statement.as_bytes()).0] {
+        put(&mut message, part);
+    }
+    let mut signed = Hash::of(b"ssh:").0.to_vec();
+    signed.push(1);
+    signed.extend_from_slice(&counter.to_be_bytes());
+    signed.extend_from_slice(&Hash::of(&message).0);
+    let mut signature = Vec::new();
+    put(&mut signature, b"sk-ssh-ed25519@openssh.com");
+    put(&mut signature, &installed::key(seed).sign(&signed).to_bytes());
+    signature.push(1);
+    signature.extend_from_slice(&counter.to_be_bytes());
+    let mut blob = b"SSHSIG\0\0\0\x01".to_vec();
+    for part in [&security_key_blob(seed)[..], namespace.as_bytes(), b"", b"sha256", &signature] {
+        put(&mut blob, part);
+    }
+    let text = base64::engine::general_purpose::STANDARD.encode(blob);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let signature =
+        format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n"));
+    Envelope { statement, signature }
+}
+
+#[tokio::test]
+async fn a_change_signed_before_other_things_were_counts_and_the_counter_does_not_go_back() {
+    let plain = format!("{} cleo-{CLEO}", fireaxe_protocol::keys::Ed25519Key::from(&installed::key(CLEO)));
+    let theirs = roster().replace(&plain, &security_key(CLEO));
+    assert_ne!(theirs, roster());
+    let ca = Installed::with(POLICY, &theirs);
+    let bundle = Bundle::parse(&longer(), &theirs).unwrap().hash;
+    let words = BundleChange { header: ca.header(Kind::Bundle), of: activation(&ca), bundle };
+    let monday = touched(CLEO, 5, &Statement::Bundle(words));
+    let says = async |counter| {
+        let words = ca.declare("db-3.payments.prod");
+        ca.send(&touched(CLEO, counter, &Statement::Declare(words))).await
+    };
+    assert!(says(9).await.status < 300);
+    let dans = change(&ca, DAN, bundle);
+    let told = send(&ca, &longer(), &theirs, vec![monday, dans]).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    says(7).await.problem(403, "key.counter_back");
+    assert!(says(10).await.status < 300);
+    ca.verifies();
+}
+
+#[tokio::test]
+async fn what_was_asked_within_the_limits_is_not_refused_when_it_is_decided_anew() {
+    let limits = |policy: &str| policy.replace("[limits]\n", "[limits]\ndeclarations = 1\nasks = 1\n");
+    // What a bare claim opens at severity 2 waits, and is counted.
+    let row = |row: &str| format!("high = [\"deny\", {row}]");
+    let policy =
+        POLICY.replace(&row("\"look\", \"fix\", \"guarded\""), &row("\"fix\", \"guarded\", \"guarded\""));
+    let ca = Installed::with(&limits(&policy), &roster());
+    let mut words = ca.declare("payments-db");
+    words.severity = Some(2.try_into().unwrap());
+    let opened = installed::people::opened(&ca, ANA, &words).await;
+    assert!(opened.decision.terms_waiting().is_some(), "{:?}", opened.decision);
+    let next = limits(&policy).replace("ttl = \"45m\"", "ttl = \"40m\"");
+    let done: ActivatedAnswer = activate(&ca, &[CLEO, DAN], &next, &roster()).await.json();
+    assert_eq!(done.decided_again, [opened.emergency]);
+    let (card, _) = ca.card(BEN, opened.emergency).await;
+    assert!(card.entry.contains("emergency.redecided"), "{}", card.entry);
+    // The next one is over the limit.
+    let told = ca.send(&signed(ANA, &Statement::Declare(ca.declare("payments-db")))).await;
+    told.problem(403, "policy.denied");
+    ca.verifies();
+}

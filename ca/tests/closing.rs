@@ -287,3 +287,57 @@ async fn a_log_whose_facts_are_not_its_signed_words_is_found_out() {
         database.execute("UPDATE entry SET bytes = ?1 WHERE idx = 5", [before]).unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_rehearsal_that_gave_a_certificate_is_owed_a_review() {
+    let ca = Installed::new();
+    let mut words = ca.declare(DB);
+    words.drill = true;
+    let opened = ca.open_emergency(ANA, &words).await;
+    assert_eq!(ca.close_emergency(ANA, &opened).await.status, 200);
+    let ended = ca.state_of(opened.emergency).await;
+    assert!(ended.drill);
+    assert_eq!(ended.review.map(|review| review.due), Some(ca.clock.wall() + 72 * 3600));
+    ca.verifies();
+}
+
+#[tokio::test]
+async fn more_time_on_a_bare_claim_alone_must_be_tied_too() {
+    let ca = Installed::new();
+    ca.incident("pd:A", 2, "open", "payments-db").await;
+    let mut words = ca.declare(DB);
+    words.severity = Some(2.try_into().unwrap());
+    let opened = ca.open_emergency(ANA, &words).await;
+    assert_eq!(opened.link_by, None, "tied at once");
+    ca.incident("pd:A", 2, "resolved", "payments-db").await;
+    ca.clock.pass(60);
+    let extend = |of| {
+        let header = ca.header(fireaxe_protocol::statement::Kind::Extend);
+        let id = opened.emergency;
+        Statement::Extend(fireaxe_protocol::statement::Extend {
+            header,
+            of,
+            emergency: id,
+            severity: None,
+            incident: None,
+            for_s: None,
+            reason: None,
+        })
+    };
+    let path = format!("/v1/emergencies/{}/extensions", opened.emergency);
+    let told = ca.post(&path, &signed(ANA, &extend(opened.declaration))).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    let due = ca.clock.wall() + 1800;
+    // Asking once more does not put it off.
+    ca.clock.pass(900);
+    let told = ca.post(&path, &signed(ANA, &extend(opened.declaration))).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    ca.clock.pass(due - ca.clock.wall() - 1);
+    ca.incident("pd:B", 4, "open", "build").await;
+    assert_eq!(ca.state_of(opened.emergency).await.state, "open");
+    ca.clock.pass(1);
+    ca.incident("pd:B", 4, "open", "build").await;
+    let ended = ca.state_of(opened.emergency).await;
+    assert_eq!((ended.state.as_str(), ended.closed_by.as_deref()), ("closed", Some("unlinked")));
+    ca.verifies();
+}

@@ -51,6 +51,12 @@ pub const WAIT_DEFAULT_S: u32 = 30 * 60;
 pub const WAIT_MAX_S: u64 = LIFETIME_MAX_S;
 /// Rungs of one ladder: more people than that are a crowd.
 pub const RUNGS: usize = 8;
+/// Distinct people whom one rung may call: an entry lists them, 35 bytes each (a name at its limit in quotes,
+/// and a comma), and must stay far below [`ENTRY`]. More than these are a crowd, of whom nobody feels meant.
+pub const CALLED: usize = 256;
+/// All host patterns of one system together, bytes: each entry about an emergency lists them, beside signed
+/// words of 10 KiB and terms of 20 KiB, within [`ENTRY`].
+pub const SYSTEM_HOSTS: usize = 16 * 1024;
 /// Quorums of one request (AND between them), each of at most 8 people.
 pub const QUORUMS: usize = 4;
 /// How often its holder's word alone stops the countdown of an emergency whose incident is resolved: a

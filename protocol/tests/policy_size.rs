@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 use fireaxe_protocol::policy::{Bundle, check};
 
+/// People in the one group that approves everywhere.
+const LEADS: usize = fireaxe_protocol::limits::CALLED - 10;
+
 /// So many systems, each with its own groups and its own rule, and ten people for each.
 fn files(systems: usize, people_each: usize) -> (String, String) {
     let mut policy = String::from(
@@ -45,9 +48,11 @@ fn files(systems: usize, people_each: usize) -> (String, String) {
         );
         for p in 0..people_each {
             let blob = key_blob(n * people_each + p);
+            // As many leads as a rung may call beside one group.
+            let leads = if n * people_each + p < LEADS { "\"leads\", " } else { "" };
             let _ = write!(
                 roster,
-                "[person.p{n}-{p}]\ngroups = [\"leads\", \"g{n}\", \"o{n}\"]\nkeys = [\"{algorithm} {blob} p\"]\n"
+                "[person.p{n}-{p}]\ngroups = [{leads}\"g{n}\", \"o{n}\"]\nkeys = [\"{algorithm} {blob} p\"]\n"
             );
         }
     }

@@ -112,6 +112,30 @@ pub(super) async fn login(State(door): State<Arc<Door>>, bytes: Bytes) -> Answer
     Ok(Json(LoggedIn { schema: "fireaxe.session/v1".into(), person, until }))
 }
 
+/// The key that a read is signed with, as its header says.
+pub(super) fn key_of(headers: &HeaderMap) -> Option<Fingerprint> {
+    let header = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    ReadProof::read(header).ok().map(|proof| proof.key)
+}
+
+/// Whether whoever [`who`] let read with `key` still may: their session runs, and they are in the roster.
+pub(super) fn still(door: &Door, key: &Fingerprint, scope: &Scope) -> bool {
+    let gate = door.road.published().gate();
+    let in_roster = gate.bundle.roster.person(scope.person()).is_some();
+    let session = match scope {
+        Scope::Emergency(..) => true,
+        Scope::Person(person) => {
+            let now = door.clock.now().wall_s;
+            let held = door.sessions.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.get(key).filter(|session| session.until > now).is_some_and(|session| {
+                let still = gate.bundle.roster.by_key(&session.enrolled);
+                still.is_some_and(|(enrolled, _)| enrolled.name == *person)
+            })
+        }
+    };
+    in_roster && session
+}
+
 /// Whoever signed this read. Nothing is read for the caller before the proof is checked.
 pub(super) async fn who(door: &Door, headers: &HeaderMap, method: &str, uri: &Uri) -> Answer<Scope> {
     let unauthorized = |code: &str, words: &str| {

@@ -134,6 +134,8 @@ impl Turn<'_> {
     fn activate(&mut self, proposal: &Proposal) -> Result<Activated, Refusal> {
         let Proposal { policy, roster, bundle: after, signed } = proposal;
         for known in signed {
+            // No counter is asked to run ahead here: a quorum gathers within a week, in which the same key may
+            // have signed other things. What keeps a change from being played twice is the activation it names.
             self.still_enrolled(known)?;
         }
         let before = self.bundle.clone();
@@ -210,7 +212,7 @@ pub(crate) fn again(
     now: u64,
 ) -> Result<(fireaxe_protocol::policy::Facts, fireaxe_protocol::policy::Decision), Refusal> {
     let extension = if words.extend.is_some() { live.extensions } else { 0 };
-    words.decide_again(state, bundle, (live, None), extension, now)
+    words.decide_again(state, bundle, (live, None), extension, Some(live.id), now)
 }
 
 fn signature(known: &Known) -> Option<Signature<'_>> {

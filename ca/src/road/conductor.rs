@@ -18,7 +18,7 @@ use thiserror::Error;
 use super::clockwork::JumpGuard;
 use super::shadow::Candidate;
 use super::turn::{Done, Turn};
-use super::watch::Published;
+use super::watch::{Change, Published};
 use super::{Asked, Gate, Pager, QUEUE, Refusal, Road};
 use crate::clock::Clock;
 use crate::log::{Log, LogError, Reader};
@@ -237,7 +237,10 @@ impl Conductor {
                 self.publish(revoked, now);
                 differences.iter().for_each(|difference| self.published.shadow().note(difference));
                 answers.send();
-                touched.into_iter().for_each(|(id, entry)| self.published.changed(id, entry));
+                for (emergency, entry) in touched {
+                    let over = self.state.emergencies.get(emergency).is_none();
+                    self.published.changed(Change { emergency, entry, over });
+                }
                 if let Some(pager) = &self.deps.pager {
                     pages.into_iter().for_each(|page| pager.page(page));
                 }
@@ -319,6 +322,7 @@ impl Asked {
             Asked::Say(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Grant(_, reply) => drop(reply.send(Err(refusal))),
             Asked::IsRequester(_, _, reply) => drop(reply.send(Err(refusal))),
+            Asked::IsLive(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Card(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Requests(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Activate(_, reply) => drop(reply.send(Err(refusal))),

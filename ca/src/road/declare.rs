@@ -234,11 +234,5 @@ pub(crate) fn hosts_of(bundle: &Bundle, target: &Target) -> Vec<String> {
 
 /// When a bare claim must have been tied to an incident.
 pub(crate) fn link_by(state: &State, bundle: &Bundle, decision: &Decision, facts: &Facts) -> Option<u64> {
-    let trigger = bundle.policy.trigger(decision.trigger.as_ref()?)?;
-    // An open incident on the system ties it at once.
-    if state.incidents.any_counts(&facts.target.system, &bundle.policy, facts.at) {
-        return None;
-    }
-    let now = facts.at;
-    trigger.link_within_s.map(|s| now + u64::from(s))
+    state.link_by(bundle, decision, facts)
 }

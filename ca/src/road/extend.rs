@@ -48,7 +48,7 @@ pub(crate) fn decided(
     asks.facts.person = by.person.clone();
     asks.facts.presence = by.presence;
     asks.facts.network = network.copied();
-    asks.decide_again(state, bundle, (live, None), live.extensions.saturating_add(1), now)
+    asks.decide_again(state, bundle, (live, None), live.extensions.saturating_add(1), None, now)
 }
 
 impl Turn<'_> {

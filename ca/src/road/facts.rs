@@ -2,7 +2,9 @@
 
 use fireaxe_protocol::api::ExplainRequest;
 use fireaxe_protocol::keys::Fingerprint;
-use fireaxe_protocol::names::{ActionName, IncidentId, PersonName, Severity, TargetName, TierName};
+use fireaxe_protocol::names::{
+    ActionName, EmergencyId, IncidentId, PersonName, Severity, TargetName, TierName,
+};
 use fireaxe_protocol::policy::{Bundle, Cidr, Facts, Presence, Target, Want};
 use fireaxe_protocol::statement::{Declare, Extend, Params};
 
@@ -23,6 +25,8 @@ pub(crate) struct Request<'a> {
     pub(super) seconds: &'a [PersonName],
     /// Which extension of its emergency it is; 0 for a declaration.
     pub(super) extension: u8,
+    /// The emergency whose newest request this is, if it is decided anew.
+    pub(super) anew: Option<EmergencyId>,
 }
 
 impl<'a> Request<'a> {
@@ -37,6 +41,7 @@ impl<'a> Request<'a> {
             drill: words.drill,
             seconds: &[],
             extension: 0,
+            anew: None,
         }
     }
 
@@ -47,8 +52,9 @@ impl<'a> Request<'a> {
         target: &'a Target,
         seconds: &'a [PersonName],
         extension: u8,
+        anew: Option<EmergencyId>,
     ) -> Request<'a> {
-        let before = Request { resolved: Some(target), seconds, ..Request::declared(words) };
+        let before = Request { resolved: Some(target), seconds, anew, ..Request::declared(words) };
         let Some(extend) = extend else { return before };
         Request {
             severity: extend.severity.or(before.severity),
@@ -70,6 +76,7 @@ impl<'a> Request<'a> {
             drill: false,
             seconds: &[],
             extension: 0,
+            anew: None,
         }
     }
 }
@@ -125,8 +132,8 @@ pub(crate) fn gather(
             Some(id) => state.incidents.raised(id, now),
             None => Some(false),
         };
-        let asks =
-            Asks { person, key, network: asker.network.copied(), system: &target.system, severity_raised };
+        let (network, anew) = (asker.network.copied(), request.anew);
+        let asks = Asks { person, key, network, system: &target.system, anew, severity_raised };
         state.history.signals(&bundle.roster, &asks, now)
     });
     let mut seconds = request.seconds.to_vec();

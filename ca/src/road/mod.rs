@@ -95,6 +95,8 @@ pub(crate) enum Asked {
     Grant(EmergencyId, Reply<Box<Grant>>),
     /// Whether that canonical person asked for it.
     IsRequester(EmergencyId, PersonName, Reply<bool>),
+    /// Whether it is open or closing.
+    IsLive(EmergencyId, Reply<()>),
     /// What an approver must see.
     Card(EmergencyId, PersonName, Reply<Box<RequestCard>>),
     /// What waits for people.
@@ -133,7 +135,7 @@ pub struct Road {
     published: Arc<watch::Published>,
 }
 
-pub use watch::{Health, Published, RevocationView};
+pub use watch::{Change, Health, Published, RevocationView};
 
 impl Road {
     /// What the writer last published for readers.
@@ -164,6 +166,11 @@ impl Road {
     /// Whether a canonical person asked for an emergency that is open or closing.
     pub async fn is_requester(&self, id: EmergencyId, person: PersonName) -> Result<bool, Refusal> {
         self.ask(|reply| Asked::IsRequester(id, person, reply)).await
+    }
+
+    /// Whether an emergency is open or closing; refused if it is over or was never declared.
+    pub async fn is_live(&self, id: EmergencyId) -> Result<(), Refusal> {
+        self.ask(|reply| Asked::IsLive(id, reply)).await
     }
 
     /// What `reader` must see to answer a request.

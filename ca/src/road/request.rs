@@ -37,15 +37,17 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// Decides anew from these words, as of `now`: with those who signed the claim of `live` and still count,
-    /// and with who signs it `too` right now. A target that the bundle no longer has is decided about as it
-    /// was resolved when they were said: the policy refuses it, and nothing that was asked is left undecided.
+    /// Decides from these words, as of `now`: with those who signed the claim of `live` and still count, and with
+    /// who signs it `too` right now. `anew` is the emergency whose request they were already, so that it is not
+    /// counted against itself. A target that the bundle no longer has is decided about as it was resolved when
+    /// they were said: the policy refuses it, and nothing that was asked is left undecided.
     pub(crate) fn decide_again(
         &self,
         state: &State,
         bundle: &fireaxe_protocol::policy::Bundle,
         (live, too): (&Live, Option<&PersonName>),
         extension: u8,
+        anew: Option<EmergencyId>,
         now: u64,
     ) -> Result<(Facts, Decision), Refusal> {
         let asker = Asker {
@@ -58,7 +60,7 @@ impl Words {
         let mut seconds = seconders(bundle, live, &target.system);
         seconds.extend(too.map(|person| bundle.roster.canonical(person).clone()));
         let extend = self.extend.as_ref();
-        let request = Request::again(&self.declare, extend, &target, &seconds, extension);
+        let request = Request::again(&self.declare, extend, &target, &seconds, extension, anew);
         let facts = gather(state, bundle, &asker, &request, now)?;
         let decision = decide(&bundle.policy, &facts);
         Ok((facts, decision))
@@ -142,6 +144,7 @@ impl Turn<'_> {
         let groups = rung.groups.clone();
         let people = called(&self.bundle.roster, &groups, live);
         let (of, tier, until) = (live.request.leaf, wait.full.tier.clone(), wait.until);
+        let drill = live.drill;
         let (person, system, host) = (live.person.clone(), live.system.clone(), live.host.clone());
         let event = Event::RungCalled { emergency: id, of, rung: number, groups, people: people.clone() };
         self.append(event)?;
@@ -152,6 +155,7 @@ impl Turn<'_> {
             emergency: id,
             rung: number,
             person: person.clone(),
+            drill,
             system: system.clone(),
             host: host.clone(),
             tier: tier.clone(),

@@ -67,7 +67,7 @@ pub(crate) fn decided(
     now: u64,
 ) -> Result<(Facts, Decision), Refusal> {
     let extension = if words.extend.is_some() { live.extensions } else { 0 };
-    words.decide_again(state, bundle, (live, Some(person)), extension, now)
+    words.decide_again(state, bundle, (live, Some(person)), extension, Some(live.id), now)
 }
 
 /// What keeps a signature of this `presence` from being counted: it must prove as much as the declarer's for

@@ -157,6 +157,10 @@ impl<'a> Turn<'a> {
                     live.is_some_and(|live| live.requesters.iter().any(|voice| voice.canonical == person));
                 self.later(Ok(is), reply);
             }
+            Asked::IsLive(id, reply) => {
+                let is = super::request::live(self.state, id).map(drop);
+                self.later(is, reply);
+            }
             Asked::Card(id, reader, reply) => self.take_card(id, reader, reply),
             Asked::Requests(reader, reply) => {
                 let requests = self.requests(&reader);
@@ -293,17 +297,17 @@ impl<'a> Turn<'a> {
     pub(super) fn still_known(&self, known: &Known) -> Result<(), Refusal> {
         let signed = known.signed();
         fresh(signed.statement.header().at, self.now)?;
-        self.still_enrolled(known)
+        self.still_enrolled(known)?;
+        self.counter_ahead(&signed.fingerprint, signed.counter)
     }
 
-    /// The roster may have changed since the door looked, and a key's counter must go forward.
+    /// The roster may have changed since the door looked.
     pub(super) fn still_enrolled(&self, known: &Known) -> Result<(), Refusal> {
         let signed = known.signed();
         match self.bundle.roster.by_key(&signed.fingerprint) {
-            Some((still, _)) if still.name == *known.person() => {}
-            _ => return Err(Refusal::Stranger),
+            Some((still, _)) if still.name == *known.person() => Ok(()),
+            _ => Err(Refusal::Stranger),
         }
-        self.counter_ahead(&signed.fingerprint, signed.counter)
     }
 
     pub(super) fn append(&mut self, event: Event) -> Result<Recorded, Refusal> {

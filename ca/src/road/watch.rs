@@ -27,8 +27,19 @@ pub struct Published {
     log_ok: AtomicBool,
     clock_ok: AtomicBool,
     stopped: AtomicBool,
-    changes: broadcast::Sender<(EmergencyId, u64)>,
+    changes: broadcast::Sender<Change>,
     shadow: ShadowCounts,
+}
+
+/// An entry about an emergency is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Which emergency.
+    pub emergency: EmergencyId,
+    /// Its newest entry.
+    pub entry: u64,
+    /// It is over: nothing more happens to it but a review.
+    pub over: bool,
 }
 
 /// The serials to list, as of one version.
@@ -96,7 +107,7 @@ impl Published {
 
     /// Tells of every emergency that an entry is about, once the entry is in the log. Who falls more than
     /// [`CHANGES`] behind is told that they did.
-    pub fn changes(&self) -> broadcast::Receiver<(EmergencyId, u64)> {
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
 
@@ -105,9 +116,9 @@ impl Published {
         &self.shadow
     }
 
-    pub(super) fn changed(&self, id: EmergencyId, entry: u64) {
+    pub(super) fn changed(&self, change: Change) {
         // Nobody watches: then nobody needs to know.
-        let _ = self.changes.send((id, entry));
+        let _ = self.changes.send(change);
     }
 
     pub(super) fn set_bundle(&self, bundle: &Arc<Bundle>) {

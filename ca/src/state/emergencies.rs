@@ -167,13 +167,14 @@ impl Emergencies {
         }
     }
 
-    /// A later entry decided anew: what waited is replaced, what is held goes on.
+    /// A later entry decided anew: what waited is replaced, what is held goes on. `link_by` is when the claim
+    /// that it rests on must be tied to an incident, if it rests on a bare one. A time that runs already goes
+    /// on: asking again does not put it off.
     pub(super) fn decide(
         &mut self,
-        index: u64,
-        leaf: Hash,
-        at: u64,
+        Place { index, leaf, at }: Place,
         decided: &Decided<'_>,
+        link_by: Option<u64>,
         change: impl FnOnce(&mut Live),
     ) -> Result<(), FoldError> {
         let id = decided.emergency;
@@ -188,6 +189,10 @@ impl Emergencies {
             let older = std::mem::replace(&mut live.request, newer);
             live.earlier.push((older.leaf, older.index));
             live.severity = decided.decision.severity.or(live.severity);
+            let runs = live.link_by.is_some() && !live.linked;
+            if link_by.is_some() && !runs && !matches!(outcome, Outcome::Refuse { .. }) {
+                (live.link_by, live.linked) = (link_by, false);
+            }
             change(live);
             live.until = live.end(at);
         });

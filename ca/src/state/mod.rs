@@ -31,7 +31,7 @@ use base64::Engine;
 use fireaxe_protocol::keys::Fingerprint;
 use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, PinnedKeys, SignedBy};
 use fireaxe_protocol::names::Origin;
-use fireaxe_protocol::policy::Bundle;
+use fireaxe_protocol::policy::{Bundle, Decision, Facts};
 use fireaxe_protocol::statement::{Declare, Statement};
 
 use self::answered::AnsweredStatements;
@@ -122,7 +122,7 @@ impl State {
         self.last_at
     }
 
-    /// The last counter that a FIDO key showed in a logged statement.
+    /// The largest counter that a FIDO key showed in a logged statement.
     pub fn counter(&self, key: &Fingerprint) -> Option<u32> {
         self.counters.get(key).copied()
     }
@@ -190,16 +190,23 @@ impl State {
                 let bundle = self.bundle.clone().ok_or(FoldError::NoBundle(index))?;
                 let voice = Voice::new(&bundle.roster, &by.person, &by.key);
                 let decided = event.decided().ok_or(FoldError::NotOpen(index))?;
-                self.emergencies.decide(index, leaf, at, &decided, |live| live.requesters.push(voice))?;
+                let link_by = self.link_by(&bundle, decided.decision, decided.facts);
+                self.emergencies.decide(Place { index, leaf, at }, &decided, link_by, |live| {
+                    live.requesters.push(voice);
+                })?;
             }
             Event::EmergencyRedecided { .. } => {
                 let decided = event.decided().ok_or(FoldError::NotOpen(index))?;
-                self.emergencies.decide(index, leaf, at, &decided, |_| ())?;
+                let bundle = self.bundle.clone().ok_or(FoldError::NoBundle(index))?;
+                let link_by = self.link_by(&bundle, decided.decision, decided.facts);
+                self.emergencies.decide(Place { index, leaf, at }, &decided, link_by, |_| ())?;
             }
             Event::ExtensionRequested { by, .. } => {
                 self.heard(index, by)?;
+                let bundle = self.bundle.clone().ok_or(FoldError::NoBundle(index))?;
                 let decided = event.decided().ok_or(FoldError::NotOpen(index))?;
-                self.emergencies.decide(index, leaf, at, &decided, |live| {
+                let link_by = self.link_by(&bundle, decided.decision, decided.facts);
+                self.emergencies.decide(Place { index, leaf, at }, &decided, link_by, |live| {
                     live.phase = Phase::Open;
                     live.extensions = live.extensions.saturating_add(1);
                     live.words = index;
@@ -291,6 +298,16 @@ impl State {
         Ok(())
     }
 
+    /// When the bare claim that a decision rests on must have been tied to an incident, unix seconds; nothing
+    /// if it rests on an incident, or one that counts for the system ties it at once.
+    pub fn link_by(&self, bundle: &Bundle, decision: &Decision, facts: &Facts) -> Option<u64> {
+        let trigger = bundle.policy.trigger(decision.trigger.as_ref()?)?;
+        if self.incidents.any_counts(&facts.target.system, &bundle.policy, facts.at) {
+            return None;
+        }
+        trigger.link_within_s.map(|link_within_s| facts.at.saturating_add(link_within_s.into()))
+    }
+
     fn reached(&mut self, index: u64, at: u64) {
         self.entries = index + 1;
         self.last_at = at;
@@ -306,9 +323,11 @@ impl State {
         Ok(statement)
     }
 
+    /// The largest that a key showed: a signature under a bundle may be older than what it signed since.
     fn note_counter(&mut self, key: &Fingerprint, counter: Option<u32>) {
         if let Some(counter) = counter {
-            self.counters.insert(*key, counter);
+            let noted = self.counters.entry(*key).or_insert(counter);
+            *noted = counter.max(*noted);
         }
     }
 

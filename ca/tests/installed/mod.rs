@@ -332,6 +332,12 @@ impl Installed {
         told.json()
     }
 
+    /// A read whose answer is not waited for to its end.
+    pub async fn stream(&self, path: &str, proof: &str) -> axum::response::Response {
+        let request = Request::get(path).header("authorization", proof).body(Body::empty()).unwrap();
+        self.outside.clone().call(request).await.unwrap()
+    }
+
     pub async fn post_body(&self, path: &str, body: Body) -> Told {
         answer(&self.outside, Request::post(path).body(body).unwrap()).await
     }

@@ -259,7 +259,7 @@ pub enum Event {
         /// Serials that were alive and are revoked by this entry. Ascending.
         revoked: Vec<u64>,
         /// By when somebody who took no part must have looked back at it, unix seconds; nothing when the
-        /// policy asks for no reviews, for rehearsals, and when nothing was ever given.
+        /// policy asks for no reviews, and when nothing was ever given.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         review_due: Option<u64>,
     },

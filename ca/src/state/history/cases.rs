@@ -194,6 +194,24 @@ fn requests_that_wait_count_as_asked_and_a_decision_anew_does_not() {
 }
 
 #[test]
+fn a_request_that_is_decided_anew_does_not_count_against_itself() {
+    let mut world = World::new();
+    world.declare(&usual(), How::Wait);
+    world.now += HOUR;
+    world.declare(&usual(), How::Wait);
+    let counts = |signals: fireaxe_protocol::policy::Signals| (signals.declared_1h, signals.asked_1h);
+    assert_eq!(counts(world.signals(&usual())), (2, 2), "a third");
+    assert_eq!(counts(world.signals_anew(2, &usual())), (1, 1));
+    world.second(2, &usual(), ("ben", 3), How::WaitBare);
+    assert_eq!(counts(world.signals_anew(2, &usual())), (1, 1), "nor what its second signature asked");
+    world.now += 1;
+    assert_eq!(counts(world.signals_anew(1, &usual())), (1, 2), "out of the hour it is not counted anyway");
+    world.extend(2, &usual(), How::Wait);
+    assert_eq!(counts(world.signals(&usual())), (1, 3));
+    assert_eq!(counts(world.signals_anew(2, &usual())), (1, 2), "of an extension only its own asking");
+}
+
+#[test]
 fn never_used_takes_three_closings_in_a_row_by_the_person_themselves() {
     let mut world = World::new();
     let closes = |world: &mut World, by: &str, uses| {
@@ -216,22 +234,26 @@ fn never_used_takes_three_closings_in_a_row_by_the_person_themselves() {
 #[test]
 fn what_could_not_be_used_does_not_count_as_unused() {
     let mut world = World::new();
-    for (drill, how) in [(true, How::Permit), (false, How::WaitBare)] {
+    for drill in [true, false] {
         for _ in 0..4 {
-            world.declare(&Request { drill, ..usual() }, how);
+            world.declare(&Request { drill, ..usual() }, How::WaitBare);
             world.close(world.declared, "ana", Some(0));
         }
     }
-    assert_eq!(world.signals(&usual()).never_used, None, "rehearsals, and nothing given");
-    for how in [How::Permit, How::Wait] {
-        world.declare(&usual(), how);
+    assert_eq!(world.signals(&usual()).never_used, None, "nothing given");
+    for (how, drill) in [(How::Permit, true), (How::Wait, false)] {
+        world.declare(&Request { drill, ..usual() }, how);
         world.close(world.declared, "ana", Some(0));
     }
     let of = world.declare(&usual(), How::WaitBare);
     world.approve(world.declared, of, ("ben", 3));
     world.issue(of);
     world.close(world.declared, "ana", Some(0));
-    assert_eq!(world.signals(&usual()).never_used, Some(true), "given at once, meanwhile and by approval");
+    assert_eq!(
+        world.signals(&usual()).never_used,
+        Some(true),
+        "given at once in a rehearsal, meanwhile and by approval"
+    );
 }
 
 #[test]

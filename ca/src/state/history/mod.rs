@@ -25,7 +25,7 @@ use fireaxe_protocol::policy::{Cidr, Decision, Facts, MIN_HISTORY, Outcome, Rost
 use fireaxe_protocol::statement::Statement;
 
 use self::open::{Granted, Open, OpenEmergencies, Signer};
-use self::past::{ApprovedRequest, GRANTED, Habit, Past};
+use self::past::{ApprovedRequest, GRANTED, Habit, LastHour, Past};
 
 /// What the log remembers of people. Rebuilt from the log at every start; decides nothing by itself.
 #[derive(Debug, Default)]
@@ -45,6 +45,8 @@ pub struct Asks<'a> {
     pub network: Option<Cidr>,
     /// The system asked for.
     pub system: &'a SystemName,
+    /// The emergency whose newest request this is, if that is decided anew: it does not count against itself.
+    pub anew: Option<EmergencyId>,
     /// What `Incidents::raised` says of the incident named; `Some(false)` when none is named.
     pub severity_raised: Option<bool>,
 }
@@ -63,22 +65,23 @@ impl History {
                     system: facts.target.system.clone(),
                     tier: decision.terms_now().map(|terms| terms.tier.clone()),
                 });
-                self.open
-                    .declare(*emergency, Open::new(facts.person.clone(), habit(facts), *key, facts.drill));
+                let open = Open::new(facts.person.clone(), habit(facts), *key, facts.drill, at);
+                self.open.declare(*emergency, open);
                 self.decided(*emergency, decision);
-                self.asked(at, facts, decision);
+                self.asked(*emergency, at, facts, decision);
             }
             Event::DeclarationRefused { facts, .. } => self.past(&facts.person).declared.add(at),
             Event::EmergencySeconded { emergency, by, facts, decision, .. } => {
                 self.open.signs(*emergency, signer(by));
                 self.decided(*emergency, decision);
-                self.asked(at, facts, decision);
+                self.asked(*emergency, at, facts, decision);
             }
             Event::EmergencyRedecided { emergency, decision, .. } => self.decided(*emergency, decision),
             Event::ExtensionRequested { emergency, by, facts, decision, .. } => {
                 self.open.signs(*emergency, signer(by));
+                self.open.extends(*emergency);
                 self.decided(*emergency, decision);
-                self.asked(at, facts, decision);
+                self.asked(*emergency, at, facts, decision);
             }
             Event::RungCalled { people, .. } => {
                 let people: BTreeSet<&PersonName> =
@@ -121,6 +124,9 @@ impl History {
         let unless_known = |enough: u32, known: &dyn Fn(&&Past) -> bool| {
             (enough >= MIN_HISTORY).then(|| !pasts.iter().any(known))
         };
+        let own = asks.anew.and_then(|emergency| self.open.own(emergency));
+        let others =
+            |all: u32, own: Option<&LastHour>| all.saturating_sub(own.map_or(0, |own| own.count(now)));
         Signals {
             unusual_hour: unless_known(learned, &|past| past.knows_hour(hour_of(now))),
             new_network: asks
@@ -133,8 +139,8 @@ impl History {
             unusual_system: unless_known(learned, &|past| past.knows_system(asks.system)),
             severity_raised: asks.severity_raised,
             never_used: never_used(&pasts),
-            declared_1h: sum(&pasts, |past| past.declared.count(now)),
-            asked_1h: sum(&pasts, |past| past.asked.count(now)),
+            declared_1h: others(sum(&pasts, |past| past.declared.count(now)), own.map(|own| &own.declared)),
+            asked_1h: others(sum(&pasts, |past| past.asked.count(now)), own.map(|own| &own.asked)),
         }
     }
 
@@ -200,8 +206,9 @@ impl History {
         }
     }
 
-    fn asked(&mut self, at: u64, facts: &Facts, decision: &Decision) {
+    fn asked(&mut self, emergency: EmergencyId, at: u64, facts: &Facts, decision: &Decision) {
         if decision.terms_waiting().is_some() {
+            self.open.asks(emergency, at);
             self.past(&facts.person).asked.add(at);
         }
     }

@@ -155,14 +155,14 @@ impl<'a> Model<'a> {
             .unwrap()
     }
 
-    /// Each emergency of `person` that is no rehearsal: its facts and its key.
+    /// Each emergency of `person`: its facts and its key.
     fn declared(&self, person: &PersonName) -> Vec<(EmergencyId, &'a Facts, &'a Fingerprint)> {
         let of = |(_, _, event, _): &'a Logged| match event {
             Event::EmergencyDeclared { emergency, facts, key, .. } => Some((*emergency, facts, key)),
             _ => None,
         };
         let all = self.log.iter().filter_map(of);
-        all.filter(|(_, facts, _)| !facts.drill && self.same(&facts.person, person)).collect()
+        all.filter(|(_, facts, _)| self.same(&facts.person, person)).collect()
     }
 
     /// Each time that a request of it was granted.
@@ -247,7 +247,7 @@ impl<'a> Model<'a> {
         let habits: Vec<&Facts> = self
             .declared(&person)
             .into_iter()
-            .filter(|(emergency, ..)| !self.grants(*emergency).is_empty())
+            .filter(|(emergency, facts, _)| !facts.drill && !self.grants(*emergency).is_empty())
             .map(|(_, facts, _)| facts)
             .collect();
         let new = |of: &[&Facts], known: &dyn Fn(&Facts) -> bool| {
@@ -307,7 +307,8 @@ impl<'a> Model<'a> {
 
     fn in_a_row(&self, requester: &PersonName, approver: &PersonName) -> u32 {
         let emergencies = self.declared(requester);
-        let mut grants: Vec<Grant<'_>> = emergencies.iter().flat_map(|(e, ..)| self.grants(*e)).collect();
+        let real = emergencies.iter().filter(|(_, facts, _)| !facts.drill);
+        let mut grants: Vec<Grant<'_>> = real.flat_map(|(e, ..)| self.grants(*e)).collect();
         grants.retain(|grant| !grant.approvers.is_empty());
         grants.sort_by_key(|grant| std::cmp::Reverse(grant.place));
         let theirs = |g: &&Grant<'_>| g.approvers.iter().any(|by| self.same(&by.person, approver));
@@ -324,7 +325,14 @@ fn agrees(history: &History, world: &World) -> Result<(), TestCaseError> {
         let request = Request { person, key: *seed, system: format!("system-{}", n % 4), network, ..usual() };
         let who = name(person);
         let (key, system) = (key(*seed), request.system.parse().unwrap());
-        let asks = Asks { person: &who, key: &key, network, system: &system, severity_raised: Some(false) };
+        let asks = Asks {
+            person: &who,
+            key: &key,
+            network,
+            system: &system,
+            anew: None,
+            severity_raised: Some(false),
+        };
         prop_assert_eq!(history.signals(roster, &asks, now), model.signals(&request), "{}", person);
         let recent: Vec<u64> = history.recent(&who, roster).iter().map(|r| r.emergency.0).collect();
         prop_assert_eq!(recent, model.recent(&who), "{}", person);

@@ -9,7 +9,7 @@ use fireaxe_protocol::limits::QUORUMS;
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{EmergencyId, PersonName};
 
-use super::past::Habit;
+use super::past::{Habit, LastHour};
 
 /// One open emergency.
 #[derive(Debug)]
@@ -24,6 +24,15 @@ pub(super) struct Open {
     keys: Vec<Signer>,
     /// The request that people approve, and who has.
     approved: Option<Box<(Hash, Vec<Signer>)>>,
+    /// What its newest request added to the counts of the hour.
+    own: Own,
+}
+
+/// Declarations and asks that one request added to what is counted of who made it.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    pub(super) declared: LastHour,
+    pub(super) asked: LastHour,
 }
 
 /// A person and the key they signed with.
@@ -38,9 +47,12 @@ pub(super) struct Granted {
 }
 
 impl Open {
-    pub(super) fn new(person: PersonName, habit: Habit, key: Fingerprint, drill: bool) -> Open {
+    /// Declared at `at`, unix seconds.
+    pub(super) fn new(person: PersonName, habit: Habit, key: Fingerprint, drill: bool, at: u64) -> Open {
         let keys = vec![(person.clone(), key)];
-        Open { person, drill, given: false, habit: Some(Box::new(habit)), keys, approved: None }
+        let mut own = Own::default();
+        own.declared.add(at);
+        Open { person, drill, given: false, habit: Some(Box::new(habit)), keys, approved: None, own }
     }
 
     /// Who declared it.
@@ -48,9 +60,9 @@ impl Open {
         &self.person
     }
 
-    /// Whether not using it says something: there was a certificate, and it was no rehearsal.
+    /// Whether not using it says something: there was a certificate. A rehearsal's opens doors too.
     pub(super) fn could_be_used(&self) -> bool {
-        self.given && !self.drill
+        self.given
     }
 
     /// A rehearsal teaches nothing: it is held when it suits.
@@ -72,6 +84,25 @@ pub(super) struct OpenEmergencies {
 impl OpenEmergencies {
     pub(super) fn declare(&mut self, emergency: EmergencyId, open: Open) {
         self.by_id.insert(emergency, open);
+    }
+
+    /// What its newest request added, if it is open.
+    pub(super) fn own(&self, emergency: EmergencyId) -> Option<&Own> {
+        self.by_id.get(&emergency).map(|open| &open.own)
+    }
+
+    /// More time is another request: what it adds is its own.
+    pub(super) fn extends(&mut self, emergency: EmergencyId) {
+        if let Some(open) = self.by_id.get_mut(&emergency) {
+            open.own = Own::default();
+        }
+    }
+
+    /// Its newest request wakes somebody.
+    pub(super) fn asks(&mut self, emergency: EmergencyId, at: u64) {
+        if let Some(open) = self.by_id.get_mut(&emergency) {
+            open.own.asked.add(at);
+        }
     }
 
     /// Somebody signed a request of it too: a second claim, an extension.

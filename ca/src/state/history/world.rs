@@ -266,10 +266,18 @@ impl World {
     }
 
     pub(super) fn signals(&self, request: &Request) -> Signals {
+        self.signals_of(request, None)
+    }
+
+    /// What the signals of a request are when it is decided anew.
+    pub(super) fn signals_anew(&self, emergency: u64, request: &Request) -> Signals {
+        self.signals_of(request, Some(EmergencyId(emergency)))
+    }
+
+    fn signals_of(&self, request: &Request, anew: Option<EmergencyId>) -> Signals {
         let (person, key, system) = (name(request.person), key(request.key), request.system.parse().unwrap());
-        let network = request.network;
-        let asks =
-            Asks { person: &person, key: &key, network, system: &system, severity_raised: Some(false) };
+        let (network, severity_raised) = (request.network, Some(false));
+        let asks = Asks { person: &person, key: &key, network, system: &system, anew, severity_raised };
         self.history.signals(&self.bundle.roster, &asks, self.now)
     }
 

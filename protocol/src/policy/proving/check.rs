@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::{check_actions, table};
+use super::{check_actions, check_lists, table};
 use crate::names::{ActionName, GroupName, HostName, PersonName, Severity, TierName};
 use crate::policy::actions::action;
 use crate::policy::decide::decide_at;
@@ -32,6 +32,7 @@ pub fn check(bundle: &Bundle) -> Report {
     larger_bands_never_loosen(policy, &mut findings);
     unreachable(policy, &mut findings);
     check_actions::check(policy, &mut findings);
+    check_lists::check(policy, &bundle.roster, &mut findings);
     let fixed = action::with_fixed_commands(policy);
     // Systems that differ in nothing that decides share one walk; so do the cases of an action on them.
     let mut walks: BTreeMap<(Kind<'_>, Option<&ActionName>), Cases> = BTreeMap::new();
