@@ -58,7 +58,7 @@ pub(crate) use request::Words;
 pub(crate) use review::may_review;
 pub use said::Said;
 pub(crate) use second::decided as decided_by_second;
-pub(crate) use second::may_second;
+pub(crate) use second::{lacks_presence, may_second};
 pub use shadow::ShadowCounts;
 
 use std::sync::Arc;

@@ -14,8 +14,9 @@ use fireaxe_protocol::statement::{Claimed, Envelope, Signed, Statement};
 use super::Check;
 use crate::road::{
     Asker, Due, Request, Signature, Words, called, decided_by_bundle, decided_by_extension,
-    decided_by_second, due, fresh, gather, hosts_of, is_removed, link_by, longest, may_close, may_extend,
-    may_not_activate, may_not_answer, may_not_approve, may_review, may_second, review_due, waiting_request,
+    decided_by_second, due, fresh, gather, hosts_of, is_removed, lacks_presence, link_by, longest, may_close,
+    may_extend, may_not_activate, may_not_answer, may_not_approve, may_review, may_second, review_due,
+    waiting_request,
 };
 use crate::state::State;
 
@@ -238,6 +239,12 @@ impl Check {
         self.later(state, entry, id, |state, bundle, words, live| {
             decided_by_second(words, state, bundle, live, &by.person, at).ok()
         });
+        if let (Event::EmergencySeconded { facts, decision, .. }, Some(bundle)) =
+            (&entry.event, state.bundle())
+            && let Some(lacks) = lacks_presence(bundle, facts, decision, by.presence)
+        {
+            self.note(index, lacks.sentence);
+        }
     }
 
     fn extension(&mut self, state: &State, entry: &Entry, id: EmergencyId, by: &SignedBy, refused: bool) {
