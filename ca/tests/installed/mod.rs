@@ -24,7 +24,7 @@ use fireaxe_ca::clock::{Clock, Moment};
 use fireaxe_ca::data_dir::DataDir;
 use fireaxe_ca::door::{Door, Peer, RevocationList, Sessions, Watchers, operator_routes, routes};
 use fireaxe_ca::keys::{self, Purpose};
-use fireaxe_ca::log::{Log, Reader};
+use fireaxe_ca::log::{Log, LogError, Reader};
 use fireaxe_ca::metrics::Metrics;
 use fireaxe_ca::randomness::SystemRandomness;
 use fireaxe_ca::road::{Conductor, Deps, Road};
@@ -142,6 +142,18 @@ pub fn init_with(dir: &Path, policy: &str, roster: &str) -> PathBuf {
     data
 }
 
+/// The log, once nothing locks it: a program that another test starts at this moment shares the lock of a
+/// log that was closed, until it has begun to run.
+fn unlocked(data: &DataDir) -> Log {
+    for _ in 0..1000 {
+        match Log::open(&data.log()) {
+            Err(LogError::Locked) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("the log stays locked");
+}
+
 impl Installed {
     pub fn new() -> Installed {
         let dir = tempfile::tempdir().unwrap();
@@ -166,7 +178,7 @@ impl Installed {
     pub fn open(dir: tempfile::TempDir, clock: Arc<HandClock>, first_number: u64) -> Installed {
         let data = DataDir::at(&dir.path().join("data"));
         let load = |purpose| keys::load(&data.keys(), purpose).unwrap();
-        let log = Log::open(&data.log()).unwrap();
+        let log = unlocked(&data);
         let origin = log.origin().clone();
         let deps = Deps {
             log,
