@@ -34,9 +34,10 @@ pub fn bundle(systems: usize) -> (String, String, String) {
             let mut seed = [9; 32];
             seed[..8].copy_from_slice(&((n * PEOPLE_EACH + p) as u64).to_le_bytes());
             let key = Ed25519Key::from(&SigningKey::from_bytes(&seed));
+            let leads = if n < LEADING { ", \"sre-leads\"" } else { "" };
             let _ = write!(
                 roster,
-                "\n[person.p{n}-{p}]\ngroups = [\"g{n}\", \"o{n}\", \"sre-leads\"]\nkeys = [\"{key} p{n}-{p}\"]\n"
+                "\n[person.p{n}-{p}]\ngroups = [\"g{n}\", \"o{n}\"{leads}]\nkeys = [\"{key} p{n}-{p}\"]\n"
             );
         }
     }
@@ -49,3 +50,6 @@ pub fn bundle(systems: usize) -> (String, String, String) {
 
 /// Enough for every rule: whoever asks needs another who may approve.
 const PEOPLE_EACH: usize = 2;
+
+/// The people of so many systems lead: fewer than a rung may call.
+const LEADING: usize = 100;
