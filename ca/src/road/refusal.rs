@@ -133,7 +133,7 @@ pub enum Refusal {
     /// It goes on: nothing to look back at.
     #[error("{0} is not over yet")]
     NotOver(EmergencyId),
-    /// Reviewed already, a rehearsal, or it never gave anything.
+    /// Reviewed already, or it never gave anything.
     #[error("no review is owed for {0}")]
     NoReviewOwed(EmergencyId),
     /// This person may not, for all these reasons.
