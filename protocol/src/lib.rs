@@ -27,5 +27,6 @@ pub mod log;
 pub mod names;
 pub mod policy;
 pub mod reason;
+mod shell;
 pub mod statement;
 pub mod wire;

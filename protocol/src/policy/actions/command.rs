@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::shell::{PLAIN, is_plain, is_printable, quoted};
+use crate::shell::{PLAIN, is_plain, is_printable, quoted};
 use crate::limits;
 use crate::names::{ActionName, shown};
 use crate::policy::ParamPattern;

@@ -4,7 +4,6 @@
 pub(super) mod action;
 pub(super) mod command;
 pub(super) mod param_pattern;
-pub(super) mod shell;
 
 pub use command::{Command, CommandFault, CommandPart};
 pub use param_pattern::ParamPattern;

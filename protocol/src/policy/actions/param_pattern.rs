@@ -4,7 +4,7 @@ use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::shell::is_printable;
+use crate::shell::is_printable;
 use crate::limits;
 
 /// What a parameter may be: a regular expression over ASCII that must match the whole value, in time linear

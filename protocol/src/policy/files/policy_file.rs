@@ -11,7 +11,7 @@ use super::reading::{Reading, Table, Value, seconds};
 use super::rule_file::{exception, rule};
 use crate::limits;
 use crate::names::{ActionName, GroupName, Severity, SystemName, TierName, TriggerName};
-use crate::policy::actions::shell::{is_printable, quoted};
+use crate::shell::{is_printable, quoted};
 use crate::policy::finding::{At, Finding};
 use crate::policy::hosts::HostIndex;
 use crate::policy::shape::{

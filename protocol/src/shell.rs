@@ -4,15 +4,15 @@
 
 /// Whether every shell reads each of these characters as itself, within a word: letters, digits and
 /// `. _ : / @ + = , -`.
-pub(in crate::policy) fn is_plain(text: &str) -> bool {
+pub(crate) fn is_plain(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/@+=,-".contains(&b))
 }
 
 /// What [`is_plain`] takes, for people.
-pub(in crate::policy) const PLAIN: &str = "letters, digits and . _ : / @ + = , -";
+pub(crate) const PLAIN: &str = "letters, digits and . _ : / @ + = , -";
 
 /// Whether `word` is fit for a command line of ours at all: printable ASCII.
-pub(in crate::policy) fn is_printable(word: &str) -> bool {
+pub(crate) fn is_printable(word: &str) -> bool {
     word.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
@@ -21,7 +21,7 @@ pub(in crate::policy) fn is_printable(word: &str) -> bool {
 /// Single quotes, from which three characters are taken out because shells disagree on them there: the quote
 /// itself, `!` (csh calls up its history), and a `\` that fish would take for an escape. A word with `=` is
 /// quoted although it is plain: zsh looks up `=name`, and with an option of its own `a==name` too.
-pub(in crate::policy) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     if !word.is_empty() && is_plain(word) && !word.contains('=') {
         return word.to_owned();
     }
