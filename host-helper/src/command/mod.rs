@@ -1,0 +1,84 @@
+//! The command line: a verb a file. Each reads its words, asks a room, and says what came of it.
+
+mod files;
+mod krl;
+mod status;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::HostError;
+
+/// What a host runs: files for a stock sshd, and a revocation list that never locks anyone out.
+#[derive(Parser)]
+#[command(name = "fireaxe-host", version, max_term_width = 100)]
+struct Cli {
+    /// Answer with one JSON object on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write the CA keys, the principals of each account and the sshd drop-in.
+    Files(files::Args),
+    /// Fetch the newest revocation list, check it and put it in force. Once; for a timer.
+    Krl(krl::Args),
+    /// Show what is in force and how old it is.
+    Status(status::Args),
+}
+
+/// Reads the command line, does it, says what came of it.
+pub fn main() -> ExitCode {
+    let Cli { json, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Whether JSON was asked for can be read although the rest cannot; help is what was asked for.
+        Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--json") => {
+            print(&serde_json::json!({
+                "schema": "fireaxe.error/v1",
+                "code": "usage",
+                "message": error.to_string(),
+                "next": "fireaxe-host --help",
+                "exit": 2,
+            }));
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
+    let done = match command {
+        Command::Files(args) => args.run(json),
+        Command::Krl(args) => args.run(json),
+        Command::Status(args) => args.run(json),
+    };
+    done.unwrap_or_else(|error| failed(&error, json))
+}
+
+fn failed(error: &HostError, json: bool) -> ExitCode {
+    if json {
+        print(&serde_json::json!({
+            "schema": "fireaxe.error/v1",
+            "code": error.code(),
+            "message": error.to_string(),
+            "next": error.next(),
+            "exit": error.exit_code(),
+        }));
+    } else {
+        say(&format!("fireaxe-host: {error}\n  next: {}\n", error.next()));
+    }
+    ExitCode::from(error.exit_code())
+}
+
+/// Data goes to standard output; a reader that has gone away is no error of ours.
+fn print(value: &impl serde::Serialize) {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Human text goes to standard error; a reader that has gone away is no error of ours.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,29 @@
+//! `fireaxe-host status`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::{print, say};
+use crate::config::{self, Config};
+use crate::error::HostError;
+use crate::{clock, status};
+
+/// Its words.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Where the CA is and how its lists are known.
+    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    config: PathBuf,
+}
+
+impl Args {
+    pub(super) fn run(self, json: bool) -> Result<ExitCode, HostError> {
+        let status = status::status(&Config::read(&self.config)?, clock::now());
+        if json {
+            print(&status);
+        } else {
+            say(&status.text());
+        }
+        Ok(if status.list_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
