@@ -154,6 +154,8 @@ impl<'a> Authority<'a> {
                 Kind::Extend => "ask for more time",
                 Kind::Review => "review",
                 Kind::Bundle => "put the bundle in force",
+                Kind::Enrol => "enrol the host",
+                Kind::Report => "report",
             };
             self.screen.say(&format!("  touch your key to {purpose} ..."));
         }

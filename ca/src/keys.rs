@@ -1,7 +1,7 @@
 //! Key files: made once by `init`, read by `serve`, never shown.
 //!
 //! Trusted: whoever reads `keys/user-ca` can sign certificates that a stock sshd accepts; whoever reads
-//! `keys/log` too can also sign a private fork of the log (docs/THREATS.md). Both are OpenSSH private
+//! `keys/log` too can also sign a private fork of the log; whoever reads `keys/host-ca` can pass for a host (docs/THREATS.md). All are OpenSSH private
 //! key files, mode 0600, unencrypted: what guards them is the machine. Loaded keys are zeroized on drop.
 
 use std::fs;
@@ -25,17 +25,20 @@ pub enum Purpose {
     Log,
     /// Signs the notes beside revocation lists.
     Krl,
+    /// Signs host certificates.
+    HostCa,
 }
 
 impl Purpose {
     /// All of them, in the order of `init`.
-    pub const ALL: [Purpose; 3] = [Purpose::UserCa, Purpose::Log, Purpose::Krl];
+    pub const ALL: [Purpose; 4] = [Purpose::UserCa, Purpose::Log, Purpose::Krl, Purpose::HostCa];
 
     fn file(self) -> &'static str {
         match self {
             Purpose::UserCa => "user-ca",
             Purpose::Log => "log",
             Purpose::Krl => "krl",
+            Purpose::HostCa => "host-ca",
         }
     }
 }
@@ -70,7 +73,7 @@ pub enum KeyError {
     Randomness(#[from] NoRandomness),
 }
 
-/// Makes the three keys under `folder`, which must not exist yet.
+/// Makes the keys under `folder`, which must not exist yet.
 pub fn create(folder: &Path, random: &mut dyn Randomness) -> Result<(), KeyError> {
     let failed = |path: &Path| {
         let path = path.to_owned();

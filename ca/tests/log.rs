@@ -29,7 +29,7 @@ fn stranger() -> NoteSigner {
 
 fn keys() -> PinnedKeys {
     let log = signer().key().key();
-    PinnedKeys { user_ca: Ed25519Key([1; 32]), log, krl: log }
+    PinnedKeys { user_ca: Ed25519Key([1; 32]), log, krl: log, host_ca: log }
 }
 
 fn place() -> (tempfile::TempDir, PathBuf) {

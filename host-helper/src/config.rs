@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{KrlNote, NoteKey};
-use fireaxe_protocol::names::Origin;
+use fireaxe_protocol::names::{HostName, Origin, SystemName};
 use fireaxe_transport::{Address, Pin};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::drop_in;
 use crate::error::HostError;
@@ -32,6 +33,26 @@ pub struct Config {
     pub revoked_keys: PathBuf,
     /// What this program remembers between runs.
     pub state: PathBuf,
+    /// What enrolment taught it; a host that only fetches lists has none.
+    pub enrolled: Option<Enrolled>,
+}
+
+/// The part that `fireaxe-host enrol` writes: who this host is, and how receipts are known.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolled {
+    /// This host's name.
+    pub host: HostName,
+    /// The system it belongs to.
+    pub system: SystemName,
+    /// The log's key, as a C2SP verifier key: what checkpoints and receipts are checked with.
+    #[serde(deserialize_with = "note_key")]
+    pub log_key: NoteKey,
+    /// Signs host certificates.
+    pub host_ca: Ed25519Key,
+    /// The private host key, which signs reports.
+    #[serde(default = "host_key")]
+    pub host_key: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +68,17 @@ struct Written {
     revoked_keys: PathBuf,
     #[serde(default = "state")]
     state: PathBuf,
+    enrolled: Option<Enrolled>,
+}
+
+fn note_key<'de, D: Deserializer<'de>>(from: D) -> Result<NoteKey, D::Error> {
+    String::deserialize(from)?
+        .parse()
+        .map_err(|_| serde::de::Error::custom("a verifier key is expected: <name>+<8 hex digits>+<base64>"))
+}
+
+fn host_key() -> PathBuf {
+    PathBuf::from("/etc/ssh/ssh_host_ed25519_key")
 }
 
 fn user_ca() -> PathBuf {
@@ -82,6 +114,14 @@ impl Config {
             "krl_key is not a verifier key: <origin>/krl+<8 hex digits>+<base64>, as the CA prints it"
                 .to_owned()
         })?;
+        if let Some(enrolled) = &written.enrolled {
+            if enrolled.log_key.name() != written.origin.as_str() {
+                return Err(format!("log_key is not the key of {}", written.origin));
+            }
+            if !enrolled.host_key.is_absolute() {
+                return Err(format!("{} is not an absolute path", enrolled.host_key.display()));
+            }
+        }
         if krl_key.name() != KrlNote::key_name(&written.origin) {
             return Err(format!("krl_key is not the key of {}", KrlNote::key_name(&written.origin)));
         }
@@ -96,6 +136,7 @@ impl Config {
             user_ca: written.user_ca,
             revoked_keys: written.revoked_keys,
             state: written.state,
+            enrolled: written.enrolled,
         })
     }
 }
@@ -121,6 +162,25 @@ mod tests {
         assert_eq!(config.revoked_keys, Path::new("/etc/ssh/fireaxe_revoked_keys"));
         assert_eq!(config.user_ca, Path::new("/etc/ssh/fireaxe_user_ca.pub"));
         assert_eq!(config.state, Path::new("/var/lib/fireaxe"));
+    }
+
+    #[test]
+    fn what_enrolment_writes_is_read_and_must_be_of_the_same_log() {
+        let origin: Origin = "ca.fireaxe.test/0123456789abcdef".parse().unwrap();
+        let key = ed25519_dalek::SigningKey::from_bytes(&[3; 32]);
+        let ca = Ed25519Key::from(&key);
+        let log = fireaxe_protocol::log::NoteSigner::new(origin.as_str(), key).unwrap();
+        let text = format!(
+            "{}[enrolled]\nhost = \"db-3.payments.prod\"\nsystem = \"payments-db\"\nlog_key = \"{}\"\nhost_ca = \"{ca}\"\n",
+            good(),
+            log.key()
+        );
+        let enrolled = Config::parse(&text).unwrap().enrolled.unwrap();
+        assert_eq!((enrolled.log_key, enrolled.host_ca), (log.key().clone(), ca));
+        assert_eq!(enrolled.host_key, Path::new("/etc/ssh/ssh_host_ed25519_key"));
+        let other = text.replace("log_key = \"ca.", "log_key = \"cb.");
+        assert!(Config::parse(&other).is_err());
+        assert!(Config::parse(&(text + "host_key = \"key\"\n")).unwrap_err().contains("absolute"));
     }
 
     #[test]

@@ -8,17 +8,23 @@
 //! | [`files`] | `fireaxe-host files`: CA keys, principals, the drop-in, in an order that never locks out |
 //! | [`drop_in`] | the drop-in's text, and what in sshd's configuration contradicts it |
 //! | [`krl`] | `fireaxe-host krl`: fetch, check, self-test, replace |
+//! | [`daemon`] | `fireaxe-host run` |
+//! | [`reports`] | where rooms put what the CA must learn |
 //! | [`status`] | `fireaxe-host status`: what is in force, and how old |
 //! | [`config`] | `/etc/fireaxe/host.toml` |
 //! | [`atomic`] | one file replaced as a whole |
 //! | [`clock`] | the one clock |
+//! | [`command`] | the command line |
 //! | [`error`] | what can go wrong, and which exit code says so |
 
 pub mod atomic;
 pub mod clock;
+pub mod command;
 pub mod config;
+pub mod daemon;
 pub mod drop_in;
 pub mod error;
 pub mod files;
 pub mod krl;
+pub mod reports;
 pub mod status;

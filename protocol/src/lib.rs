@@ -14,12 +14,14 @@
 //! | [`statement`] | what people sign, and the check of their signature |
 //! | [`policy`] | the bundle, its checks, and `decide` |
 //! | [`certificate`] | the certificate profile: body, lint, comparison, receipt |
+//! | [`host`] | what hosts report, and how a certificate names the recorder |
 //! | [`krl`] | OpenSSH's key revocation list, written and read |
 //! | [`log`] | entries, Merkle tree, signed notes, checkpoints, receipts, tiles |
 //! | [`api`] | the JSON shapes of the HTTP surface |
 
 pub mod api;
 pub mod certificate;
+pub mod host;
 pub mod keys;
 pub mod krl;
 pub mod limits;

@@ -80,6 +80,11 @@ pub const CANARY_SERIAL: u64 = u64::MAX - 1;
 pub const PRINCIPALS: usize = 16;
 /// Force-command: an argv of sixteen 256-byte words.
 pub const FORCE_COMMAND: usize = 4096;
+/// The same as a certificate carries it: in a recorded tier the recorder's path and quotes around it. Quotes
+/// and backslashes take four bytes each; a command of hundreds of them is none.
+pub const FORCED: usize = 6 * 1024;
+/// Things of one kind in a report of a host: two lists of ten, 350 bytes each, stay within [`STATEMENT`].
+pub const REPORTED: usize = 10;
 /// A receipt: 40 hashes of 45 bytes, a checkpoint of 300, two cosignatures of 150, an entry line of 400.
 pub const RECEIPT: usize = 4 * 1024;
 /// A signed note: a checkpoint of 300 bytes and 16 Ed25519 cosignatures of 400 (name 253, base64 104)

@@ -99,7 +99,7 @@ fn steps(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let origin: Origin = "bench/0123456789abcdef".parse().unwrap();
     let signer = NoteSigner::new(origin.as_str(), key(3)).unwrap();
-    let pinned = PinnedKeys { user_ca: public(1), log: public(3), krl: public(4) };
+    let pinned = PinnedKeys { user_ca: public(1), log: public(3), krl: public(4), host_ca: public(5) };
     let mut log = Log::create(&dir.path().join("log.sqlite"), origin.clone(), pinned, 1, &signer).unwrap();
     let event = Event::IncidentUpdated(IncidentUpdate {
         incident: "pd:PGR0VU2".parse().unwrap(),

@@ -174,6 +174,7 @@ fn keys() -> Keys {
         user_ca: public(&user_ca()),
         log: NoteKey::new(origin().as_str(), &public(&log_key())).unwrap().to_string(),
         krl: NoteKey::new("x", &public(&log_key())).unwrap().to_string(),
+        host_ca: public(&user_ca()),
         now: super::now(),
     }
 }

@@ -93,10 +93,12 @@ impl Init {
         keys::create(&dir.keys(), random).map_err(|e| Failed::key(&e))?;
         let load = |purpose| keys::load(&dir.keys(), purpose).map_err(|e| Failed::key(&e));
         let (user_ca, log_key, krl_key) = (load(Purpose::UserCa)?, load(Purpose::Log)?, load(Purpose::Krl)?);
+        let host_ca = load(Purpose::HostCa)?;
         let pinned = PinnedKeys {
             user_ca: keys::public(&user_ca),
             log: keys::public(&log_key),
             krl: keys::public(&krl_key),
+            host_ca: keys::public(&host_ca),
         };
         Tls::create(&dir.tls_certificate(), &dir.tls_key(), self.tls_names.clone()).map_err(Failed::error)?;
         let tls = Tls::load(&dir.tls_certificate(), &dir.tls_key()).map_err(Failed::error)?;
@@ -124,6 +126,7 @@ impl Init {
                 "origin": origin,
                 "pin": format!("sha256:{}", made.pin),
                 "user_ca": made.pinned.user_ca,
+                "host_ca": made.pinned.host_ca,
                 "log_key": log,
                 "krl_key": krl,
                 "bundle": made.bundle,
@@ -133,6 +136,7 @@ impl Init {
         tell(format_args!("a new CA in {}", self.data.dir.display()));
         tell(format_args!("  log       {origin}"));
         tell(format_args!("  user CA   {}   (one line for TrustedUserCAKeys)", made.pinned.user_ca));
+        tell(format_args!("  host CA   {}   (one line for @cert-authority)", made.pinned.host_ca));
         tell(format_args!("  log key   {log}"));
         tell(format_args!("  KRL key   {krl}"));
         tell(format_args!("  TLS pin   sha256:{}", made.pin));

@@ -100,6 +100,7 @@ pub(super) async fn keys(State(door): State<Arc<Door>>) -> Answer<Json<Keys>> {
         (Ok(log), Ok(krl)) => Ok(Json(Keys {
             schema: "fireaxe.keys/v1".into(),
             user_ca: pinned.user_ca,
+            host_ca: pinned.host_ca,
             log,
             krl,
             origin,

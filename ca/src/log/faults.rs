@@ -27,7 +27,7 @@ fn signer() -> NoteSigner {
 
 fn keys() -> PinnedKeys {
     let log = signer().key().key();
-    PinnedKeys { user_ca: Ed25519Key([1; 32]), log, krl: log }
+    PinnedKeys { user_ca: Ed25519Key([1; 32]), log, krl: log, host_ca: log }
 }
 
 /// Which call fails, how, and which calls there were.

@@ -83,7 +83,12 @@ impl Turn<'_> {
             Statement::Refuse(words) => self.refuse(id, words, by),
             Statement::Extend(words) => self.extend(id, words, by, known.network()),
             Statement::Review(words) => self.review(id, words, by),
-            Statement::Declare(_) | Statement::Close(_) | Statement::Login(_) | Statement::Bundle(_) => {
+            Statement::Declare(_)
+            | Statement::Close(_)
+            | Statement::Login(_)
+            | Statement::Bundle(_)
+            | Statement::Enrol(_)
+            | Statement::Report(_) => {
                 Err(Internal::Fold("a statement came by another way than its own".into()).into())
             }
         }

@@ -10,8 +10,10 @@ mod cases;
 mod emergencies;
 mod fold_error;
 mod history;
+mod hosts;
 mod incidents;
 mod live;
+mod reported;
 mod reviews;
 mod revocations;
 mod voice;
@@ -19,7 +21,9 @@ mod voice;
 pub use answered::Answered;
 pub use fold_error::FoldError;
 pub use history::{Asks, History};
+pub use hosts::Hosts;
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
+pub use reported::Reported;
 pub use reviews::Owed;
 pub use revocations::Revocations;
 pub use voice::Voice;
@@ -58,6 +62,10 @@ pub struct State {
     pub reviews: Reviews,
     /// What people did before, for signals.
     pub history: History,
+    /// Hosts: invited, enrolled, certified.
+    pub hosts: Hosts,
+    /// What hosts said.
+    pub reported: Reported,
     /// Leaf of the `bundle.activated` entry in force.
     activation: Option<Hash>,
     counters: HashMap<Fingerprint, u32>,
@@ -85,6 +93,8 @@ impl State {
             revocations: Revocations::default(),
             reviews: Reviews::default(),
             history: History::default(),
+            hosts: Hosts::default(),
+            reported: Reported::default(),
             activation: None,
             counters: HashMap::new(),
             entries: 1,
@@ -266,6 +276,15 @@ impl State {
                     self.reviews.owe(live, at, *due);
                 }
             }
+            Event::HostInvited { .. }
+            | Event::HostEnrolled { .. }
+            | Event::HostCertified { .. }
+            | Event::HostRetired { .. }
+            | Event::SelfTestGranted { .. } => self.hosts.take(index, at, event, leaf)?,
+            Event::SessionOpened { .. }
+            | Event::SessionClosed { .. }
+            | Event::HostConfirmed { .. }
+            | Event::HostAlarmed { .. } => self.reported.take(index, at, event)?,
             Event::ClockCorrected { .. } => {}
         }
         self.reached(index, at);

@@ -127,6 +127,7 @@ mod tests {
             user_ca: "/x".into(),
             revoked_keys: "/x".into(),
             state: "/x".into(),
+            enrolled: None,
         }
     }
 

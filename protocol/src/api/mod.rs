@@ -2,9 +2,14 @@
 //!
 //! Every answer names its `schema`; changes only ever add.
 
+mod hosts;
 mod read_proof;
 mod requests;
 
+pub use hosts::{
+    ChunksTaken, Consistency, FeedClosing, FeedEvent, FeedHead, FeedList, Fleet, FleetHost, HostCertificate,
+    Join, Joined, Narrowed, Reach, Reports, ReportsTaken, SelfTestCertificate,
+};
 pub use read_proof::{ReadProof, ReadProofError};
 pub use requests::{
     Approved, Called, Grant, IncidentCard, NextRung, OwedReview, Progress, RecentUse, RequestCard,
@@ -34,6 +39,8 @@ pub struct Keys {
     pub origin: Origin,
     /// Signs user certificates: a line for `TrustedUserCAKeys`.
     pub user_ca: Ed25519Key,
+    /// Signs host certificates: a line for `@cert-authority` in `known_hosts`.
+    pub host_ca: Ed25519Key,
     /// The log's key, as a C2SP verifier key.
     pub log: String,
     /// The key of the notes beside revocation lists, as a C2SP verifier key.

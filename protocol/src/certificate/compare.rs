@@ -6,7 +6,7 @@
 use ed25519_dalek::Signature;
 
 use super::fields::{Fields, Pair};
-use super::profile::is_command;
+use super::profile::{forced, is_command};
 use super::receipt::receipt_of;
 use super::{Body, HostTerms, RECEIPT, TERMS, from_openssh, key_id};
 use crate::keys::Ed25519Key;
@@ -148,7 +148,8 @@ fn compare_times(fields: &Fields<'_>, expected: &Expected<'_>, differences: &mut
 fn compare_options(fields: &Fields<'_>, terms: &Terms, differences: &mut Differences) {
     let ranges = terms.source_address.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let mut critical = Vec::new();
-    if let Some(command) = &terms.force_command {
+    let command = forced(terms);
+    if let Some(command) = &command {
         differences.check("force-command", is_command(command), "one printable command", &shown(command));
         critical.push(Pair { name: "force-command", value: Some(command) });
     }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::host::SessionCommand;
 use crate::keys::Ed25519Key;
 use crate::limits;
 use crate::names::{ActionName, EmergencyId, PersonName, Principal, TierName, shown};
@@ -96,7 +97,7 @@ pub enum ProfileError {
     #[error("principal {0} is not for the account of the terms")]
     Account(String),
     /// Empty (it would run nothing), too long, or not printable ASCII.
-    #[error("the force-command {0} is empty, longer than {max} bytes, or not printable ASCII", max = limits::FORCE_COMMAND)]
+    #[error("the force-command {0} is empty, longer than {max} bytes, or not printable ASCII", max = limits::FORCED)]
     ForceCommand(String),
     /// An action that is not one command and nothing else.
     #[error("the terms of action {0} have no force-command, or have extensions")]
@@ -132,7 +133,8 @@ impl Profile {
         if let Some(other) = principals.iter().find(|principal| principal.account != terms.account) {
             return Err(ProfileError::Account(other.to_string()));
         }
-        if let Some(command) = terms.force_command.as_ref().filter(|command| !is_command(command)) {
+        let force_command = forced(terms);
+        if let Some(command) = force_command.as_ref().filter(|command| !is_command(command)) {
             return Err(ProfileError::ForceCommand(shown(command)));
         }
         if let Some(action) = &terms.action
@@ -150,7 +152,7 @@ impl Profile {
             principals,
             valid_after: issue.at.saturating_sub(limits::BACKDATE_S),
             valid_before,
-            force_command: terms.force_command.clone(),
+            force_command,
             source_address: terms.source_address.clone(),
             extensions: terms.extensions.clone(),
             host_terms: HostTerms::of(terms).to_json(),
@@ -174,10 +176,21 @@ impl Profile {
     }
 }
 
-/// What a certificate may run: 1 to [`limits::FORCE_COMMAND`] bytes of printable ASCII, not only blanks.
+/// What a certificate may run: 1 to [`limits::FORCED`] bytes of printable ASCII, not only blanks.
 pub(super) fn is_command(text: &str) -> bool {
     let printable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-    !text.trim().is_empty() && text.len() <= limits::FORCE_COMMAND && printable
+    !text.trim().is_empty() && text.len() <= limits::FORCED && printable
+}
+
+/// What a certificate of these terms forces: their command; in a tier that is recorded the recorder with it,
+/// or with a shell.
+pub(super) fn forced(terms: &Terms) -> Option<String> {
+    match terms.record {
+        Record::None => terms.force_command.clone(),
+        Record::BestEffort | Record::Required => {
+            Some(SessionCommand::of(terms.force_command.as_deref()).write())
+        }
+    }
 }
 
 /// Ids only, the serial last: `fireaxe/EM-42/ana/1234`. At most [`limits::KEY_ID`] bytes.

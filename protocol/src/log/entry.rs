@@ -189,7 +189,7 @@ mod tests {
         for event in [
             Event::LogCreated {
                 origin: "ca/0123456789abcdef".parse().unwrap(),
-                keys: PinnedKeys { user_ca: key, log: key, krl: key },
+                keys: PinnedKeys { user_ca: key, log: key, krl: key, host_ca: key },
             },
             Event::IncidentUpdated(IncidentUpdate {
                 incident: "pd:PGR0VU2".parse().unwrap(),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::keys::{Ed25519Key, Fingerprint};
 use crate::log::Hash;
 use crate::names::{
-    EmergencyId, GroupName, IncidentId, Origin, PersonName, ReasonText, Severity, SystemName,
+    EmergencyId, GroupName, HostName, IncidentId, Origin, PersonName, ReasonText, Severity, SystemName,
 };
 use crate::policy::{Decision, Facts, IncidentState, Presence, Terms};
 use crate::reason::Reason;
@@ -263,6 +263,95 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         review_due: Option<u64>,
     },
+    /// The operator invited a host: whoever shows the token may enrol it, once.
+    #[serde(rename = "host.invited")]
+    HostInvited {
+        /// The host's name.
+        host: HostName,
+        /// The system it belongs to.
+        system: SystemName,
+        /// Hash of the join token.
+        token: Hash,
+        /// Until when it is good. Unix seconds.
+        until: u64,
+        /// Who invited it: `operator uid 0`.
+        by: String,
+    },
+    /// A host proved its host key and used its invitation. One that was enrolled before is so anew.
+    #[serde(rename = "host.enrolled")]
+    HostEnrolled {
+        /// Leaf of its `host.invited` entry.
+        of: Hash,
+        /// The host's name.
+        host: HostName,
+        /// The system it belongs to.
+        system: SystemName,
+        /// Its host key: what it signs reports with.
+        key: Ed25519Key,
+        /// The signed words, verbatim.
+        said: Envelope,
+    },
+    /// A host certificate's body is about to be signed by the host CA. Its serial is this entry's index.
+    #[serde(rename = "host.certified")]
+    HostCertified {
+        /// Leaf of its `host.enrolled` entry.
+        of: Hash,
+        /// The host's name.
+        host: HostName,
+        /// The certificate's body, base64.
+        body: String,
+    },
+    /// A host is ours no more: its reports are not taken, its certificate is not renewed.
+    #[serde(rename = "host.retired")]
+    HostRetired {
+        /// Leaf of its `host.enrolled` entry.
+        of: Hash,
+        /// The host's name.
+        host: HostName,
+        /// Who retired it: `operator uid 0`.
+        by: String,
+    },
+    /// A host asked for a login's proof: a `certificate.issued` of these terms, for that host alone, follows.
+    #[serde(rename = "self-test.granted")]
+    SelfTestGranted {
+        /// What it said.
+        by: HostSaid,
+        /// One forced command that does nothing, from the host itself, for a minute.
+        terms: Terms,
+    },
+    /// A certificate of ours came in on a host.
+    #[serde(rename = "session.opened")]
+    SessionOpened {
+        /// The emergency of that certificate, as the CA knows it; none for a self-test.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        emergency: Option<EmergencyId>,
+        /// What the host said.
+        by: HostSaid,
+    },
+    /// Everything that came in with it has ended.
+    #[serde(rename = "session.closed")]
+    SessionClosed {
+        /// As of its `session.opened`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        emergency: Option<EmergencyId>,
+        /// What the host said.
+        by: HostSaid,
+    },
+    /// A host that an emergency reached has the list in force that revokes its certificates, and nothing of
+    /// them is alive there.
+    #[serde(rename = "host.confirmed")]
+    HostConfirmed {
+        /// Leaves of the `emergency.closed` entries that it confirms, oldest first; never empty.
+        closed: Vec<Hash>,
+        /// What the host said.
+        by: HostSaid,
+    },
+    /// A host says that somebody should look.
+    #[serde(rename = "host.alarmed")]
+    HostAlarmed {
+        /// What the host said.
+        by: HostSaid,
+    },
     /// An operator says the clock is right again after a jump.
     #[serde(rename = "clock.corrected")]
     ClockCorrected {
@@ -318,6 +407,18 @@ pub struct SignedBy {
     pub counter: Option<u32>,
 }
 
+/// A host's report, verbatim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostSaid {
+    /// Leaf of the host's `host.enrolled` entry, whose key signed.
+    pub of: Hash,
+    /// The host's name.
+    pub host: HostName,
+    /// The signed words, verbatim.
+    pub said: Envelope,
+}
+
 /// Who put a bundle in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -357,6 +458,8 @@ pub struct PinnedKeys {
     pub log: Ed25519Key,
     /// Signs the notes beside revocation lists.
     pub krl: Ed25519Key,
+    /// Signs host certificates.
+    pub host_ca: Ed25519Key,
 }
 
 /// An entry that decided something about an emergency: what approvals and certificates refer to.
@@ -406,7 +509,15 @@ impl Event {
             | Event::DeclarationRefused { .. }
             | Event::CertificateIssued { .. }
             | Event::CertificateAbandoned { .. }
+            | Event::HostInvited { .. }
+            | Event::HostEnrolled { .. }
+            | Event::HostCertified { .. }
+            | Event::HostRetired { .. }
+            | Event::SelfTestGranted { .. }
+            | Event::HostConfirmed { .. }
+            | Event::HostAlarmed { .. }
             | Event::ClockCorrected { .. } => None,
+            Event::SessionOpened { emergency, .. } | Event::SessionClosed { emergency, .. } => *emergency,
         }
     }
 

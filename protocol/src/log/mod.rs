@@ -27,7 +27,9 @@ pub mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use entry::{Entry, EntryError, encode_entry, line1, with_body};
-pub use event::{Activation, Closer, Decided, Event, HostPattern, IncidentUpdate, PinnedKeys, SignedBy};
+pub use event::{
+    Activation, Closer, Decided, Event, HostPattern, HostSaid, IncidentUpdate, PinnedKeys, SignedBy,
+};
 pub use hash::Hash;
 pub use krl_note::{KrlNote, KrlNoteError};
 pub use note::{NoteError, NoteKey, NoteSigner};

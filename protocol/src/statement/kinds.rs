@@ -6,10 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::host::Report;
 use crate::keys::Ed25519Key;
 use crate::log::Hash;
 use crate::names::{
-    ActionName, EmergencyId, IncidentId, NameError, Origin, ReasonText, Severity, TargetName, TierName, shown,
+    ActionName, EmergencyId, HostName, IncidentId, NameError, Origin, ReasonText, Severity, TargetName,
+    TierName, shown,
 };
 use crate::statement::Params;
 
@@ -35,6 +37,10 @@ pub enum Kind {
     Review,
     /// Puts another bundle in force.
     Bundle,
+    /// Makes a host one of ours; signed by its host key.
+    Enrol,
+    /// Says what happened on a host; signed by its host key.
+    Report,
 }
 
 impl Kind {
@@ -50,6 +56,8 @@ impl Kind {
             Kind::Extend => "extend",
             Kind::Review => "review",
             Kind::Bundle => "bundle",
+            Kind::Enrol => "enrol",
+            Kind::Report => "report",
         }
     }
 
@@ -65,6 +73,8 @@ impl Kind {
             Kind::Extend => "extend.v1@fireaxe",
             Kind::Review => "review.v1@fireaxe",
             Kind::Bundle => "bundle.v1@fireaxe",
+            Kind::Enrol => "enrol.v1@fireaxe",
+            Kind::Report => "report.v1@fireaxe",
         }
     }
 }
@@ -274,6 +284,33 @@ pub struct BundleChange {
     pub bundle: Hash,
 }
 
+/// "This is my host key, and I was invited." Signed by that key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrol {
+    /// The common fields.
+    pub header: Header,
+    /// The host's name.
+    pub host: HostName,
+    /// Hash of the join token; the token itself travels beside the statement and is kept nowhere.
+    pub token: Hash,
+    /// The host key; must be the one that signs.
+    pub public_key: Ed25519Key,
+}
+
+/// "This happened here." Signed by the host key. Its time is when it was said, which after an outage may be
+/// long ago: `seq`, not the time, keeps it from being played again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostReport {
+    /// The common fields.
+    pub header: Header,
+    /// The host's name.
+    pub host: HostName,
+    /// Counts a host's reports since its enrolment, from 1, without gaps; 0 for those that are never logged.
+    pub seq: u64,
+    /// What happened.
+    pub report: Report,
+}
+
 /// "This key may read in my name for a while."
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
@@ -306,6 +343,10 @@ pub enum Statement {
     Review(Review),
     /// See [`BundleChange`].
     Bundle(BundleChange),
+    /// See [`Enrol`].
+    Enrol(Enrol),
+    /// See [`HostReport`].
+    Report(Box<HostReport>),
 }
 
 /// Why a text is not a statement. All that can be told at once is told.
@@ -348,6 +389,8 @@ impl Statement {
             Statement::Extend(s) => &s.header,
             Statement::Review(s) => &s.header,
             Statement::Bundle(s) => &s.header,
+            Statement::Enrol(s) => &s.header,
+            Statement::Report(s) => &s.header,
         }
     }
 }

@@ -13,8 +13,8 @@ mod text;
 
 pub use enrolled::EnrolledKey;
 pub use kinds::{
-    Approve, BundleChange, Close, Declare, Extend, Header, Kind, Login, Nonce, Refuse, Review, Second,
-    Statement, StatementError, Verdict,
+    Approve, BundleChange, Close, Declare, Enrol, Extend, Header, HostReport, Kind, Login, Nonce, Refuse,
+    Review, Second, Statement, StatementError, Verdict,
 };
 pub use params::Params;
 pub use sign::sign_ed25519;

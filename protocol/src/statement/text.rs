@@ -6,13 +6,16 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::host::Report;
 use crate::keys::Ed25519Key;
 use crate::limits;
 use crate::log::Hash;
-use crate::names::{ActionName, EmergencyId, IncidentId, Origin, ReasonText, Severity, TargetName, TierName};
+use crate::names::{
+    ActionName, EmergencyId, HostName, IncidentId, Origin, ReasonText, Severity, TargetName, TierName,
+};
 use crate::statement::{
-    Approve, BundleChange, Close, Declare, Extend, Header, Kind, Login, Nonce, Params, Refuse, Review,
-    Second, Statement, StatementError, Verdict,
+    Approve, BundleChange, Close, Declare, Enrol, Extend, Header, HostReport, Kind, Login, Nonce, Params,
+    Refuse, Review, Second, Statement, StatementError, Verdict,
 };
 
 /// All keys of all kinds, in the order in which they are written.
@@ -63,6 +66,14 @@ struct Text {
     verdict: Option<Verdict>,
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     bundle: Option<Hash>,
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    host: Option<HostName>,
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    token: Option<Hash>,
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    report: Option<Report>,
 }
 
 /// The value itself, never `null`: absent and empty are not the same.
@@ -170,6 +181,16 @@ impl Statement {
                 text.reason = Some(s.reason.clone());
             }
             Statement::Bundle(s) => (text.of, text.bundle) = (Some(s.of), Some(s.bundle)),
+            Statement::Enrol(s) => {
+                text.public_key = Some(s.public_key);
+                text.host = Some(s.host.clone());
+                text.token = Some(s.token);
+            }
+            Statement::Report(s) => {
+                text.host = Some(s.host.clone());
+                text.seq = Some(s.seq);
+                text.report = Some(s.report.clone());
+            }
             Statement::Login(s) => {
                 text.for_s = Some(s.for_s);
                 text.session_key = Some(s.session_key);
@@ -195,6 +216,8 @@ impl Text {
             Kind::Declare => self.declare(header, &mut keys),
             Kind::Login => self.login(header, &mut keys),
             Kind::Bundle => self.bundle_change(header, &mut keys),
+            Kind::Enrol => self.enrol(header, &mut keys),
+            Kind::Report => self.report(header, &mut keys),
             Kind::Close | Kind::Second | Kind::Approve | Kind::Refuse | Kind::Extend | Kind::Review => {
                 self.about_an_emergency(kind, header, &mut keys)
             }
@@ -205,6 +228,7 @@ impl Text {
                 match &statement {
                     Statement::Declare(s) => usable("public_key", s.public_key)?,
                     Statement::Login(s) => usable("session_key", s.session_key)?,
+                    Statement::Enrol(s) => usable("public_key", s.public_key)?,
                     _ => {}
                 }
                 Ok(statement)
@@ -252,6 +276,22 @@ impl Text {
         let of = keys.must("of", self.of.take());
         let bundle = keys.must("bundle", self.bundle.take());
         Some(Statement::Bundle(BundleChange { header: header?, of: of?, bundle: bundle? }))
+    }
+
+    fn enrol(&mut self, header: Option<Header>, keys: &mut Keys) -> Option<Statement> {
+        let host = keys.must("host", self.host.take());
+        let token = keys.must("token", self.token.take());
+        let public_key = keys.must("public_key", self.public_key.take());
+        let (header, host, token, public_key) = (header?, host?, token?, public_key?);
+        Some(Statement::Enrol(Enrol { header, host, token, public_key }))
+    }
+
+    fn report(&mut self, header: Option<Header>, keys: &mut Keys) -> Option<Statement> {
+        let host = keys.must("host", self.host.take());
+        let seq = keys.must("seq", self.seq.take());
+        let report = keys.must("report", self.report.take());
+        let (header, host, seq, report) = (header?, host?, seq?, report?);
+        Some(Statement::Report(Box::new(HostReport { header, host, seq, report })))
     }
 
     fn about_an_emergency(
@@ -313,6 +353,10 @@ impl Text {
         keys.none("shown_s", self.shown_s);
         keys.none("verdict", self.verdict);
         keys.none("bundle", self.bundle);
+        keys.none("host", self.host.as_ref());
+        keys.none("token", self.token);
+        keys.none("seq", self.seq);
+        keys.none("report", self.report.as_ref());
     }
 }
 

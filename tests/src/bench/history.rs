@@ -70,7 +70,7 @@ pub fn write(path: &Path, policy: &str, emergencies: u64) -> History {
     let ca = Ed25519Key::from(&SigningKey::from_bytes(&[1; 32]));
     let krl = Ed25519Key::from(&SigningKey::from_bytes(&[4; 32]));
     let log = Ed25519Key::from(&SigningKey::from_bytes(&[3; 32]));
-    let pinned = PinnedKeys { user_ca: ca, log, krl };
+    let pinned = PinnedKeys { user_ca: ca, log, krl, host_ca: ca };
     let mut log = Log::create(path, origin.clone(), pinned, BEGIN, &signer).expect("log");
     activate(&mut log, &bundle, policy, &roster, &signer);
     let mut told = History { emergencies: 0, refused: 0, approved: 0, entries: 0 };

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::shell::{PLAIN, is_plain, is_printable, quoted};
+use crate::host::SessionCommand;
 use crate::limits;
 use crate::names::{ActionName, shown};
 use crate::policy::ParamPattern;
 use crate::policy::finding::meant;
 use crate::reason::Reason;
+use crate::shell::{PLAIN, is_plain, is_printable, quoted};
 
 /// A command with places to fill in, and the pattern of each place. Made only of what can be filled safely.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +155,8 @@ impl Command {
             }
         });
         let command = filled.collect::<Vec<_>>().join(" ");
-        if command.len() > limits::FORCE_COMMAND {
+        let forced = SessionCommand::of(Some(&command)).write();
+        if command.len() > limits::FORCE_COMMAND || forced.len() > limits::FORCED {
             let sentence = format!(
                 "action {} would run a command of {} bytes; at most {} fit into a certificate",
                 self.action,

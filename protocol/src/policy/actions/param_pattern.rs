@@ -4,8 +4,8 @@ use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::shell::is_printable;
 use crate::limits;
+use crate::shell::is_printable;
 
 /// What a parameter may be: a regular expression over ASCII that must match the whole value, in time linear
 /// in the value's length.

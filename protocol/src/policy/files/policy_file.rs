@@ -9,15 +9,16 @@ use std::str::FromStr;
 use super::case_file::read_cases;
 use super::reading::{Reading, Table, Value, seconds};
 use super::rule_file::{exception, rule};
+use crate::host::SessionCommand;
 use crate::limits;
 use crate::names::{ActionName, GroupName, Severity, SystemName, TierName, TriggerName};
-use crate::shell::{is_printable, quoted};
 use crate::policy::finding::{At, Finding};
 use crate::policy::hosts::HostIndex;
 use crate::policy::shape::{
     Action, Band, Limits, Policy, Quorum, Reviews, Risk, RulesBySystem, System, Tier, Trigger, TriggerSource,
 };
 use crate::policy::{Command, CommandPart, Extension, Presence, Record};
+use crate::shell::{is_printable, quoted};
 
 pub(in crate::policy) const PRESENCE: [(&str, Presence); 3] =
     [("none", Presence::None), ("touch", Presence::Touch), ("verified", Presence::Verified)];
@@ -341,7 +342,9 @@ fn command(value: &Value<'_, '_>) -> Option<String> {
     } else {
         value.text()?.to_owned()
     };
-    if text.trim().is_empty() || !is_printable(&text) || text.len() > limits::FORCE_COMMAND {
+    let forced = SessionCommand::of(Some(&text)).write();
+    let long = text.len() > limits::FORCE_COMMAND || forced.len() > limits::FORCED;
+    if text.trim().is_empty() || !is_printable(&text) || long {
         value.wrong("a command of 1 to 4096 printable ASCII characters is expected", None);
         return None;
     }
