@@ -96,8 +96,8 @@ pub enum ProfileError {
     /// A principal of an account that is not the terms'.
     #[error("principal {0} is not for the account of the terms")]
     Account(String),
-    /// Empty (it would run nothing), too long, or not printable ASCII.
-    #[error("the force-command {0} is empty, longer than {max} bytes, or not printable ASCII", max = limits::FORCED)]
+    /// Empty (it would run nothing), too long by itself or with the recorder around it, or not printable ASCII.
+    #[error("the force-command {0} is empty, longer than {max} bytes ({forced} with the recorder), or not printable ASCII", max = limits::FORCE_COMMAND, forced = limits::FORCED)]
     ForceCommand(String),
     /// An action that is not one command and nothing else.
     #[error("the terms of action {0} have no force-command, or have extensions")]
@@ -134,7 +134,10 @@ impl Profile {
             return Err(ProfileError::Account(other.to_string()));
         }
         let force_command = forced(terms);
-        if let Some(command) = force_command.as_ref().filter(|command| !is_command(command)) {
+        let wrong =
+            terms.force_command.as_deref().filter(|command| !is_command(command, limits::FORCE_COMMAND));
+        let wrong = wrong.or(force_command.as_deref().filter(|command| !is_command(command, limits::FORCED)));
+        if let Some(command) = wrong {
             return Err(ProfileError::ForceCommand(shown(command)));
         }
         if let Some(action) = &terms.action
@@ -176,10 +179,11 @@ impl Profile {
     }
 }
 
-/// What a certificate may run: 1 to [`limits::FORCED`] bytes of printable ASCII, not only blanks.
-pub(super) fn is_command(text: &str) -> bool {
+/// What a certificate may run: 1 to `limit` bytes of printable ASCII, not only blanks. The limit is
+/// [`limits::FORCE_COMMAND`] for the command of the terms, [`limits::FORCED`] for what the certificate says.
+pub(super) fn is_command(text: &str, limit: usize) -> bool {
     let printable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-    !text.trim().is_empty() && text.len() <= limits::FORCED && printable
+    !text.trim().is_empty() && text.len() <= limit && printable
 }
 
 /// What a certificate of these terms forces: their command; in a tier that is recorded the recorder with it,
