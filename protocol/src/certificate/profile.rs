@@ -73,6 +73,20 @@ pub struct HostTerms {
     pub krl_max_age_s: Option<u32>,
     /// How long a live session may go on after closing begins. Seconds.
     pub grace_s: u32,
+    /// Of a certificate that opens logins for minutes: the one whose life its sessions share.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub within: Option<Within>,
+}
+
+/// The certificate that a narrower one was made of. A session that came in with the narrower one goes on
+/// until this one's end, and ends when this one's serial is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Within {
+    /// Its serial.
+    pub serial: u64,
+    /// When it ends, unix seconds.
+    pub until: u64,
 }
 
 /// Why no certificate can be made of these inputs.
@@ -233,6 +247,7 @@ impl HostTerms {
             record: terms.record,
             krl_max_age_s: terms.krl_max_age_s,
             grace_s: terms.grace_s,
+            within: None,
         }
     }
 
