@@ -287,6 +287,7 @@ impl Conductor {
         if let Some(bundle) = self.state.bundle() {
             self.published.set_bundle(bundle);
         }
+        self.published.set_hosts(&self.state.hosts);
         self.published.set_head(self.state.entries(), self.state.emergencies.count());
         self.published.set_ok(!self.broken, !self.guard.is_stopped());
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fireaxe_protocol::certificate::{Body, Issue, Profile};
+use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, SignedBy};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
@@ -423,8 +423,7 @@ impl Check {
             nonce,
             public_key: open.public_key,
             serial: index,
-            emergency: id,
-            person: &open.person,
+            subject: Subject::Person(id, &open.person),
             at: entry.at,
             grant_end: entry.at.saturating_add(terms.lifetime_s.into()),
             ca_key,

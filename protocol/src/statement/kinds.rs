@@ -305,7 +305,8 @@ pub struct HostReport {
     pub header: Header,
     /// The host's name.
     pub host: HostName,
-    /// Counts a host's reports since its enrolment, from 1, without gaps; 0 for those that are never logged.
+    /// Counts a host's reports since its enrolment, from 1, without gaps; 0 for those that do not
+    /// count: heartbeats, which are never logged, and self-tests, which are answered at once.
     pub seq: u64,
     /// What happened.
     pub report: Report,
