@@ -85,6 +85,17 @@ pub const FORCE_COMMAND: usize = 4096;
 pub const FORCED: usize = 6 * 1024;
 /// Things of one kind in a report of a host: two lists of ten, 350 bytes each, stay within [`STATEMENT`].
 pub const REPORTED: usize = 10;
+/// Reports of one host with a number in an hour: one a second, which is more than people log in to one host,
+/// and at 2 KiB an entry a host that lies adds 170 MiB a day to the log.
+pub const REPORTS_PER_HOUR: u32 = 3600;
+/// Alarms of one host in an hour that have a number: more are no news. The rest it only counts.
+pub const ALARMS_PER_HOUR: u32 = 30;
+/// Closings that one confirmation names: 256 leaves of 67 bytes, 17 KiB of an entry. More are confirmed by the
+/// next.
+pub const CONFIRMED: usize = 256;
+/// A revocation list that travels in an event of the feed: 32 KiB, some 4,000 serials that no range joins; a
+/// larger one is fetched.
+pub const FEED_LIST: usize = 32 * 1024;
 /// A receipt: 40 hashes of 45 bytes, a checkpoint of 300, two cosignatures of 150, an entry line of 400.
 pub const RECEIPT: usize = 4 * 1024;
 /// A signed note: a checkpoint of 300 bytes and 16 Ed25519 cosignatures of 400 (name 253, base64 104)

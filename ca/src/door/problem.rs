@@ -34,6 +34,7 @@ impl Told {
             decision: None,
             entry: None,
             index: None,
+            expected: None,
         }))
     }
 
