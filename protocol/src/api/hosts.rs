@@ -107,6 +107,11 @@ pub struct FeedEvent {
     /// Countdowns of emergencies that are closing, all of them: one that is no longer here was held or is over.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub closing: Option<Vec<FeedClosing>>,
+    /// Certificates that were issued when an emergency was given more time, base64 of their bytes: a host
+    /// lets the sessions that came in with an earlier one of the same key go on. All that are alive on a
+    /// connection's first event, then each when it is issued; only those that open something on this host.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub extended: Vec<String>,
 }
 
 /// A revocation list on the feed.
