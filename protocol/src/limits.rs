@@ -70,6 +70,16 @@ pub const BACKDATE_S: u64 = 120;
 pub const LIFETIME_MAX_S: u64 = 8 * 3600;
 /// The shortest lifetime that is worth a login, in seconds.
 pub const LIFETIME_MIN_S: u64 = 60;
+/// A certificate for one host, made on demand, in seconds: long enough for a login and its second try, and for
+/// the next one to find it still there; short enough to be worth nothing in the morning.
+pub const NARROWED_S: u32 = 600;
+/// How near its end such a certificate is made anew, in seconds: a host's clock may be ahead as far as
+/// [`BACKDATE_S`] lets it be behind.
+pub const NARROWED_FRESH_S: u64 = BACKDATE_S;
+/// Such certificates of one emergency that are alive at once: a loop over a rack, or over several. Its closing
+/// lists them, 128 times 11 digits and a comma, 1.5 KiB; the revocation list carries 1 KiB of them for a day;
+/// the log grows by at most 128 entries of 2 KiB in each eight minutes.
+pub const NARROWED: usize = 128;
 /// How long a login (a session key for reading) may last, in seconds.
 pub const LOGIN_MAX_S: u64 = 8 * 3600;
 /// How long after its end a revoked serial stays in the KRL, in seconds.
