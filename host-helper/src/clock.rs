@@ -1,9 +1,27 @@
 //! The one clock of this program.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Unix seconds; 0 when the machine believes it is before 1970.
 #[allow(clippy::disallowed_methods, reason = "the one clock of this program")]
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A moment to be done by, on a clock that nobody sets.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// So long from now.
+    #[allow(clippy::disallowed_methods, reason = "the one clock of this program")]
+    pub fn after(time: Duration) -> Deadline {
+        Deadline(Instant::now() + time)
+    }
+
+    /// How long until then; nothing: it has passed.
+    #[allow(clippy::disallowed_methods, reason = "the one clock of this program")]
+    pub fn left(&self) -> Option<Duration> {
+        self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
 }

@@ -14,6 +14,7 @@
 //! | [`config`] | `/etc/fireaxe/host.toml` |
 //! | [`atomic`] | one file replaced as a whole |
 //! | [`clock`] | the one clock |
+//! | [`randomness`] | the one source of random bytes |
 //! | [`command`] | the command line |
 //! | [`error`] | what can go wrong, and which exit code says so |
 
@@ -26,5 +27,6 @@ pub mod drop_in;
 pub mod error;
 pub mod files;
 pub mod krl;
+pub mod randomness;
 pub mod reports;
 pub mod status;

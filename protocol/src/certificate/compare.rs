@@ -150,7 +150,9 @@ fn compare_options(fields: &Fields<'_>, terms: &Terms, differences: &mut Differe
     let mut critical = Vec::new();
     let command = forced(terms);
     if let Some(command) = &command {
-        differences.check("force-command", is_command(command), "one printable command", &shown(command));
+        let own = terms.force_command.as_ref().is_none_or(|own| is_command(own, limits::FORCE_COMMAND));
+        let good = own && is_command(command, limits::FORCED);
+        differences.check("force-command", good, "one printable command", &shown(command));
         critical.push(Pair { name: "force-command", value: Some(command) });
     }
     if !ranges.is_empty() {

@@ -117,7 +117,7 @@ fn options(read: &ssh_key::Certificate, profile: &Profile, findings: &mut Findin
         findings.check("critical.unknown", allowed, || name.clone());
     }
     if let Some(command) = read.critical_options().get("force-command") {
-        findings.check("critical.force_command", is_command(command), || command.clone());
+        findings.check("critical.force_command", is_command(command, limits::FORCED), || command.clone());
     }
     findings.check("critical", *read.critical_options() == critical, || names(read.critical_options()));
 

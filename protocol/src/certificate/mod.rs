@@ -18,7 +18,7 @@ pub use compare::{Accepted, Difference, Expected, compare};
 pub use fields::{CertificateError, Fields, Pair};
 pub use lint::{LintFinding, lint};
 pub use openssh::{assemble, from_openssh, to_openssh};
-pub use profile::{HostTerms, Issue, Principals, Profile, ProfileError, key_id};
+pub use profile::{HostTerms, Issue, Principals, Profile, ProfileError, Within, key_id};
 pub use receipt::{Cut, cut_receipt};
 
 /// The certificate's type, on the wire and in text.
