@@ -9,7 +9,11 @@
 //! | [`drop_in`] | the drop-in's text, and what in sshd's configuration contradicts it |
 //! | [`krl`] | `fireaxe-host krl`: fetch, check, self-test, replace |
 //! | [`daemon`] | `fireaxe-host run` |
+//! | [`host_key`] | the host key: signs reports, proves requests |
+//! | [`authority`] | the CA as an enrolled host sees it |
+//! | [`journal`] | what the daemon says to whoever runs it |
 //! | [`reports`] | where rooms put what the CA must learn |
+//! | [`spool`] | keeps that until the CA has it |
 //! | [`status`] | `fireaxe-host status`: what is in force, and how old |
 //! | [`config`] | `/etc/fireaxe/host.toml` |
 //! | [`atomic`] | one file replaced as a whole |
@@ -19,6 +23,7 @@
 //! | [`error`] | what can go wrong, and which exit code says so |
 
 pub mod atomic;
+pub mod authority;
 pub mod clock;
 pub mod command;
 pub mod config;
@@ -26,7 +31,10 @@ pub mod daemon;
 pub mod drop_in;
 pub mod error;
 pub mod files;
+pub mod host_key;
+pub mod journal;
 pub mod krl;
 pub mod randomness;
 pub mod reports;
+pub mod spool;
 pub mod status;
