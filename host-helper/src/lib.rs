@@ -9,6 +9,8 @@
 //! | [`drop_in`] | the drop-in's text, and what in sshd's configuration contradicts it |
 //! | [`krl`] | `fireaxe-host krl`: fetch, check, self-test, replace |
 //! | [`daemon`] | `fireaxe-host run` |
+//! | [`sink`] | where recordings are written, by the daemon, out of reach of who is recorded |
+//! | [`session`] | `fireaxe-host session`: the recorder |
 //! | [`reports`] | where rooms put what the CA must learn |
 //! | [`status`] | `fireaxe-host status`: what is in force, and how old |
 //! | [`config`] | `/etc/fireaxe/host.toml` |
@@ -29,4 +31,6 @@ pub mod files;
 pub mod krl;
 pub mod randomness;
 pub mod reports;
+pub mod session;
+pub mod sink;
 pub mod status;
