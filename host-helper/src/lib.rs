@@ -12,6 +12,8 @@
 //! | [`host_key`] | the host key: signs reports, proves requests |
 //! | [`authority`] | the CA as an enrolled host sees it |
 //! | [`journal`] | what the daemon says to whoever runs it |
+//! | [`sink`] | where recordings are written, by the daemon, out of reach of who is recorded |
+//! | [`session`] | `fireaxe-host session`: the recorder |
 //! | [`reports`] | where rooms put what the CA must learn |
 //! | [`spool`] | keeps that until the CA has it |
 //! | [`status`] | `fireaxe-host status`: what is in force, and how old |
@@ -37,4 +39,6 @@ pub mod krl;
 pub mod randomness;
 pub mod reports;
 pub mod spool;
+pub mod session;
+pub mod sink;
 pub mod status;

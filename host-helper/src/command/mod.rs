@@ -30,10 +30,22 @@ enum Command {
     Krl(krl::Args),
     /// Show what is in force and how old it is.
     Status(status::Args),
+    /// Run and record a session. sshd calls it, by a certificate's forced command or as a login shell.
+    #[command(disable_help_flag = true)]
+    Session {
+        /// `shell`, `run LINE` or `-c LINE`; what runs is what the daemon says.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Reads the command line, does it, says what came of it.
 pub fn main() -> ExitCode {
+    // As a login shell, or by its own path: then nothing on the command line is ours to read.
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|called| crate::session::called::is_session(&called)) {
+        return crate::session::main(&words.collect::<Vec<_>>());
+    }
     let Cli { json, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         // Whether JSON was asked for can be read although the rest cannot; help is what was asked for.
@@ -53,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Files(args) => args.run(json),
         Command::Krl(args) => args.run(json),
         Command::Status(args) => args.run(json),
+        Command::Session { words } => return crate::session::main(&words),
     };
     done.unwrap_or_else(|error| failed(&error, json))
 }
