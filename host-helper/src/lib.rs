@@ -9,6 +9,10 @@
 //! | [`drop_in`] | the drop-in's text, and what in sshd's configuration contradicts it |
 //! | [`krl`] | `fireaxe-host krl`: fetch, check, self-test, replace |
 //! | [`daemon`] | `fireaxe-host run` |
+//! | [`login`] | what sshd and PAM run at a login: `principals`, `hook`, and the judgement that they share |
+//! | [`connections`] | who is connected with a certificate of ours, until when, and how that ends |
+//! | [`processes`] | the host's processes, and which came in with a connection |
+//! | [`teardown`] | ends a connection with everything that came in with it; finds what it left behind |
 //! | [`reports`] | where rooms put what the CA must learn |
 //! | [`status`] | `fireaxe-host status`: what is in force, and how old |
 //! | [`config`] | `/etc/fireaxe/host.toml` |
@@ -22,11 +26,15 @@ pub mod atomic;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod connections;
 pub mod daemon;
 pub mod drop_in;
 pub mod error;
 pub mod files;
 pub mod krl;
+pub mod login;
+pub mod processes;
 pub mod randomness;
 pub mod reports;
 pub mod status;
+pub mod teardown;

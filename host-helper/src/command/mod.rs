@@ -1,7 +1,9 @@
 //! The command line: a verb a file. Each reads its words, asks a room, and says what came of it.
 
 mod files;
+mod hook;
 mod krl;
+mod principals;
 mod status;
 
 use std::io::Write;
@@ -30,12 +32,19 @@ enum Command {
     Krl(krl::Args),
     /// Show what is in force and how old it is.
     Status(status::Args),
+    /// Which principals open an account, for a certificate. sshd asks.
+    Principals(principals::Args),
+    /// Register a login, or refuse it. PAM asks.
+    Hook(hook::Args),
 }
 
 /// Reads the command line, does it, says what came of it.
 pub fn main() -> ExitCode {
     let Cli { json, command } = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if std::env::args_os().nth(1).is_some_and(|verb| verb == "principals") => {
+            return principals::misread(&error);
+        }
         // Whether JSON was asked for can be read although the rest cannot; help is what was asked for.
         Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--json") => {
             print(&serde_json::json!({
@@ -53,6 +62,8 @@ pub fn main() -> ExitCode {
         Command::Files(args) => args.run(json),
         Command::Krl(args) => args.run(json),
         Command::Status(args) => args.run(json),
+        Command::Principals(args) => return args.run(),
+        Command::Hook(args) => return args.run(),
     };
     done.unwrap_or_else(|error| failed(&error, json))
 }
