@@ -269,6 +269,11 @@ impl Installed {
         self.ask(&self.outside, "POST", path, body, None).await
     }
 
+    /// A question without a body, asked by whoever made the proof.
+    pub async fn post_proved(&self, path: &str, proof: &str) -> Told {
+        self.ask(&self.outside, "POST", path, Vec::new(), Some(proof)).await
+    }
+
     pub async fn post_bytes(&self, path: &str, body: Vec<u8>) -> Told {
         self.ask(&self.outside, "POST", path, body, None).await
     }

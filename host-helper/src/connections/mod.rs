@@ -32,7 +32,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use fireaxe_protocol::api::FeedClosing;
-use fireaxe_protocol::host::{EndReason, Recorded, SessionCommand};
+use fireaxe_protocol::host::{EndReason, SessionCommand};
 use fireaxe_protocol::krl::RevocationList;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::Hash;
@@ -44,7 +44,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::config::Config;
 use crate::daemon::socket::Peer;
 use crate::daemon::words::{Answer, Notice, Run, Terminal};
-use crate::daemon::{Begun, Connections, Considering, InForce, Opening};
+use crate::daemon::{Begun, Connections, Considering, InForce, Opening, Took};
 use crate::error::HostError;
 use crate::login::journal::{Line, Severity};
 use crate::processes::belonging::descends;
@@ -242,6 +242,8 @@ impl Connections for Registry {
             return refuse("session.too_many", "its connection carries too many sessions");
         }
         let record = &live.record;
+        let (serial, came_as) = (record.serial, record.account.clone());
+        let from = Some(record.from).filter(|from| !from.is_unspecified());
         let command = match record.force_command.as_deref().map(|text| (SessionCommand::read(text), text)) {
             Some((Some(SessionCommand::Run(command)), _)) => Some(command),
             Some((None, command)) => Some(command.to_owned()),
@@ -260,14 +262,14 @@ impl Connections for Registry {
         let (to, notices) = channel();
         live.sessions += 1;
         live.told.push(to);
-        Ok(Begun { connection, run, notices })
+        Ok(Begun { connection, serial, account: came_as, from, run, notices })
     }
 
-    fn ended(&self, connection: Nonce, recorded: Option<Recorded>) {
+    fn ended(&self, connection: Nonce, took: Took) {
         let mut state = self.state();
         if let Some(live) = state.live.get_mut(&connection) {
             live.sessions = live.sessions.saturating_sub(1);
-            if let Some(recorded) = recorded {
+            if let Some(recorded) = took.recorded {
                 match live.record.recordings.len() < limits::REPORTED {
                     true => live.record.recordings.push(recorded),
                     false => live.record.more = live.record.more.saturating_add(1),
@@ -277,6 +279,9 @@ impl Connections for Registry {
         }
         drop(state);
         self.0.changed.notify_all();
+        if took.unrecorded {
+            self.unrecorded(connection);
+        }
     }
 
     fn listed(&self, list: InForce<'_>) {
