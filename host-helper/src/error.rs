@@ -72,6 +72,34 @@ pub enum HostError {
     /// A list came that is not taken; the last good one stays.
     #[error("the new revocation list is not taken, the last good one stays: {0}")]
     Krl(#[from] KrlError),
+    /// The kernel gave no random bytes. Nothing is made without them.
+    #[error("the system gives no random bytes: {0}")]
+    NoRandomness(String),
+    /// The daemon is not there, or does not answer in time.
+    #[error("the daemon cannot be asked at {}: {why}", path.display())]
+    NoDaemon {
+        /// Its socket.
+        path: PathBuf,
+        /// What happened.
+        why: String,
+    },
+    /// Another daemon has this state.
+    #[error("another fireaxe-host runs already: it holds {}", .0.display())]
+    Running(PathBuf),
+    /// The host key cannot be used.
+    #[error("the host key {} cannot be used: {why}", path.display())]
+    HostKey {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A report is not kept. It is counted, and one alarm will say how many were not.
+    #[error("the report is not kept: {0}")]
+    Unsaid(String),
+    /// The verb needs what enrolment writes.
+    #[error("{} has no [enrolled]: this host is not enrolled", .0.display())]
+    NotEnrolled(PathBuf),
 }
 
 impl HostError {
@@ -89,11 +117,13 @@ impl HostError {
     pub fn exit_code(&self) -> u8 {
         match self {
             HostError::Transport(error) if error.is_unavailable() => 69,
-            HostError::NoList { .. } => 75,
+            HostError::NoList { .. } | HostError::NoDaemon { .. } | HostError::Running(_) => 75,
             HostError::Name(_)
             | HostError::UserCa { .. }
             | HostError::Conflicts(_)
             | HostError::Config { .. }
+            | HostError::NotEnrolled(_)
+            | HostError::HostKey { .. }
             | HostError::Transport(TransportError::WrongPin { .. } | TransportError::Address(_)) => 78,
             _ => 1,
         }
@@ -130,6 +160,16 @@ impl HostError {
                 "fireaxe-host status shows what is in force; look at the CA with fireaxe-ca doctor"
             }
             HostError::Name(_) => "fireaxe-host files --help",
+            HostError::NoRandomness(_) => "look at /dev/urandom and at the kernel's log",
+            HostError::NoDaemon { .. } => "systemctl start fireaxe-host, or `fireaxe-host run`",
+            HostError::Running(_) => "systemctl status fireaxe-host",
+            HostError::Unsaid(_) => "make room on /var; look whether the CA is there: fireaxe-host status",
+            HostError::HostKey { .. } => {
+                "ssh-keygen -A makes the host keys that are missing; then this again"
+            }
+            HostError::NotEnrolled(_) => {
+                "fireaxe-host enrol, with a token from `fireaxe-ca host invite` (docs/OPERATIONS.md)"
+            }
         }
     }
 
@@ -147,6 +187,12 @@ impl HostError {
             HostError::Transport(error) if error.is_unavailable() => "ca.unavailable",
             HostError::Transport(_) => "ca.unreadable",
             HostError::Krl(_) => "host.list_refused",
+            HostError::NoRandomness(_) => "host.no_randomness",
+            HostError::NoDaemon { .. } => "host.no_daemon",
+            HostError::Running(_) => "host.running",
+            HostError::Unsaid(_) => "host.unsaid",
+            HostError::HostKey { .. } => "host.key",
+            HostError::NotEnrolled(_) => "host.not_enrolled",
         }
     }
 }

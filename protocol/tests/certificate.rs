@@ -7,8 +7,9 @@ mod keygen;
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::certificate::{
     Accepted, Body, CertificateError, Difference, Expected, Fields, HostTerms, Issue, Profile, ProfileError,
-    assemble, compare, cut_receipt, from_openssh, key_id, lint, to_openssh,
+    Subject, assemble, compare, cut_receipt, from_openssh, key_id, lint, to_openssh,
 };
+use fireaxe_protocol::host::SessionCommand;
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::names::{EmergencyId, PersonName};
@@ -18,6 +19,8 @@ use keygen::Keygen;
 use proptest::prelude::*;
 
 const NOW: u64 = 1_800_000_000;
+/// What the certificate of [`terms`] forces: the recorder, with their command spelled out.
+const LOOK: &str = "/usr/libexec/fireaxe/session run '/usr/libexec/fireaxe/look --all'";
 const RECEIPT: &str = "c2sp.org/tlog-proof@v1\nextra e30=\nindex 1234\n\n— log+key sig\n";
 
 fn ca() -> SigningKey {
@@ -53,7 +56,7 @@ fn terms() -> Terms {
 
 fn bare() -> Terms {
     let none = Terms { force_command: None, extensions: Vec::new(), source_address: Vec::new(), ..terms() };
-    Terms { krl_max_age_s: None, ..none }
+    Terms { krl_max_age_s: None, record: Record::None, ..none }
 }
 
 fn profile(terms: &Terms) -> Result<Profile, ProfileError> {
@@ -66,8 +69,7 @@ fn profile_with(terms: &Terms, change: impl FnOnce(&mut Issue<'_>)) -> Result<Pr
         nonce: [3; 32],
         public_key: fresh(),
         serial: 1234,
-        emergency: EmergencyId(42),
-        person: &person,
+        subject: Subject::Person(EmergencyId(42), &person),
         at: NOW,
         grant_end: u64::MAX,
         ca_key: Ed25519Key::from(&ca()),
@@ -94,8 +96,7 @@ fn check_at(certificate: &[u8], terms: &Terms, now: u64) -> Result<Accepted, Vec
         public_key: fresh(),
         terms,
         ca_key: Ed25519Key::from(&ca()),
-        emergency: EmergencyId(42),
-        person: &ana(),
+        subject: Subject::Person(EmergencyId(42), &ana()),
         now,
     };
     compare(&to_openssh(certificate), &expected)
@@ -142,7 +143,7 @@ fn ssh_keygen_reads_the_same_fields() {
         "Principals:".to_owned(),
         "root:payments-db".to_owned(),
         "Critical Options:".to_owned(),
-        "force-command /usr/libexec/fireaxe/look --all".to_owned(),
+        format!("force-command {LOOK}"),
         "source-address 10.2.0.0/16,2001:db8::/32".to_owned(),
         "Extensions:".to_owned(),
         "permit-port-forwarding".to_owned(),
@@ -242,10 +243,10 @@ fn principals_are_of_the_account_sorted_and_within_their_limit() {
 #[test]
 fn a_key_id_fits_or_is_refused() {
     let long: PersonName = "a".repeat(32).parse().unwrap();
-    let id = key_id(EmergencyId(9_999_999_999), &long, 999_999_999).unwrap();
+    let id = key_id(Subject::Person(EmergencyId(9_999_999_999), &long), 999_999_999).unwrap();
     assert_eq!(id.len(), limits::KEY_ID);
     assert_eq!(
-        key_id(EmergencyId(9_999_999_999), &long, 1_000_000_000),
+        key_id(Subject::Person(EmergencyId(9_999_999_999), &long), 1_000_000_000),
         Err(ProfileError::KeyId(limits::KEY_ID + 1))
     );
 }
@@ -253,10 +254,58 @@ fn a_key_id_fits_or_is_refused() {
 #[test]
 fn a_force_command_is_one_printable_line_or_refused() {
     let with = |command: &str| profile(&Terms { force_command: Some(command.to_owned()), ..bare() });
+    let recorded = |command: &str| profile(&Terms { force_command: Some(command.to_owned()), ..terms() });
     for command in ["", "  ", "a\nb", "a\0", "a\u{1b}", "ä", &"a".repeat(limits::FORCE_COMMAND + 1)] {
         assert!(matches!(with(command), Err(ProfileError::ForceCommand(_))), "{command:?}");
+        assert!(matches!(recorded(command), Err(ProfileError::ForceCommand(_))), "{command:?}");
     }
-    assert!(with(&"a".repeat(limits::FORCE_COMMAND)).is_ok());
+    for of in [&with as &dyn Fn(&str) -> _, &recorded] {
+        assert!(of(&"a".repeat(limits::FORCE_COMMAND)).is_ok());
+    }
+}
+
+#[test]
+fn a_recorded_tier_forces_the_recorder_with_its_command_or_a_shell() {
+    let forced = |record: Record, command: Option<&str>| {
+        let terms = Terms { record, force_command: command.map(str::to_owned), ..terms() };
+        let certificate = issue(&terms);
+        assert!(check(&certificate, &terms).is_ok());
+        let body = cut_receipt(&certificate).unwrap().body;
+        let fields = body.fields().unwrap();
+        let found = fields.critical_options.iter().find(|pair| pair.name == "force-command");
+        found.and_then(|pair| pair.value).map(str::to_owned)
+    };
+    for record in [Record::BestEffort, Record::Required] {
+        let read = |command| SessionCommand::read(&forced(record, command).unwrap());
+        assert_eq!(read(None), Some(SessionCommand::Shell));
+        assert_eq!(read(Some("uptime; id")), Some(SessionCommand::Run("uptime; id".into())));
+    }
+    assert_eq!(forced(Record::None, None), None);
+    assert_eq!(forced(Record::None, Some("uptime; id")).as_deref(), Some("uptime; id"));
+}
+
+#[test]
+fn what_a_certificate_forces_fits_with_the_recorder_around_it_or_is_refused() {
+    // A quote takes four bytes each; `{RECORDER} run ''` is the rest.
+    let around = SessionCommand::Run(" ".into()).write().len() - 1;
+    let plain = (limits::FORCED - around) % 4;
+    let of = |quotes: usize| {
+        let command = "'".repeat(quotes) + &" ".repeat(plain);
+        profile(&Terms { force_command: Some(command), ..terms() })
+    };
+    let most = (limits::FORCED - around - plain) / 4;
+    assert!(of(most).is_ok());
+    assert!(matches!(of(most + 1), Err(ProfileError::ForceCommand(_))));
+}
+
+#[test]
+fn a_recorded_tier_without_the_recorder_is_a_difference() {
+    for other in ["/usr/libexec/fireaxe/look --all", "/usr/libexec/fireaxe/session shell"] {
+        let raw = Raw::with(|r| r.critical[0] = pair("force-command", other));
+        assert_eq!(differs(&raw.signed(), &terms()), ["critical options"]);
+        let findings = lint(&raw.body().unwrap(), &profile(&terms()).unwrap()).unwrap_err();
+        assert_eq!(findings.iter().map(|f| f.rule).collect::<Vec<_>>(), ["critical"]);
+    }
 }
 
 /// One command and nothing else.
@@ -288,7 +337,7 @@ fn a_client_takes_no_force_command_above_the_limit_whatever_the_terms_say() {
     let of = |n: usize| {
         let command = "a".repeat(n);
         let mut raw = Raw::good();
-        raw.critical[0] = pair("force-command", &command);
+        raw.critical[0] = pair("force-command", &SessionCommand::Run(command.clone()).write());
         (raw.signed(), Terms { force_command: Some(command), ..terms() })
     };
     let (at, agreed) = of(limits::FORCE_COMMAND);
@@ -376,10 +425,7 @@ impl Raw {
             key_id: b"fireaxe/EM-42/ana/1234".to_vec(),
             principals: vec![b"root:payments-db".to_vec()],
             times: (NOW - 120, NOW + 1800),
-            critical: vec![
-                pair("force-command", "/usr/libexec/fireaxe/look --all"),
-                pair("source-address", "10.2.0.0/16,2001:db8::/32"),
-            ],
+            critical: vec![pair("force-command", LOOK), pair("source-address", "10.2.0.0/16,2001:db8::/32")],
             extensions: vec![
                 (b"permit-port-forwarding".to_vec(), Vec::new()),
                 (b"permit-pty".to_vec(), Vec::new()),
@@ -473,7 +519,7 @@ const SURPLUS: &[(&str, &str, Change)] = &[
     ("critical options", "critical", |r| r.critical[0] = pair("force-command", "/bin/sh")),
     ("critical options", "critical", |r| r.critical[0].1.clear()),
     ("critical options", "critical.force_command", |r| {
-        r.critical[0] = pair("force-command", &"a".repeat(limits::FORCE_COMMAND + 1));
+        r.critical[0] = pair("force-command", &"a".repeat(limits::FORCED + 1));
     }),
     ("critical options", "critical.force_command", |r| r.critical[0] = pair("force-command", " ")),
     ("critical options", "critical.unknown", |r| r.critical.push(pair("verify-required", ""))),

@@ -3,7 +3,7 @@
 
 use ed25519_dalek::SigningKey;
 use fireaxe_protocol::api::ReadProof;
-use fireaxe_protocol::certificate::{self, Expected};
+use fireaxe_protocol::certificate::{self, Expected, Subject};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, Origin, PersonName};
@@ -281,8 +281,7 @@ impl Keyring {
             public_key: wide.held.public_key,
             terms: &new.terms,
             ca_key: pinned.user_ca,
-            emergency: narrow.emergency,
-            person: &pinned.person,
+            subject: Subject::Person(narrow.emergency, &pinned.person),
             now,
         };
         let accepted = certificate::compare(&new.certificate, &expected)
@@ -314,6 +313,11 @@ impl Keyring {
             if away { b.is_from(&narrow.origin) } else { b.is_of(narrow.emergency, &narrow.origin) }
         };
         self.bound.iter_mut().filter(same_ca).for_each(|b| b.narrowed.none_came(&narrow.host, away, now));
+    }
+
+    #[cfg(test)]
+    pub(super) fn narrowed(&self) -> Vec<u64> {
+        self.bound.iter().flat_map(|b| b.narrowed.serials()).collect()
     }
 
     /// The wide certificate that would be narrowed, and what that is held against.

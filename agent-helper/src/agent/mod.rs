@@ -20,5 +20,7 @@ mod bound;
 pub(crate) mod frames;
 pub(crate) mod keyring;
 mod narrowed;
+#[cfg(test)]
+mod narrowing;
 pub(crate) mod service;
 pub(crate) mod userauth;

@@ -95,8 +95,8 @@ impl NarrowedCertificates {
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.held.len()
+    pub(super) fn serials(&self) -> Vec<u64> {
+        self.held.iter().map(|one| one.entry.held.serial).collect()
     }
 }
 

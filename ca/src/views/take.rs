@@ -117,6 +117,8 @@ fn declared(to: &Connection, entry: &Entry, bytes: &[u8], until: u64) -> Result<
         approved_by: Vec::new(),
         extensions: 0,
         review: None,
+        connections: None,
+        confirmed: None,
     };
     let json = serde_json::to_string(&row).map_err(|_| ViewError::Row)?;
     to.prepare_cached("INSERT INTO emergency (id, json, state, until) VALUES (?1, ?2, 'open', ?3)")?

@@ -69,6 +69,11 @@ pub struct ReportsTaken {
     pub schema: String,
     /// The number of the last report of this host that is taken for good: none up to it is to be sent again.
     pub seq: u64,
+    /// The host owes a confirmation: emergencies that reached it are closed, and the log has not heard that
+    /// the list of this version or a later one is in force there. Once it is, and nothing that it revokes is
+    /// alive, the host says so with its next number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub confirm: Option<u64>,
 }
 
 /// The body of `POST /v1/hosts/{host}/reports`: in order, at most [`Reports::MOST`].
@@ -107,6 +112,11 @@ pub struct FeedEvent {
     /// Countdowns of emergencies that are closing, all of them: one that is no longer here was held or is over.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub closing: Option<Vec<FeedClosing>>,
+    /// Certificates that were issued when an emergency was given more time, base64 of their bytes: a host
+    /// lets the sessions that came in with an earlier one of the same key go on. All that are alive on a
+    /// connection's first event, then each when it is issued; only those that open something on this host.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub extended: Vec<String>,
 }
 
 /// A revocation list on the feed.

@@ -20,16 +20,23 @@ pub struct Issue<'a> {
     pub public_key: Ed25519Key,
     /// Index of the entry that will hold the body.
     pub serial: u64,
-    /// Its emergency.
-    pub emergency: EmergencyId,
-    /// Its holder.
-    pub person: &'a PersonName,
+    /// Whose it is.
+    pub subject: Subject<'a>,
     /// The entry's time; the terms' lifetime counts from here.
     pub at: u64,
     /// When the grant ends; no certificate outlives it.
     pub grant_end: u64,
     /// The CA key that will sign.
     pub ca_key: Ed25519Key,
+}
+
+/// Whose a user certificate is: what stands between `fireaxe/` and the serial in its key id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// A person in an emergency: `EM-42/ana`.
+    Person(EmergencyId, &'a PersonName),
+    /// A host that proves to itself that a login works: `self-test`.
+    SelfTest,
 }
 
 /// All inputs of one certificate. Made only by [`Profile::from_terms`]; what it holds, the profile allows.
@@ -73,6 +80,20 @@ pub struct HostTerms {
     pub krl_max_age_s: Option<u32>,
     /// How long a live session may go on after closing begins. Seconds.
     pub grace_s: u32,
+    /// Of a certificate that opens logins for minutes: the one whose life its sessions share.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub within: Option<Within>,
+}
+
+/// The certificate that a narrower one was made of. A session that came in with the narrower one goes on
+/// until this one's end, and ends when this one's serial is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Within {
+    /// Its serial.
+    pub serial: u64,
+    /// When it ends, unix seconds.
+    pub until: u64,
 }
 
 /// Why no certificate can be made of these inputs.
@@ -96,8 +117,8 @@ pub enum ProfileError {
     /// A principal of an account that is not the terms'.
     #[error("principal {0} is not for the account of the terms")]
     Account(String),
-    /// Empty (it would run nothing), too long, or not printable ASCII.
-    #[error("the force-command {0} is empty, longer than {max} bytes, or not printable ASCII", max = limits::FORCED)]
+    /// Empty (it would run nothing), too long by itself or with the recorder around it, or not printable ASCII.
+    #[error("the force-command {0} is empty, longer than {max} bytes ({forced} with the recorder), or not printable ASCII", max = limits::FORCE_COMMAND, forced = limits::FORCED)]
     ForceCommand(String),
     /// An action that is not one command and nothing else.
     #[error("the terms of action {0} have no force-command, or have extensions")]
@@ -134,7 +155,10 @@ impl Profile {
             return Err(ProfileError::Account(other.to_string()));
         }
         let force_command = forced(terms);
-        if let Some(command) = force_command.as_ref().filter(|command| !is_command(command)) {
+        let wrong =
+            terms.force_command.as_deref().filter(|command| !is_command(command, limits::FORCE_COMMAND));
+        let wrong = wrong.or(force_command.as_deref().filter(|command| !is_command(command, limits::FORCED)));
+        if let Some(command) = wrong {
             return Err(ProfileError::ForceCommand(shown(command)));
         }
         if let Some(action) = &terms.action
@@ -148,7 +172,7 @@ impl Profile {
             nonce: issue.nonce,
             public_key: issue.public_key,
             serial: issue.serial,
-            key_id: key_id(issue.emergency, issue.person, issue.serial)?,
+            key_id: key_id(issue.subject, issue.serial)?,
             principals,
             valid_after: issue.at.saturating_sub(limits::BACKDATE_S),
             valid_before,
@@ -176,10 +200,11 @@ impl Profile {
     }
 }
 
-/// What a certificate may run: 1 to [`limits::FORCED`] bytes of printable ASCII, not only blanks.
-pub(super) fn is_command(text: &str) -> bool {
+/// What a certificate may run: 1 to `limit` bytes of printable ASCII, not only blanks. The limit is
+/// [`limits::FORCE_COMMAND`] for the command of the terms, [`limits::FORCED`] for what the certificate says.
+pub(super) fn is_command(text: &str, limit: usize) -> bool {
     let printable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-    !text.trim().is_empty() && text.len() <= limits::FORCED && printable
+    !text.trim().is_empty() && text.len() <= limit && printable
 }
 
 /// What a certificate of these terms forces: their command; in a tier that is recorded the recorder with it,
@@ -193,9 +218,13 @@ pub(super) fn forced(terms: &Terms) -> Option<String> {
     }
 }
 
-/// Ids only, the serial last: `fireaxe/EM-42/ana/1234`. At most [`limits::KEY_ID`] bytes.
-pub fn key_id(emergency: EmergencyId, person: &PersonName, serial: u64) -> Result<String, ProfileError> {
-    let id = format!("fireaxe/{emergency}/{person}/{serial}");
+/// Ids only, the serial last: `fireaxe/EM-42/ana/1234`, `fireaxe/self-test/1234`. At most
+/// [`limits::KEY_ID`] bytes.
+pub fn key_id(subject: Subject<'_>, serial: u64) -> Result<String, ProfileError> {
+    let id = match subject {
+        Subject::Person(emergency, person) => format!("fireaxe/{emergency}/{person}/{serial}"),
+        Subject::SelfTest => format!("fireaxe/self-test/{serial}"),
+    };
     if id.len() > limits::KEY_ID { Err(ProfileError::KeyId(id.len())) } else { Ok(id) }
 }
 
@@ -229,6 +258,7 @@ impl HostTerms {
             record: terms.record,
             krl_max_age_s: terms.krl_max_age_s,
             grace_s: terms.grace_s,
+            within: None,
         }
     }
 

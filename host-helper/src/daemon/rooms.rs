@@ -1,0 +1,209 @@
+//! What the daemon's threads know of the rooms behind them, and which room answers which question.
+//!
+//! The socket reads a line and knows who asks; the feed reads what the CA says. What either means for
+//! connections is left to [`Connections`], what a session writes to [`Sink`]; neither knows the other.
+
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use fireaxe_protocol::api::FeedClosing;
+use fireaxe_protocol::host::Recorded;
+use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::names::AccountName;
+use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::statement::Nonce;
+
+use super::socket::{Handler, Peer, reply};
+use super::words::{Answer, Ask, Notice, Run, Terminal};
+
+/// A certificate that came in, as the PAM hook says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// `PAM_USER`.
+    pub account: AccountName,
+    /// `PAM_RHOST`.
+    pub from: String,
+    /// The whole certificate, base64.
+    pub certificate: String,
+}
+
+/// A certificate that was judged before its holder proved to have the key: a line for the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Considering {
+    /// The connection's monitor, as the one who asks says.
+    pub monitor: u32,
+    /// The account asked for.
+    pub account: String,
+    /// The certificate's serial.
+    pub serial: Option<u64>,
+    /// Why it was refused.
+    pub refused: Option<Reason>,
+}
+
+/// A session that may run.
+#[derive(Debug)]
+pub struct Begun {
+    /// The connection that it came in with.
+    pub connection: Nonce,
+    /// The certificate's serial.
+    pub serial: u64,
+    /// The account.
+    pub account: AccountName,
+    /// Where the connection comes from.
+    pub from: Option<IpAddr>,
+    /// What it runs.
+    pub run: Run,
+    /// What its user is told while it runs. Ends when the connection is over.
+    pub notices: Receiver<Notice>,
+}
+
+/// A revocation list that sshd reads from now on.
+#[derive(Debug, Clone, Copy)]
+pub struct InForce<'a> {
+    /// Its version.
+    pub version: u64,
+    /// Its hash.
+    pub hash: Hash,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Since when, unix seconds.
+    pub at: u64,
+}
+
+/// Who is connected, until when, and how that ends. Calls come from several threads; each returns soon
+/// (within a second): sweeping is the room's own thread's, [`Connections::keep`].
+pub trait Connections: Send + Sync {
+    /// `principals` has judged a certificate.
+    fn considered(&self, peer: Peer, considering: Considering);
+    /// The hook: a certificate came in.
+    fn opened(&self, peer: Peer, opening: Opening) -> Answer;
+    /// The hook: sshd ends a connection.
+    fn closed(&self, peer: Peer) -> Answer;
+    /// May this process run a session, and which?
+    fn begin(&self, peer: Peer, terminal: Option<&Terminal>, asked: Option<&str>) -> Result<Begun, Reason>;
+    /// A session of that connection is over.
+    fn ended(&self, connection: Nonce, took: Took);
+    /// sshd has another list: what it revokes is ended, and then `Confirmed` is said. Also called once at
+    /// the start, with the list that is there.
+    fn listed(&self, list: InForce<'_>);
+    /// All countdowns that run; one that is missing was held or is over.
+    fn closing(&self, closing: Vec<FeedClosing>);
+    /// Certificates that give more time, from the feed: what came in with an earlier one of the same key, in
+    /// the same emergency and tier, goes on. Each is judged like one that comes in.
+    fn extended(&self, certificates: &[Vec<u8>]);
+    /// A session of that connection must be recorded and cannot be any more: it ends in a minute.
+    fn unrecorded(&self, connection: Nonce);
+    /// How many connections there are.
+    fn count(&self) -> u32;
+    /// Waits for deadlines and keeps them. Called once, on a thread of its own; does not return.
+    fn keep(&self);
+}
+
+/// What a recorder says of the session that it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// Its terminal.
+    pub terminal: Option<Terminal>,
+    /// What the client asks to run.
+    pub asked: Option<String>,
+}
+
+/// What came of a session's recording.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Took {
+    /// What the recording comes to, if there is one.
+    pub recorded: Option<Recorded>,
+    /// It had to be recorded and was not, to its end: the recorder was killed, or there was no room. What
+    /// goes on of the connection goes on unseen, so it is to be ended, as [`Unrecorded`](fireaxe_protocol::host::EndReason::Unrecorded).
+    pub unrecorded: bool,
+}
+
+/// Takes what sessions write. Called on a thread of its own for each session.
+pub trait Sink: Send + Sync {
+    /// Answers [`Answer::Run`] on the stream (or [`Answer::Refused`] when the session must be recorded and
+    /// cannot be) and takes the recording from it until the session is over.
+    fn record(&self, begun: Begun, beginning: Beginning, stream: UnixStream) -> Took;
+}
+
+/// Hands each question to its room.
+pub struct Rooms {
+    connections: Arc<dyn Connections>,
+    sink: Arc<dyn Sink>,
+    /// How things are, as JSON of `fireaxe.host-status/v1`.
+    status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
+impl std::fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rooms")
+    }
+}
+
+impl Rooms {
+    /// The rooms behind the socket.
+    pub fn new(
+        connections: Arc<dyn Connections>,
+        sink: Arc<dyn Sink>,
+        status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
+    ) -> Rooms {
+        Rooms { connections, sink, status: Box::new(status) }
+    }
+}
+
+impl Handler for Rooms {
+    fn answer(&self, peer: Peer, ask: Ask, mut stream: UnixStream) {
+        let root = |answer: &dyn Fn() -> Answer| match peer.uid {
+            0 => answer(),
+            uid => Answer::Refused(Reason::new("peer.not_root", format!("uid {uid} may not ask that"))),
+        };
+        let answer = match ask {
+            Ask::Considered { monitor, account, serial, refused } => {
+                return self.connections.considered(peer, Considering { monitor, account, serial, refused });
+            }
+            Ask::Opened { account, from, certificate } => {
+                let opening = Opening { account, from, certificate };
+                root(&|| self.connections.opened(peer, opening.clone()))
+            }
+            Ask::Closed => root(&|| self.connections.closed(peer)),
+            Ask::Status => root(&|| Answer::Status((self.status)())),
+            Ask::Begin { terminal, asked } => {
+                match self.connections.begin(peer, terminal.as_ref(), asked.as_deref()) {
+                    Ok(begun) => return self.session(begun, Beginning { terminal, asked }, stream),
+                    Err(reason) => Answer::Refused(reason),
+                }
+            }
+        };
+        reply(&mut stream, &answer);
+    }
+}
+
+impl Rooms {
+    /// A session lasts for hours: it gets a thread of its own, and the socket its place back.
+    fn session(&self, begun: Begun, beginning: Beginning, stream: UnixStream) {
+        let (connections, sink) = (self.connections.clone(), self.sink.clone());
+        let connection = begun.connection;
+        let started = std::thread::Builder::new().name("session".into()).spawn(move || {
+            // Said however the sink ends: a connection must not wait for a recording that nobody writes.
+            let mut over = Over { connections, connection, took: Took::default() };
+            over.took = sink.record(begun, beginning, stream);
+        });
+        if started.is_err() {
+            // The stream is closed by now: the recorder reads the end instead of an answer, and refuses.
+            self.connections.ended(connection, Took::default());
+        }
+    }
+}
+
+struct Over {
+    connections: Arc<dyn Connections>,
+    connection: Nonce,
+    took: Took,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.connections.ended(self.connection, std::mem::take(&mut self.took));
+    }
+}
