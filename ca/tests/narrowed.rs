@@ -7,7 +7,7 @@ mod installed;
 
 use ed25519_dalek::SigningKey;
 use fireaxe_protocol::api::{Certificates, Closed, Keys, Narrowed, Opened};
-use fireaxe_protocol::certificate::{Accepted, Expected, compare};
+use fireaxe_protocol::certificate::{Accepted, Expected, Subject, compare};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::krl::RevocationList;
 use fireaxe_protocol::limits;
@@ -45,8 +45,7 @@ async fn accepted(ca: &Installed, fresh: &SigningKey, narrowed: &Narrowed) -> Ac
         public_key: Ed25519Key(fresh.verifying_key().to_bytes()),
         terms: &narrowed.terms,
         ca_key: keys.user_ca,
-        emergency: narrowed.emergency,
-        person: &"ana".parse().unwrap(),
+        subject: Subject::Person(narrowed.emergency, &"ana".parse().unwrap()),
         now: ca.clock.wall(),
     };
     let accepted = compare(&narrowed.certificate, &expected).unwrap();

@@ -139,8 +139,8 @@ pub const CLOCK_JUMP_S: u64 = 300;
 pub const KRL: usize = 16 * 1024 * 1024;
 /// A chunk of a recording, whole: one of these, in base64 or beside a header, stays within [`BODY`].
 pub const RECORDING_CHUNK: usize = 48 * 1024;
-/// Bytes of one event of a recording: what one read of a pipe or terminal gives; two fit in a chunk.
-pub const RECORDING_EVENT: usize = 16 * 1024;
+/// Bytes of one event of a recording: what one read of a pipe gives; one fits in a chunk.
+pub const RECORDING_EVENT: usize = 32 * 1024;
 /// The beginning of a command in a recording's header: bytes. Escaped six-fold, with a forced command at its
 /// limit escaped two-fold (printable ASCII), 24 + 8 KiB, it leaves 16 KiB of [`RECORDING_CHUNK`].
 pub const RECORDING_ASKED: usize = 4 * 1024;

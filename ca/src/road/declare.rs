@@ -51,7 +51,8 @@ impl Turn<'_> {
         let fresh_key = words.public_key.fingerprint();
         if self.bundle.roster.by_key(&fresh_key).is_some()
             || self.state.emergencies.by_fresh_key(&fresh_key).is_some()
-            || [pinned.user_ca, pinned.log, pinned.krl].contains(&words.public_key)
+            || self.state.hosts.by_key(&words.public_key).is_some()
+            || [pinned.user_ca, pinned.log, pinned.krl, pinned.host_ca].contains(&words.public_key)
         {
             return Err(Refusal::KeyNotFresh);
         }

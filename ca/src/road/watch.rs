@@ -11,7 +11,7 @@ use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::policy::Bundle;
 use tokio::sync::broadcast;
 
-use super::{Gate, ShadowCounts};
+use super::{Gate, HostGate, ShadowCounts};
 use crate::state::{EnrolledHosts, Hosts, Invitations};
 
 /// Changes that a watcher may be behind: four full batches.
@@ -129,6 +129,11 @@ impl Published {
     /// Invitations that were not used yet, by the host's name.
     pub fn invited(&self) -> Arc<Invitations> {
         self.invited.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is needed to know a host now.
+    pub fn host_gate(&self) -> HostGate {
+        HostGate { origin: self.gate().origin, hosts: self.hosts(), invited: self.invited() }
     }
 
     pub(super) fn set_hosts(&self, hosts: &Hosts) {

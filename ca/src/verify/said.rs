@@ -152,6 +152,16 @@ impl Check {
                 self.closing(state, entry, *emergency, by);
                 self.known.close(*emergency);
             }
+            Event::HostInvited { .. }
+            | Event::HostEnrolled { .. }
+            | Event::HostCertified { .. }
+            | Event::HostRetired { .. }
+            | Event::SelfTestGranted { .. } => self.host(state, entry, leaf),
+            Event::CertificateIssued { of, .. } if self.tested.as_ref().is_some_and(|t| t.leaf == *of) => {
+                if let Some(tested) = self.tested.take() {
+                    self.self_test_certificate(state, entry, &tested);
+                }
+            }
             Event::CertificateIssued { of, terms } => self.certificate(state, entry, of, terms),
             _ => {}
         }

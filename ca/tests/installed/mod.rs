@@ -184,6 +184,7 @@ impl Installed {
             log,
             reader: Reader::open(&data.log()).unwrap(),
             user_ca: load(Purpose::UserCa),
+            host_ca: load(Purpose::HostCa),
             checkpoints: NoteSigner::new(origin.as_str(), load(Purpose::Log)).unwrap(),
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
