@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::HostError;
@@ -72,6 +72,42 @@ pub fn write(target: &Path, bytes: &[u8]) -> Result<bool, HostError> {
         return Ok(false);
     }
     Pending::write(target, bytes)?.replace()?;
+    Ok(true)
+}
+
+/// Who a file is to belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owned {
+    /// Permission bits.
+    pub mode: u32,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl Owned {
+    /// As the file at `path` is now; root's and readable by all, if there is none.
+    pub fn like(path: &Path) -> Owned {
+        fs::metadata(path).map_or(Owned { mode: 0o644, uid: 0, gid: 0 }, |meta| Owned {
+            mode: meta.mode() & 0o7777,
+            uid: meta.uid(),
+            gid: meta.gid(),
+        })
+    }
+}
+
+/// [`write()`] for a file that is not ours alone: mode and owner are given. They are set before it replaces
+/// the old one.
+pub fn write_owned(target: &Path, bytes: &[u8], owned: Owned) -> Result<bool, HostError> {
+    if fs::read(target).is_ok_and(|there| there == bytes) && Owned::like(target) == owned {
+        return Ok(false);
+    }
+    let pending = Pending::write(target, bytes)?;
+    let failed = |error| HostError::write(target, &error);
+    std::os::unix::fs::chown(pending.path(), Some(owned.uid), Some(owned.gid)).map_err(failed)?;
+    fs::set_permissions(pending.path(), fs::Permissions::from_mode(owned.mode)).map_err(failed)?;
+    pending.replace()?;
     Ok(true)
 }
 

@@ -8,6 +8,14 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Milliseconds since the host was started, sleep included: nobody sets this one.
+pub fn since_boot_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (s, ms) =
+        (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000);
+    s.saturating_mul(1000).saturating_add(ms)
+}
+
 /// Unix microseconds.
 #[allow(clippy::disallowed_methods, reason = "the one clock of this program")]
 pub fn now_us() -> u64 {

@@ -4,6 +4,9 @@
 //! goes on as before, with whatever CA, revocation list or principals it had. In a file that is included,
 //! a `Match` ends with the file; `Match all` at the end says it once more.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use fireaxe_protocol::names::AccountName;
 
 /// sshd reads `sshd_config.d` in order and the first value wins: hence the low number.
@@ -14,38 +17,106 @@ pub const USER_CA: &str = "etc/ssh/fireaxe_user_ca.pub";
 pub const PRINCIPALS: &str = "etc/ssh/fireaxe_principals";
 /// Standing keys of tier accounts, root-owned; normally empty.
 pub const STANDING_KEYS: &str = "etc/ssh/fireaxe_keys";
+/// The account that runs `principals`, which needs no right but to read.
+pub const SERVICE_USER: &str = "fireaxe-host";
 /// The revocation list.
 pub const REVOKED: &str = "etc/ssh/fireaxe_revoked_keys";
 
-/// The drop-in's text for these accounts, which must not be empty.
-pub fn text(accounts: &[AccountName]) -> String {
-    let list = |accounts: &[&AccountName]| {
-        accounts.iter().map(|account| account.as_str()).collect::<Vec<_>>().join(",")
-    };
-    let all: Vec<&AccountName> = accounts.iter().collect();
-    let tiers: Vec<&AccountName> = accounts.iter().filter(|account| account.as_str() != "root").collect();
-    let mut out = format!(
-        "# Written by `fireaxe-host files`; changes are lost when it runs again.\n\
-         # Accounts that are not named here are as they were.\n\
-         Match User {}\n    \
-         TrustedUserCAKeys /{USER_CA}\n    \
-         AuthorizedPrincipalsFile /{PRINCIPALS}/%u\n    \
-         AuthorizedPrincipalsCommand none\n    \
-         RevokedKeys /{REVOKED}\n    \
-         LogLevel VERBOSE\n",
-        list(&all)
-    );
-    if !tiers.is_empty() {
-        out.push_str(&format!(
-            "# Made for emergencies: nobody leaves a key of their own here.\n\
-             Match User {}\n    \
-             AuthorizedKeysFile /{STANDING_KEYS}/%u\n    \
-             AuthorizedKeysCommand none\n",
-            list(&tiers)
-        ));
+/// How sshd learns which principals open an account. One or the other, never both: a file that matches is
+/// asked first, and what the command would say is then not heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principals {
+    /// From a file for each account.
+    Files,
+    /// From this program, by its absolute path: `PROGRAM principals ...`, as [`SERVICE_USER`].
+    Command(PathBuf),
+}
+
+/// What the drop-in is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropIn {
+    /// The accounts that tiers use, `root` included if they do. Not empty.
+    pub accounts: BTreeSet<AccountName>,
+    /// How principals are learnt.
+    pub principals: Principals,
+    /// The host certificate, if there is one to show. Counts for everybody.
+    pub host_certificate: Option<PathBuf>,
+}
+
+/// The arguments of `principals` as sshd fills them in. All of these tokens are known since OpenSSH 6.8; one
+/// that is not known passes `sshd -t` and then kills every login.
+const PRINCIPALS_ARGUMENTS: &str = "principals --account %u --certificate %k --key-id=%i";
+
+impl DropIn {
+    /// Its text.
+    pub fn text(&self) -> String {
+        let mut out = String::from(
+            "# Written by `fireaxe-host`; changes are lost when it runs again.\n\
+             # Accounts that are not named here are as they were.\n",
+        );
+        if let Some(certificate) = &self.host_certificate {
+            out.push_str(&format!("HostCertificate {}\n", certificate.display()));
+        }
+        block(&mut out, self.accounts.iter(), &self.settings_of_all());
+        let tiers: Vec<&AccountName> = self.accounts.iter().filter(|a| a.as_str() != "root").collect();
+        if !tiers.is_empty() {
+            out.push_str("# Made for emergencies: nobody leaves a key of their own here.\n");
+            block(&mut out, tiers.into_iter(), &settings_of_tiers());
+        }
+        out.push_str("Match all\n");
+        out
     }
-    out.push_str("Match all\n");
-    out
+
+    /// What must be in force for this account, by sshd's own (lower-case) keywords.
+    pub fn meant(&self, account: &AccountName) -> Vec<(String, String)> {
+        let mut settings = self.settings_of_all();
+        if account.as_str() != "root" {
+            settings.extend(settings_of_tiers());
+        }
+        settings.into_iter().map(|(keyword, value)| (keyword.to_ascii_lowercase(), value)).collect()
+    }
+
+    fn settings_of_all(&self) -> Vec<(&'static str, String)> {
+        let (file, command, user) = match &self.principals {
+            Principals::Files => (format!("/{PRINCIPALS}/%u"), "none".to_owned(), None),
+            Principals::Command(program) => (
+                "none".to_owned(),
+                format!("{} {PRINCIPALS_ARGUMENTS}", program.display()),
+                Some(("AuthorizedPrincipalsCommandUser", SERVICE_USER.to_owned())),
+            ),
+        };
+        let mut settings = vec![
+            ("TrustedUserCAKeys", format!("/{USER_CA}")),
+            ("AuthorizedPrincipalsFile", file),
+            ("AuthorizedPrincipalsCommand", command),
+        ];
+        settings.extend(user);
+        settings.push(("RevokedKeys", format!("/{REVOKED}")));
+        settings.push(("LogLevel", "VERBOSE".to_owned()));
+        settings
+    }
+}
+
+fn block<'a>(
+    out: &mut String,
+    accounts: impl Iterator<Item = &'a AccountName>,
+    settings: &[(&'static str, String)],
+) {
+    let names: Vec<&str> = accounts.map(AccountName::as_str).collect();
+    out.push_str(&format!("Match User {}\n", names.join(",")));
+    for (keyword, value) in settings {
+        out.push_str(&format!("    {keyword} {value}\n"));
+    }
+}
+
+fn settings_of_tiers() -> Vec<(&'static str, String)> {
+    vec![
+        ("AuthorizedKeysFile", format!("/{STANDING_KEYS}/%u")),
+        ("AuthorizedKeysCommand", "none".to_owned()),
+        // No certificate of ours permits `~/.ssh/rc`, which runs before a certificate's command; this says
+        // it once more for keys that root may put into the standing keys.
+        ("PermitUserRC", "no".to_owned()),
+    ]
 }
 
 /// Something in sshd's configuration that stands against the drop-in.
@@ -113,13 +184,18 @@ fn directives(text: &str) -> impl Iterator<Item = (usize, String, String)> {
 mod tests {
     use super::*;
 
-    fn accounts(names: &[&str]) -> Vec<AccountName> {
-        names.iter().map(|name| name.parse().unwrap()).collect()
+    fn drop_in(names: &[&str], principals: Principals) -> DropIn {
+        let accounts = names.iter().map(|name| name.parse().unwrap()).collect();
+        DropIn { accounts, principals, host_certificate: None }
+    }
+
+    fn text(names: &[&str]) -> String {
+        drop_in(names, Principals::Files).text()
     }
 
     #[test]
     fn nothing_is_said_outside_a_match_block() {
-        let text = text(&accounts(&["look", "ops", "root"]));
+        let text = text(&["look", "ops", "root"]);
         let first = text.lines().find(|line| !line.starts_with('#')).unwrap();
         assert_eq!(first, "Match User look,ops,root");
         assert!(text.ends_with("\nMatch all\n"));
@@ -127,9 +203,33 @@ mod tests {
 
     #[test]
     fn root_keeps_its_standing_keys() {
-        let all = text(&accounts(&["look", "root"]));
+        let all = text(&["look", "root"]);
         assert!(all.contains("Match User look\n    AuthorizedKeysFile"), "{all}");
-        assert!(!text(&accounts(&["root"])).contains("AuthorizedKeysFile"));
+        assert!(!text(&["root"]).contains("AuthorizedKeysFile"));
+    }
+
+    #[test]
+    fn sshd_is_told_to_ask_files_or_the_command_and_never_both() {
+        let command = drop_in(&["ops", "root"], Principals::Command("/usr/bin/fireaxe-host".into()));
+        for (drop_in, none) in [
+            (command, "AuthorizedPrincipalsFile none\n"),
+            (drop_in(&["ops", "root"], Principals::Files), "AuthorizedPrincipalsCommand none\n"),
+        ] {
+            assert_eq!(drop_in.text().matches(none).count(), 1, "{}", drop_in.text());
+            // What is compared with `sshd -T` is what is written.
+            for (keyword, value) in drop_in.meant(&"ops".parse().unwrap()) {
+                let line = format!("    {keyword} {}\n", value.to_lowercase());
+                assert!(drop_in.text().to_lowercase().contains(&line), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_host_certificate_stands_before_the_first_match() {
+        let mut drop_in = drop_in(&["root"], Principals::Files);
+        drop_in.host_certificate = Some("/etc/ssh/k-cert.pub".into());
+        let text = drop_in.text();
+        assert!(text.find("HostCertificate /etc").unwrap() < text.find("Match").unwrap(), "{text}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::process::Command;
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::names::{AccountName, HostName, Principal, SystemName};
 
-use crate::drop_in::{self, DROP_IN, PRINCIPALS, REVOKED, STANDING_KEYS, USER_CA};
+use crate::drop_in::{self, DROP_IN, DropIn, PRINCIPALS, Principals, REVOKED, STANDING_KEYS, USER_CA};
 use crate::error::HostError;
 use crate::{atomic, krl};
 
@@ -115,8 +115,9 @@ impl Files {
         // Step 3: the drop-in. A crash before it: sshd is as it was. After it: in force at sshd's next
         // reload, all of it.
         let before = fs::read(at(DROP_IN)).ok();
-        let accounts: Vec<AccountName> = self.accounts.iter().cloned().collect();
-        put(DROP_IN.into(), drop_in::text(&accounts))?;
+        let drop_in =
+            DropIn { accounts: self.accounts.clone(), principals: Principals::Files, host_certificate: None };
+        put(DROP_IN.into(), drop_in.text())?;
         if let Some(sshd) = &place.sshd
             && let Err(refusal) = ask(sshd)
         {
@@ -151,7 +152,8 @@ impl Files {
     }
 }
 
-fn conflicts(root: &Path) -> Result<Vec<drop_in::Conflict>, HostError> {
+/// What in sshd's configuration below `root` stands against the drop-in.
+pub(crate) fn conflicts(root: &Path) -> Result<Vec<drop_in::Conflict>, HostError> {
     let mut found = Vec::new();
     let main = root.join("etc/ssh/sshd_config");
     // An image may not have one yet.
@@ -173,7 +175,8 @@ fn conflicts(root: &Path) -> Result<Vec<drop_in::Conflict>, HostError> {
     Ok(found)
 }
 
-fn ask(sshd: &Path) -> Result<(), HostError> {
+/// Asks sshd whether it takes its configuration (`sshd -t`).
+pub(crate) fn ask(sshd: &Path) -> Result<(), HostError> {
     let output = Command::new(sshd).arg("-t").output().map_err(|error| HostError::read(sshd, &error))?;
     if output.status.success() {
         return Ok(());

@@ -1,7 +1,9 @@
 //! The command line: a verb a file. Each reads its words, asks a room, and says what came of it.
 
 mod files;
+mod hook;
 mod krl;
+mod principals;
 mod status;
 
 use std::io::Write;
@@ -37,6 +39,10 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<std::ffi::OsString>,
     },
+    /// Which principals open an account, for a certificate. sshd asks.
+    Principals(principals::Args),
+    /// Register a login, or refuse it. PAM asks.
+    Hook(hook::Args),
 }
 
 /// Reads the command line, does it, says what came of it.
@@ -48,6 +54,9 @@ pub fn main() -> ExitCode {
     }
     let Cli { json, command } = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if std::env::args_os().nth(1).is_some_and(|verb| verb == "principals") => {
+            return principals::misread(&error);
+        }
         // Whether JSON was asked for can be read although the rest cannot; help is what was asked for.
         Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--json") => {
             print(&serde_json::json!({
@@ -66,6 +75,8 @@ pub fn main() -> ExitCode {
         Command::Krl(args) => args.run(json),
         Command::Status(args) => args.run(json),
         Command::Session { words } => return crate::session::main(&words),
+        Command::Principals(args) => return args.run(),
+        Command::Hook(args) => return args.run(),
     };
     done.unwrap_or_else(|error| failed(&error, json))
 }

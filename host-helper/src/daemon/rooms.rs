@@ -90,6 +90,11 @@ pub trait Connections: Send + Sync {
     fn listed(&self, list: InForce<'_>);
     /// All countdowns that run; one that is missing was held or is over.
     fn closing(&self, closing: Vec<FeedClosing>);
+    /// Certificates that give more time, from the feed: what came in with an earlier one of the same key, in
+    /// the same emergency and tier, goes on. Each is judged like one that comes in.
+    fn extended(&self, certificates: &[Vec<u8>]);
+    /// A session of that connection must be recorded and cannot be any more: it ends in a minute.
+    fn unrecorded(&self, connection: Nonce);
     /// How many connections there are.
     fn count(&self) -> u32;
     /// Waits for deadlines and keeps them. Called once, on a thread of its own; does not return.

@@ -1,0 +1,142 @@
+//! Why `apply` or `remove` did not do what it should, and what to do then.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::effective::Surprise;
+use crate::error::HostError;
+
+/// Why not. Unless it says so itself, what was in force before is in force still.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ApplyError {
+    /// Only root can.
+    #[error("only root can change how sshd lets people in")]
+    NotRoot,
+    /// No `[enrolled]` in the configuration.
+    #[error("this host is not enrolled: system, host name and keys are not known")]
+    NotEnrolled,
+    /// The configuration names other files than the drop-in does.
+    #[error("the configuration names other files for sshd than apply writes: {0}")]
+    OtherFiles(String),
+    /// Another apply or remove is going on.
+    #[error("another `fireaxe-host apply` or `remove` is going on")]
+    Busy,
+    /// sshd cannot be asked, or refuses its configuration as it is.
+    #[error("sshd cannot say what its configuration is: {0}")]
+    Sshd(String),
+    /// Somebody else than root could change a program that sshd or PAM runs as root.
+    #[error("{} cannot be run from sshd: {why}", path.display())]
+    Program {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// PAM cannot run the hook here.
+    #[error("connections cannot be registered: {0}")]
+    Pam(String),
+    /// An account could not be made or removed.
+    #[error("account {account}: {why}")]
+    Account {
+        /// Which.
+        account: String,
+        /// What the system said.
+        why: String,
+    },
+    /// sshd would do something else than was meant.
+    #[error("sshd would not do what was meant:{}", list(.0))]
+    Surprises(Vec<Surprise>),
+    /// sshd did not come back after it was told to read its configuration.
+    #[error("sshd did not read its configuration again: {0}")]
+    Reload(String),
+    /// The login did not succeed.
+    #[error("the self-test login to {account} failed: {why}")]
+    SelfTest {
+        /// The account.
+        account: String,
+        /// What ssh or the CA said.
+        why: String,
+    },
+    /// The timer ran out first.
+    #[error("it was not confirmed in time; the timer has put the old state back")]
+    TooLate,
+    /// The timer that would put the old state back did not start.
+    #[error("the timer that would put the old state back does not start: {0}")]
+    NoTimer(String),
+    /// Something failed after the first change; everything is as it was.
+    #[error("{0}\n  everything is as it was before, and sshd has read it")]
+    TakenBack(Box<HostError>),
+    /// Something failed, and then the way back did too.
+    #[error("{why}\n  AND THE OLD STATE IS NOT BACK: {also}\n  keep this session open; the old files are in {}", kept.display())]
+    Stuck {
+        /// What failed first.
+        why: Box<HostError>,
+        /// What failed on the way back.
+        also: Box<HostError>,
+        /// Where the old bytes are.
+        kept: PathBuf,
+    },
+}
+
+impl ApplyError {
+    /// A stable code, for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            ApplyError::TakenBack(_) | ApplyError::TooLate => "host.taken_back",
+            ApplyError::Stuck { .. } => "host.not_taken_back",
+            ApplyError::Surprises(_) => "host.sshd_differs",
+            ApplyError::SelfTest { .. } => "host.self_test_failed",
+            ApplyError::Busy => "host.busy",
+            ApplyError::NotEnrolled | ApplyError::OtherFiles(_) => "config.invalid",
+            _ => "host.apply_refused",
+        }
+    }
+
+    /// 78 what the configuration must say first, 75 try again later, 1 anything else.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            ApplyError::NotEnrolled | ApplyError::OtherFiles(_) => 78,
+            ApplyError::Busy => 75,
+            ApplyError::TakenBack(why) if why.exit_code() == 69 => 69,
+            _ => 1,
+        }
+    }
+
+    /// What to do next.
+    pub(crate) fn next(&self) -> &'static str {
+        match self {
+            ApplyError::NotRoot => "run it as root",
+            ApplyError::NotEnrolled => "fireaxe-host enrol --help; without enrolment: fireaxe-host files",
+            ApplyError::OtherFiles(_) => "leave user_ca and revoked_keys out of the configuration",
+            ApplyError::Busy => "wait for it; its timer ends it at the latest",
+            ApplyError::Sshd(_) => "mend sshd's own configuration first: sshd -t says what it dislikes",
+            ApplyError::Program { .. } => {
+                "install fireaxe-host where root alone can change it and every folder above it, e.g. /usr/bin"
+            }
+            ApplyError::Pam(_) => {
+                "set `UsePAM yes` and install libpam-modules, or use --stock: no receipts, no deadlines, no recording"
+            }
+            ApplyError::Account { .. } => "make the account by hand (useradd), then this again",
+            ApplyError::Surprises(_) => {
+                "another file in sshd_config.d or a Match decides this: move it behind 10-fireaxe.conf"
+            }
+            ApplyError::Reload(_) => "look at sshd's log: journalctl -u ssh",
+            ApplyError::SelfTest { .. } | ApplyError::TakenBack(_) | ApplyError::TooLate => {
+                "fireaxe-host doctor; sshd's log says why a login failed"
+            }
+            ApplyError::NoTimer(_) => "fireaxe-host doctor; disk space and /var/lib/fireaxe",
+            ApplyError::Stuck { .. } => "put the old files back by hand, then: sshd -t && systemctl reload ssh",
+        }
+    }
+}
+
+fn list(surprises: &[Surprise]) -> String {
+    let line = |s: &Surprise| {
+        format!("\n  {} for {}: should be `{}`, is `{}`", s.keyword, s.account, s.expected, s.found)
+    };
+    surprises.iter().take(SHOWN).map(line).collect()
+}
+
+/// Surprises that are shown; one wrong file makes the same one for every account.
+const SHOWN: usize = 12;
