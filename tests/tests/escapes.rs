@@ -422,7 +422,7 @@ fn ok(town: &mut Town, account: &str, line: &str) -> bool {
 fn outlives(town: &mut Town, line: &str, what: &str) -> bool {
     let (login, serial) = town.key(&terms("ops"), 600);
     let mut command = town.host.ssh_command(&login, "ops", &[]);
-    let mut ssh = start(command.arg(format!("{line}; sleep 60")));
+    let ssh = start(command.arg(format!("{line}; sleep 60")));
     ssh.shows("started");
     let ran = clock::wait_for(Duration::from_secs(5), || (town.running(what) > 0).then_some(())).is_some();
     town.revoke(&[serial]);
@@ -444,7 +444,8 @@ fn scp(town: &mut Town, options: &[&str]) -> bool {
     let mark = format!("mark-scp{}", options.concat());
     fs::write(&from, &mark).unwrap();
     let to = format!("ops@{}:/tmp/scp", town.host.name());
-    let words = [options, &[&from.display().to_string(), &to]].concat();
+    let from = from.display().to_string();
+    let words = [options, &[&from, &to]].concat();
     copies(town, "scp", &login, &words, "").code == 0 && town.recorded(serial, Stream::Input, &mark)
 }
 
