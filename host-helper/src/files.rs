@@ -115,11 +115,8 @@ impl Files {
         // Step 3: the drop-in. A crash before it: sshd is as it was. After it: in force at sshd's next
         // reload, all of it.
         let before = fs::read(at(DROP_IN)).ok();
-        let drop_in = DropIn {
-            accounts: self.accounts.clone(),
-            principals: Principals::Files,
-            host_certificate: None,
-        };
+        let drop_in =
+            DropIn { accounts: self.accounts.clone(), principals: Principals::Files, host_certificate: None };
         put(DROP_IN.into(), drop_in.text())?;
         if let Some(sshd) = &place.sshd
             && let Err(refusal) = ask(sshd)

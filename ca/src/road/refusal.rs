@@ -2,7 +2,7 @@
 //! place, `door/problem.rs`.
 
 use fireaxe_protocol::log::Hash;
-use fireaxe_protocol::names::{EmergencyId, Origin, PersonName};
+use fireaxe_protocol::names::{EmergencyId, HostName, Origin, PersonName};
 use fireaxe_protocol::policy::Decision;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Kind, SignatureError};
@@ -151,6 +151,23 @@ pub enum Refusal {
     /// No key of that fingerprint may read.
     #[error("that key may not read this, or did not sign this read")]
     UnknownReader,
+    /// No enrolled host of that name.
+    #[error("{0} is not enrolled")]
+    UnknownHost(HostName),
+    /// Another key than the enrolled one signed, or it speaks of another host.
+    #[error("the report was not signed by the key with which {0} is enrolled, or speaks of another host")]
+    NotThatHost(HostName),
+    /// Reports are missing before it.
+    #[error("report {found} cannot be taken: report {expected} is the next")]
+    ReportGap {
+        /// The number of the next.
+        expected: u64,
+        /// The number that came.
+        found: u64,
+    },
+    /// One host says more than anybody reads.
+    #[error("{0} has made all the reports that it may within this hour")]
+    TooManyReports(HostName),
     /// No such system in an incident.
     #[error("the policy has no system {0}")]
     UnknownSystem(String),

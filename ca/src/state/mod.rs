@@ -23,7 +23,7 @@ pub use fold_error::FoldError;
 pub use history::{Asks, History};
 pub use hosts::Hosts;
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
-pub use reported::Reported;
+pub use reported::{Reported, Speaker};
 pub use reviews::Owed;
 pub use revocations::Revocations;
 pub use voice::Voice;
@@ -272,6 +272,10 @@ impl State {
                 let alive = live.certificates().iter().filter(|c| revoked.contains(&c.serial));
                 self.revocations.revoke(index, alive);
                 closer.into_iter().for_each(|voice| live.has_a_say(voice));
+                if !revoked.is_empty() {
+                    let scope = live.host.as_ref().map_or(live.system.as_str(), |host| host.as_str());
+                    self.reported.closed(index, at, leaf, *emergency, scope);
+                }
                 if let Some(due) = review_due {
                     self.reviews.owe(live, at, *due);
                 }
@@ -280,11 +284,14 @@ impl State {
             | Event::HostEnrolled { .. }
             | Event::HostCertified { .. }
             | Event::HostRetired { .. }
-            | Event::SelfTestGranted { .. } => self.hosts.take(index, at, event, leaf)?,
+            | Event::SelfTestGranted { .. } => {
+                self.hosts.take(index, at, event, leaf)?;
+                self.reported.take(index, at, event, leaf)?;
+            }
             Event::SessionOpened { .. }
             | Event::SessionClosed { .. }
             | Event::HostConfirmed { .. }
-            | Event::HostAlarmed { .. } => self.reported.take(index, at, event)?,
+            | Event::HostAlarmed { .. } => self.reported.take(index, at, event, leaf)?,
             Event::ClockCorrected { .. } => {}
         }
         self.reached(index, at);
@@ -332,6 +339,7 @@ impl State {
         self.last_at = at;
         self.answered.forget(at);
         self.revocations.forget(at);
+        self.reported.forget(at);
     }
 
     /// A signed statement in an entry: its counter and its answer are remembered.

@@ -7,6 +7,7 @@
 //! Reads only.
 
 mod follows;
+mod reported;
 mod said;
 
 use std::ops::ControlFlow;
@@ -40,6 +41,8 @@ pub struct Tally {
     pub statements: u64,
     /// Decisions that came out the same again.
     pub decisions: u64,
+    /// Reports of hosts.
+    pub reports: u64,
     /// Certificate bodies that are what their terms say.
     pub certificates: u64,
     /// The root over all entries, if there are any.

@@ -13,7 +13,7 @@ use fireaxe_protocol::statement::{Claimed, Envelope, Signed, Statement};
 
 use super::Check;
 use crate::road::{
-    Asker, Due, Request, Signature, Words, called, decided_by_bundle, decided_by_extension,
+    Asker, Came, Due, Request, Signature, Words, called, decided_by_bundle, decided_by_extension,
     decided_by_second, due, fresh, gather, hosts_of, is_removed, lacks_presence, link_by, longest, may_close,
     may_extend, may_not_activate, may_not_answer, may_not_approve, may_review, may_second, review_due,
     waiting_request,
@@ -25,6 +25,8 @@ use crate::state::State;
 pub(super) struct Known {
     live: HashMap<EmergencyId, Open>,
     by_leaf: HashMap<Hash, EmergencyId>,
+    /// By serial: every certificate, for hosts may speak late.
+    came: HashMap<u64, Came>,
 }
 
 struct Open {
@@ -116,6 +118,10 @@ impl Check {
             }
             Event::ApprovalGiven { emergency, by, .. } => self.answer(state, entry, *emergency, by),
             Event::ApprovalRefused { emergency, by, .. } => self.answer(state, entry, *emergency, by),
+            Event::SessionOpened { by, .. }
+            | Event::SessionClosed { by, .. }
+            | Event::HostConfirmed { by, .. }
+            | Event::HostAlarmed { by } => self.host_said(state, entry, by),
             Event::IncidentUpdated(update) => {
                 let policy = state.bundle().map(|bundle| &bundle.policy);
                 if !policy.is_some_and(|policy| update.systems.iter().all(|s| policy.system(s).is_some())) {
@@ -142,7 +148,12 @@ impl Check {
                 self.closing(state, entry, *emergency, by);
                 self.known.close(*emergency);
             }
-            Event::CertificateIssued { of, terms } => self.certificate(entry, of, terms),
+            Event::CertificateIssued { of, terms } => {
+                if let Some(came) = Came::of(entry) {
+                    self.known.came.insert(index, came);
+                }
+                self.certificate(entry, of, terms);
+            }
             _ => {}
         }
     }
@@ -474,6 +485,11 @@ impl Known {
         let open = self.live.get(id)?;
         let found = open.terms.get(of)?.iter().find(|one| one.hash() == *terms)?;
         Some((*id, open, found))
+    }
+
+    /// The certificate of that serial, as its entry has it.
+    pub(super) fn came(&self, serial: u64) -> Option<&Came> {
+        self.came.get(&serial)
     }
 
     fn close(&mut self, id: EmergencyId) {

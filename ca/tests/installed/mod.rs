@@ -9,6 +9,7 @@
     reason = "a test's own steps may fail it"
 )]
 
+pub mod hosts;
 pub mod people;
 
 use std::path::{Path, PathBuf};
@@ -22,11 +23,15 @@ use axum::http::Request;
 use ed25519_dalek::SigningKey;
 use fireaxe_ca::clock::{Clock, Moment};
 use fireaxe_ca::data_dir::DataDir;
-use fireaxe_ca::door::{Door, Peer, RevocationList, Sessions, Watchers, operator_routes, routes};
+use fireaxe_ca::door::{
+    Door, Feed, Fleet, Peer, Proofs, RecordingTurns, RevocationList, Sessions, Watchers, operator_routes,
+    routes, start_herald,
+};
 use fireaxe_ca::keys::{self, Purpose};
 use fireaxe_ca::log::{Log, LogError, Reader};
 use fireaxe_ca::metrics::Metrics;
 use fireaxe_ca::randomness::SystemRandomness;
+use fireaxe_ca::recordings::Recordings;
 use fireaxe_ca::road::{Conductor, Deps, Road};
 use fireaxe_ca::views::Views;
 use fireaxe_protocol::api::{Opened, Problem, ReadProof};
@@ -144,7 +149,7 @@ pub fn init_with(dir: &Path, policy: &str, roster: &str) -> PathBuf {
 
 /// The log, once nothing locks it: a program that another test starts at this moment shares the lock of a
 /// log that was closed, until it has begun to run.
-fn unlocked(data: &DataDir) -> Log {
+pub fn unlocked(data: &DataDir) -> Log {
     for _ in 0..1000 {
         match Log::open(&data.log()) {
             Err(LogError::Locked) => std::thread::sleep(std::time::Duration::from_millis(10)),
@@ -168,7 +173,7 @@ impl Installed {
         Installed::begin(dir)
     }
 
-    fn begin(dir: tempfile::TempDir) -> Installed {
+    pub fn begin(dir: tempfile::TempDir) -> Installed {
         let wall = fireaxe_ca::clock::SystemClock.now().wall_s;
         let clock = Arc::new(HandClock { wall_s: AtomicU64::new(wall), tick_ms: AtomicU64::new(0) });
         Installed::open(dir, clock, 1)
@@ -198,9 +203,15 @@ impl Installed {
             sessions: Sessions::default(),
             revocation_list: RevocationList::new(krl),
             watchers: Watchers::default(),
+            feed: Feed::default(),
+            fleet: Fleet::default(),
+            proofs: Proofs::default(),
+            recordings: Recordings::at(&data.recordings()),
+            recording_turns: RecordingTurns::default(),
             clock: clock.clone(),
             metrics: Metrics::default(),
         });
+        start_herald(&door, Reader::open(&data.log()).unwrap()).unwrap();
         Installed {
             dir,
             clock,
@@ -348,6 +359,11 @@ impl Installed {
     pub async fn stream(&self, path: &str, proof: &str) -> axum::response::Response {
         let request = Request::get(path).header("authorization", proof).body(Body::empty()).unwrap();
         self.outside.clone().call(request).await.unwrap()
+    }
+
+    /// Bytes that a host's key is proved for.
+    pub async fn post_proved(&self, path: &str, body: Vec<u8>, proof: &str) -> Told {
+        self.ask(&self.outside, "POST", path, body, Some(proof)).await
     }
 
     pub async fn post_body(&self, path: &str, body: Body) -> Told {
