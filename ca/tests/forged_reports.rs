@@ -18,7 +18,7 @@ use fireaxe_protocol::log::{Entry, Event, Hash, HostSaid, NoteSigner};
 use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{HostReport, Kind, Statement, sign_ed25519};
-use installed::hosts::{DB3, DB4, closed, confirmed, host_key, opened, with_hosts};
+use installed::speaking::{DB3, DB4, closed, confirmed, host_key, opened, with_hosts};
 use installed::{ANA, Installed};
 
 fn entries(ca: &Installed) -> Vec<Entry> {
@@ -52,7 +52,7 @@ fn finds(found: &[String], entry: usize, says: &str) {
 /// A log with a session that was opened and closed, a closing that was confirmed, and an alarm; the indices of
 /// those four.
 async fn said() -> (Installed, Vec<Entry>, [usize; 4]) {
-    let ca = with_hosts(&[DB3, DB4]);
+    let ca = with_hosts(&[DB3, DB4]).await;
     let emergency = ca.open_emergency(ANA, &ca.declare("payments-db")).await;
     let account = emergency.terms.as_ref().unwrap().account.to_string();
     let serial = entries(&ca).iter().rfind(|e| e.body.is_some()).unwrap().index;

@@ -86,6 +86,17 @@ pub enum HostError {
     /// Another daemon has this state.
     #[error("another fireaxe-host runs already: it holds {}", .0.display())]
     Running(PathBuf),
+    /// The host key cannot be used.
+    #[error("the host key {} cannot be used: {why}", path.display())]
+    HostKey {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A report is not kept. It is counted, and one alarm will say how many were not.
+    #[error("the report is not kept: {0}")]
+    Unsaid(String),
     /// The verb needs what enrolment writes.
     #[error("{} has no [enrolled]: this host is not enrolled", .0.display())]
     NotEnrolled(PathBuf),
@@ -112,6 +123,7 @@ impl HostError {
             | HostError::Conflicts(_)
             | HostError::Config { .. }
             | HostError::NotEnrolled(_)
+            | HostError::HostKey { .. }
             | HostError::Transport(TransportError::WrongPin { .. } | TransportError::Address(_)) => 78,
             _ => 1,
         }
@@ -151,6 +163,10 @@ impl HostError {
             HostError::NoRandomness(_) => "look at /dev/urandom and at the kernel's log",
             HostError::NoDaemon { .. } => "systemctl start fireaxe-host, or `fireaxe-host run`",
             HostError::Running(_) => "systemctl status fireaxe-host",
+            HostError::Unsaid(_) => "make room on /var; look whether the CA is there: fireaxe-host status",
+            HostError::HostKey { .. } => {
+                "ssh-keygen -A makes the host keys that are missing; then this again"
+            }
             HostError::NotEnrolled(_) => {
                 "fireaxe-host enrol, with a token from `fireaxe-ca host invite` (docs/OPERATIONS.md)"
             }
@@ -174,6 +190,8 @@ impl HostError {
             HostError::NoRandomness(_) => "host.no_randomness",
             HostError::NoDaemon { .. } => "host.no_daemon",
             HostError::Running(_) => "host.running",
+            HostError::Unsaid(_) => "host.unsaid",
+            HostError::HostKey { .. } => "host.key",
             HostError::NotEnrolled(_) => "host.not_enrolled",
         }
     }

@@ -145,15 +145,16 @@ pub(super) fn host(door: &Door, headers: &HeaderMap, method: &str, uri: &Uri) ->
     };
     let header =
         headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(|| {
-            unauthorized("host.proof_missing", "this needs a proof signed by an enrolled host's key")
+            unauthorized("reader.missing", "this needs a proof signed by an enrolled host's key")
         })?;
     let proof = ReadProof::read(header)
-        .map_err(|_| unauthorized("host.proof_unreadable", "the Authorization header is not a read proof"))?;
+        .map_err(|_| unauthorized("reader.unreadable", "the Authorization header is not a read proof"))?;
     if door.clock.now().wall_s.abs_diff(proof.at) > STATEMENT_WINDOW_S {
-        return Err(unauthorized("host.proof_stale", "the proof's time is too far from the CA's"));
+        return Err(unauthorized("reader.stale", "the proof's time is too far from the CA's"));
     }
     let published = door.road.published();
-    let unknown = || unauthorized("host.unknown", "no enrolled host has that key, or it did not sign this");
+    let unknown =
+        || unauthorized("host.not_enrolled", "no enrolled host has that key, or it did not sign this");
     let known = published.speakers().by_key(&proof.key).ok_or_else(unknown)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let KeyData::Ed25519(key) = &known.key.key else { return Err(unknown()) };

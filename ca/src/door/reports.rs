@@ -4,21 +4,19 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use fireaxe_protocol::api::{Reports, ReportsTaken};
 use fireaxe_protocol::host::Report;
-use fireaxe_protocol::names::{HostName, NameError};
 
-use super::Door;
 use super::emergencies::{Bytes, body};
 use super::problem::{Answer, Told};
+use super::{Door, enrolment};
 
 /// `POST /v1/hosts/{host}/reports`
 pub(super) async fn report(
     State(door): State<Arc<Door>>,
-    host: Result<Path<String>, PathRejection>,
+    host: enrolment::Host,
     bytes: Bytes,
 ) -> Answer<Json<ReportsTaken>> {
     let taken = taken(&door, host, bytes).await;
@@ -26,12 +24,8 @@ pub(super) async fn report(
     taken
 }
 
-async fn taken(
-    door: &Door,
-    host: Result<Path<String>, PathRejection>,
-    bytes: Bytes,
-) -> Answer<Json<ReportsTaken>> {
-    let host = name(host)?;
+async fn taken(door: &Door, host: enrolment::Host, bytes: Bytes) -> Answer<Json<ReportsTaken>> {
+    let host = enrolment::named(host)?;
     let Reports { reports } = body(bytes)?;
     if reports.is_empty() || reports.len() > Reports::MOST {
         let sentence = format!("1 to {} reports are taken at once", Reports::MOST);
@@ -49,11 +43,4 @@ async fn taken(
     let seq = if heard.is_for_the_log() { door.road.report(heard).await? } else { heard.host().seq };
     let confirm = published.speakers().owes(&host);
     Ok(Json(ReportsTaken { schema: "fireaxe.reports-taken/v1".into(), seq, confirm }))
-}
-
-/// A host's name in a path.
-pub(super) fn name(path: Result<Path<String>, PathRejection>) -> Answer<HostName> {
-    let wrong = |said: String| Told::new(StatusCode::BAD_REQUEST, "host.name", said);
-    let Path(text) = path.map_err(|_| wrong("a host is named like db-3.payments.prod".into()))?;
-    text.parse().map_err(|e: NameError| wrong(e.to_string()))
 }

@@ -6,6 +6,8 @@
 //! | 3 | `facts.rs` | state -> the facts a decision may rest on |
 //! | 3, 4 | `declare.rs` | facts -> decision -> entries; the same words, the same answer |
 //! | 4 | `issue.rs` | terms -> exact body, linted ([`issue::Prepared`]); logged -> signed |
+//! | – | `narrow.rs` | what is held -> a certificate for one of its hosts, for minutes |
+//! | – | `hosts/` | a token and a host key -> a host certificate; a host's word -> a minute's self-test |
 //! | 8, 11 | `speakers.rs`, `reports.rs` | what an enrolled host said -> entries |
 //! | 10 | `close.rs`, `clockwork.rs` | a person's word, an incident's end or the clock -> closed |
 //!
@@ -25,7 +27,9 @@ mod crash;
 mod declare;
 mod extend;
 mod facts;
+mod hosts;
 mod issue;
+mod narrow;
 mod pager;
 mod refusal;
 mod reports;
@@ -54,6 +58,13 @@ pub(crate) use declare::{hosts_of, link_by, longest};
 pub(crate) use extend::decided as decided_by_extension;
 pub(crate) use extend::may_extend;
 pub(crate) use facts::{Asker, Request, gather};
+pub use hosts::{
+    Certificate as HostCertificate, HostGate, HostRefusal, Invitation as HostInvitation, Invited,
+    InvitedHost, Joining, Listed, ListedHost, RetiredNow, Speaking,
+};
+pub(crate) use hosts::{
+    certificate_is_due, is_host_body_of, may_enrol, may_stay, may_test, self_test_terms, system_of,
+};
 pub use issue::Opening;
 pub use pager::{Page, Pager, deliver_by};
 pub use refusal::{Internal, Refusal};
@@ -70,10 +81,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
-use fireaxe_protocol::api::{ExplainRequest, Explained, Grant, RequestCard, Requests};
+use fireaxe_protocol::api::{ExplainRequest, Explained, Grant, Narrowed, RequestCard, Requests};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::{Hash, IncidentUpdate};
-use fireaxe_protocol::names::{EmergencyId, PersonName, ReasonText};
+use fireaxe_protocol::names::{EmergencyId, HostName, PersonName, ReasonText};
 use fireaxe_protocol::policy::Bundle;
 use tokio::sync::oneshot;
 
@@ -98,6 +109,10 @@ pub(crate) enum Asked {
     Say(EmergencyId, Box<Known>, Reply<Said>),
     /// What is held and what waits.
     Grant(EmergencyId, Reply<Box<Grant>>),
+    /// A certificate for one host.
+    Narrow(EmergencyId, HostName, Reply<Box<Narrowed>>),
+    /// About hosts.
+    Host(hosts::HostAsked),
     /// Whether that canonical person asked for it.
     IsRequester(EmergencyId, PersonName, Reply<bool>),
     /// Whether it is open or closing.
@@ -168,6 +183,11 @@ impl Road {
     /// What is held of an emergency, with its certificate, and what waits.
     pub async fn grant(&self, id: EmergencyId) -> Result<Box<Grant>, Refusal> {
         self.ask(|reply| Asked::Grant(id, reply)).await
+    }
+
+    /// What is held of an emergency, narrowed to one host and to minutes. Whoever asks holds its fresh key.
+    pub async fn narrow(&self, id: EmergencyId, host: HostName) -> Result<Box<Narrowed>, Refusal> {
+        self.ask(|reply| Asked::Narrow(id, host, reply)).await
     }
 
     /// Whether a canonical person asked for an emergency that is open or closing.

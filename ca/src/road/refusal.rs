@@ -8,7 +8,7 @@ use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Kind, SignatureError};
 use thiserror::Error;
 
-use crate::state::Settled;
+use crate::state::{CannotNarrow, Settled};
 
 /// Why there is no grant.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -130,6 +130,16 @@ pub enum Refusal {
     /// No further signature is awaited.
     #[error("the claim of {0} needs no further signature")]
     NoSecondAwaited(EmergencyId),
+    /// No certificate for that one host is made of it.
+    #[error("no certificate for {host} alone is made of {id}: {why}")]
+    NotNarrowed {
+        /// Which.
+        id: EmergencyId,
+        /// The host.
+        host: HostName,
+        /// Why not.
+        why: CannotNarrow,
+    },
     /// It goes on: nothing to look back at.
     #[error("{0} is not over yet")]
     NotOver(EmergencyId),
@@ -148,12 +158,12 @@ pub enum Refusal {
         /// All of them; never empty.
         reasons: Vec<Reason>,
     },
+    /// About a host.
+    #[error(transparent)]
+    Host(#[from] super::HostRefusal),
     /// No key of that fingerprint may read.
     #[error("that key may not read this, or did not sign this read")]
     UnknownReader,
-    /// No enrolled host of that name.
-    #[error("{0} is not enrolled")]
-    UnknownHost(HostName),
     /// Another key than the enrolled one signed, or it speaks of another host.
     #[error("the report was not signed by the key with which {0} is enrolled, or speaks of another host")]
     NotThatHost(HostName),

@@ -15,7 +15,7 @@ use fireaxe_protocol::statement::HostReport;
 use super::refusal::{Internal, Refusal};
 use super::speakers::Heard;
 use super::turn::Turn;
-use super::{Asked, Reply};
+use super::{Asked, HostRefusal, Reply};
 use crate::state::{Speaker, State};
 
 /// A certificate as its own entry has it.
@@ -210,7 +210,7 @@ impl Turn<'_> {
         let known = heard.host();
         let speaker = self.state.reported.host(&known.host);
         let speaker = speaker.filter(|speaker| speaker.enrolment == known.enrolment);
-        speaker.ok_or_else(|| Refusal::UnknownHost(known.host.clone()))
+        speaker.ok_or_else(|| HostRefusal::NotEnrolled(known.host.clone()).into())
     }
 
     fn came(&self, words: &HostReport) -> Result<Option<Came>, Refusal> {

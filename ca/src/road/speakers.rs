@@ -12,7 +12,7 @@ use fireaxe_protocol::names::{HostName, Origin, SystemName};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Claimed, EnrolledKey, Envelope, HostReport, Kind, Statement};
 
-use super::Refusal;
+use super::{HostRefusal, Refusal};
 use crate::state::{Reported, Speaker};
 
 /// All of them, as of the newest commit.
@@ -118,7 +118,7 @@ impl Speakers {
     /// Checks reports of `host` in order of cost: shape, kind, log, host, key, signature. Those with numbers
     /// must follow each other.
     pub fn hear(&self, origin: &Origin, host: &HostName, said: Vec<Envelope>) -> Result<Heard, Refusal> {
-        let known = self.get(host).ok_or_else(|| Refusal::UnknownHost(host.clone()))?;
+        let known = self.get(host).ok_or_else(|| HostRefusal::NotEnrolled(host.clone()))?;
         let mut heard = Heard { host: known.clone(), numbered: Vec::new(), unnumbered: Vec::new() };
         for envelope in said {
             let claimed = Claimed::read(envelope)?;

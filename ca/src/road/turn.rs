@@ -83,6 +83,7 @@ pub(super) struct Turn<'a> {
     pub(super) batch: Batch<'a>,
     pub(super) reader: &'a Reader,
     pub(super) user_ca: &'a SigningKey,
+    pub(super) host_ca: &'a SigningKey,
     pub(super) random: &'a mut dyn Randomness,
     pub(super) bundle: Arc<Bundle>,
     pub(super) now: u64,
@@ -103,7 +104,7 @@ impl<'a> Turn<'a> {
         state: &'a mut State,
         batch: Batch<'a>,
         reader: &'a Reader,
-        user_ca: &'a SigningKey,
+        (user_ca, host_ca): (&'a SigningKey, &'a SigningKey),
         random: &'a mut dyn Randomness,
         bundle: Arc<Bundle>,
         now: u64,
@@ -114,6 +115,7 @@ impl<'a> Turn<'a> {
             batch,
             reader,
             user_ca,
+            host_ca,
             random,
             bundle,
             now,
@@ -154,7 +156,9 @@ impl<'a> Turn<'a> {
             Asked::Declare(known, reply) => self.take_declaration(*known, reply),
             Asked::Close(id, known, reply) => self.take_closing(id, known, reply),
             Asked::Say(id, known, reply) => self.take_said(id, known, reply),
+            Asked::Host(asked) => self.take_host(asked),
             Asked::Grant(id, reply) => self.take_grant(id, reply),
+            Asked::Narrow(id, host, reply) => self.take_narrow(id, host, reply),
             Asked::IsRequester(id, person, reply) => {
                 let live = self.state.emergencies.get(id);
                 let is =
@@ -320,7 +324,7 @@ impl<'a> Turn<'a> {
     pub(super) fn append(&mut self, event: Event) -> Result<Recorded, Refusal> {
         let pending = self.batch.append(self.now, &event, None, ()).map_err(append_failed)?;
         let (index, leaf) = (pending.index(), pending.leaf());
-        let applied = self.state.apply(index, self.now, &event, leaf);
+        let applied = self.state.apply(index, self.now, &event, None, leaf);
         applied.map_err(|e| Internal::Fold(e.to_string()))?;
         self.touch(&event, index);
         Ok(Recorded { index, leaf, at: self.now })

@@ -13,6 +13,7 @@ mod history;
 mod hosts;
 mod incidents;
 mod live;
+mod narrowed;
 mod reported;
 mod reviews;
 mod revocations;
@@ -21,8 +22,10 @@ mod voice;
 pub use answered::Answered;
 pub use fold_error::FoldError;
 pub use history::{Asks, History};
-pub use hosts::Hosts;
+pub use hosts::{Certified, EnrolledHost, EnrolledHosts, Hosts, Invitation, Invitations};
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
+pub(crate) use narrowed::host_of;
+pub use narrowed::{CannotNarrow, Narrowed};
 pub use reported::{Reported, Speaker};
 pub use reviews::Owed;
 pub use revocations::Revocations;
@@ -137,10 +140,24 @@ impl State {
         self.counters.get(key).copied()
     }
 
-    /// Takes one entry, whose leaf hash is `leaf`. On an error the state must be thrown away.
-    pub fn apply(&mut self, index: u64, at: u64, event: &Event, leaf: Hash) -> Result<(), FoldError> {
+    /// Takes one entry, whose leaf hash is `leaf`; `body` is the certificate's, where it has one. On an error
+    /// the state must be thrown away.
+    pub fn apply(
+        &mut self,
+        index: u64,
+        at: u64,
+        event: &Event,
+        body: Option<&[u8]>,
+        leaf: Hash,
+    ) -> Result<(), FoldError> {
         if at < self.last_at {
             return Err(FoldError::TimeRuns(index));
+        }
+        if let Some((id, narrowed)) = self.narrowing(index, at, event, body) {
+            // Nothing that people did: what they asked for and were given is in the history already.
+            self.emergencies.narrow(at, id, narrowed);
+            self.reached(index, at);
+            return Ok(());
         }
         if !matches!(event, Event::EmergencyDeclared { .. })
             && let Some(bundle) = &self.bundle
@@ -189,6 +206,9 @@ impl State {
                 self.bundle.as_ref().ok_or(FoldError::NoBundle(index))?;
                 self.note_counter(key, *counter);
                 self.answered.remember(key, statement.header(), &declared.statement, index);
+            }
+            Event::CertificateIssued { of, terms } if self.hosts.awaits_certificate(of) => {
+                self.hosts.issue(index, of, terms)?;
             }
             Event::CertificateIssued { of, terms } => self.emergencies.issue(index, at, of, terms)?,
             Event::CertificateAbandoned { serial, .. } => self.revocations.abandon(*serial, at),
@@ -269,7 +289,7 @@ impl State {
                 if live.alive(at) != *revoked {
                     return Err(FoldError::Revoked(index));
                 }
-                let alive = live.certificates().iter().filter(|c| revoked.contains(&c.serial));
+                let alive = live.ends().filter(|(serial, _)| revoked.binary_search(serial).is_ok());
                 self.revocations.revoke(index, alive);
                 closer.into_iter().for_each(|voice| live.has_a_say(voice));
                 if !revoked.is_empty() {
@@ -283,10 +303,17 @@ impl State {
             Event::HostInvited { .. }
             | Event::HostEnrolled { .. }
             | Event::HostCertified { .. }
-            | Event::HostRetired { .. }
-            | Event::SelfTestGranted { .. } => {
+            | Event::HostRetired { .. } => {
                 self.hosts.take(index, at, event, leaf)?;
                 self.reported.take(index, at, event, leaf)?;
+            }
+            Event::SelfTestGranted { by, .. } => {
+                self.hosts.take(index, at, event, leaf)?;
+                let words = Statement::read(&by.said.statement).map_err(|_| FoldError::Statement(index))?;
+                if let Some(host) = self.hosts.enrolled().get(&by.host) {
+                    let key = host.key.fingerprint();
+                    self.answered.remember(&key, words.header(), &by.said.statement, index);
+                }
             }
             Event::SessionOpened { .. }
             | Event::SessionClosed { .. }

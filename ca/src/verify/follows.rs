@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use fireaxe_protocol::log::{Closer, Entry, Event, Hash};
-use fireaxe_protocol::names::{EmergencyId, IncidentId};
+use fireaxe_protocol::names::{EmergencyId, HostName, IncidentId};
 use fireaxe_protocol::policy::raised;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::Statement;
@@ -23,6 +23,8 @@ enum Owed {
     Again(EmergencyId),
     /// What a decision or the last approval gives.
     Certificate { of: Hash, terms: Hash },
+    /// What an enrolment gives.
+    HostCertificate { of: Hash, host: HostName },
     /// What is unusual.
     Anomaly { emergency: EmergencyId, of: Hash, signals: Vec<Reason> },
     /// Its incident is over.
@@ -51,7 +53,8 @@ impl Follows {
         if self.owed.pop_front().is_some() {
             return out;
         }
-        if needs_cause(&entry.event) {
+        let narrows = state.narrowing(entry.index, entry.at, &entry.event, entry.body.as_deref()).is_some();
+        if needs_cause(&entry.event) && !narrows {
             out.push("nothing directly before it brings it about".to_owned());
         }
         out.extend(self.clock(state, entry, later));
@@ -108,6 +111,12 @@ impl Follows {
                     until,
                 }));
             }
+            Event::HostEnrolled { host, .. } => {
+                next.push(Owed::HostCertificate { of: leaf, host: host.clone() });
+            }
+            Event::SelfTestGranted { terms, .. } => {
+                next.push(Owed::Certificate { of: leaf, terms: terms.hash() });
+            }
             Event::ApprovalGiven { emergency, of, .. } => {
                 let Some((terms, signals)) = self.approval.take() else { return };
                 if state.emergencies.get(*emergency).is_some_and(|live| live.request.waiting.is_none()) {
@@ -157,7 +166,8 @@ fn anomaly(emergency: EmergencyId, of: Hash, signals: Vec<Reason>) -> Option<Owe
     (!signals.is_empty()).then_some(Owed::Anomaly { emergency, of, signals })
 }
 
-/// Entries that nobody signed and no clock makes: something before them does.
+/// Entries that nobody signed and no clock makes: something before them does. Not what is narrowed on demand:
+/// the holder of the fresh key asks for it, and nobody else can use it.
 fn needs_cause(event: &Event) -> bool {
     matches!(
         event,
@@ -196,6 +206,7 @@ impl Owed {
             (Owed::Certificate { of, terms }, Event::CertificateIssued { of: o, terms: t }) => {
                 (of, terms) == (o, t)
             }
+            (Owed::HostCertificate { of, .. }, Event::HostCertified { of: o, .. }) => of == o,
             (
                 Owed::Anomaly { emergency, of, signals },
                 Event::AnomalyRaised { emergency: e, of: o, signals: s },
@@ -217,6 +228,7 @@ impl fmt::Display for Owed {
                 write!(out, "the new decision about {id}, which waited when the bundle changed")
             }
             Owed::Certificate { of, .. } => write!(out, "the certificate that {of} gives"),
+            Owed::HostCertificate { host, .. } => write!(out, "the host certificate of {host}"),
             Owed::Anomaly { emergency, .. } => write!(out, "what is unusual about {emergency}"),
             Owed::Closing { emergency, incident, until } => {
                 write!(out, "the countdown of {emergency} to {until}: {incident} was resolved")

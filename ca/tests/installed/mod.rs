@@ -9,8 +9,8 @@
     reason = "a test's own steps may fail it"
 )]
 
-pub mod hosts;
 pub mod people;
+pub mod speaking;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -149,7 +149,7 @@ pub fn init_with(dir: &Path, policy: &str, roster: &str) -> PathBuf {
 
 /// The log, once nothing locks it: a program that another test starts at this moment shares the lock of a
 /// log that was closed, until it has begun to run.
-pub fn unlocked(data: &DataDir) -> Log {
+fn unlocked(data: &DataDir) -> Log {
     for _ in 0..1000 {
         match Log::open(&data.log()) {
             Err(LogError::Locked) => std::thread::sleep(std::time::Duration::from_millis(10)),
@@ -173,7 +173,7 @@ impl Installed {
         Installed::begin(dir)
     }
 
-    pub fn begin(dir: tempfile::TempDir) -> Installed {
+    fn begin(dir: tempfile::TempDir) -> Installed {
         let wall = fireaxe_ca::clock::SystemClock.now().wall_s;
         let clock = Arc::new(HandClock { wall_s: AtomicU64::new(wall), tick_ms: AtomicU64::new(0) });
         Installed::open(dir, clock, 1)
@@ -189,6 +189,7 @@ impl Installed {
             log,
             reader: Reader::open(&data.log()).unwrap(),
             user_ca: load(Purpose::UserCa),
+            host_ca: load(Purpose::HostCa),
             checkpoints: NoteSigner::new(origin.as_str(), load(Purpose::Log)).unwrap(),
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
@@ -280,6 +281,11 @@ impl Installed {
         self.ask(&self.outside, "POST", path, body, None).await
     }
 
+    /// A question without a body, asked by whoever made the proof.
+    pub async fn post_proved(&self, path: &str, proof: &str) -> Told {
+        self.ask(&self.outside, "POST", path, Vec::new(), Some(proof)).await
+    }
+
     pub async fn post_bytes(&self, path: &str, body: Vec<u8>) -> Told {
         self.ask(&self.outside, "POST", path, body, None).await
     }
@@ -362,7 +368,7 @@ impl Installed {
     }
 
     /// Bytes that a host's key is proved for.
-    pub async fn post_proved(&self, path: &str, body: Vec<u8>, proof: &str) -> Told {
+    pub async fn post_bytes_proved(&self, path: &str, body: Vec<u8>, proof: &str) -> Told {
         self.ask(&self.outside, "POST", path, body, Some(proof)).await
     }
 

@@ -176,6 +176,8 @@ pub struct Narrowed {
     pub emergency: EmergencyId,
     /// The host.
     pub host: HostName,
+    /// Leaf of the entry whose decision gave what was narrowed.
+    pub of: Hash,
     /// The terms of the certificate.
     pub terms: Terms,
     /// `ssh-ed25519-cert-v01@openssh.com AAAA...`, with its receipt.

@@ -156,8 +156,11 @@ pub struct Emergency {
     /// When it was closed, unix seconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub closed_at: Option<u64>,
-    /// Serials of its certificates.
+    /// Serials of the certificates that decisions gave.
     pub serials: Vec<u64>,
+    /// How many certificates for single hosts were made out of them on demand.
+    #[serde(skip_serializing_if = "is_none_of_them", default)]
+    pub narrowed: u32,
     /// The tier that waits for approval, if one does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiting: Option<TierName>,
@@ -247,6 +250,9 @@ pub struct Certificate {
     pub tier: TierName,
     /// Its only principal.
     pub principal: String,
+    /// The host that it was made for on demand, out of what its emergency gave.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub narrowed_to: Option<HostName>,
     /// Unix seconds.
     pub valid_after: u64,
     /// Unix seconds.
@@ -261,7 +267,7 @@ pub struct Certificate {
 pub struct Certificates {
     /// `fireaxe.certificates/v1`
     pub schema: String,
-    /// At most 200.
+    /// At most 200. Of those that were made on demand, the newest for each host.
     pub certificates: Vec<Certificate>,
 }
 

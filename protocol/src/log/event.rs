@@ -228,7 +228,7 @@ pub enum Event {
         /// Leaf of the entry whose decision gives it: `emergency.declared`, `emergency.seconded`,
         /// `emergency.redecided` or `extension.requested`.
         of: Hash,
-        /// [`Terms::hash`] of the terms it embodies.
+        /// [`Terms::hash`] of the terms it embodies: the decision's, or [`Terms::narrowed`] ones of those.
         terms: Hash,
     },
     /// A logged body that will not be signed (again).

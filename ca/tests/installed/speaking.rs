@@ -1,22 +1,19 @@
-//! Hosts of an installed CA: enrolled by entries of their own, speaking with keys that follow from their names.
+//! Hosts of an installed CA, and what they say: invited, joined and speaking with keys that follow from their names.
 
 use axum::body::Body;
 use ed25519_dalek::SigningKey;
-use fireaxe_ca::clock::{Clock, SystemClock};
-use fireaxe_ca::data_dir::DataDir;
-use fireaxe_ca::keys::{self, Purpose};
-use fireaxe_protocol::api::{FeedEvent, Reports, ReportsTaken};
-use fireaxe_protocol::host::{Confirmed, EndReason, Mode, Report, SessionClosed, SessionOpened, Swept};
-use fireaxe_protocol::keys::Ed25519Key;
-use fireaxe_protocol::log::{Event, Hash, NoteSigner};
-use fireaxe_protocol::names::HostName;
-use fireaxe_protocol::policy::Record;
-use fireaxe_protocol::statement::{
-    Enrol, Envelope, Header, HostReport, Kind, Nonce, Statement, sign_ed25519,
+use fireaxe_ca::door::InvitedAnswer;
+use fireaxe_protocol::api::{FeedEvent, Join, Reports, ReportsTaken};
+use fireaxe_protocol::host::{
+    Confirmed, EndReason, JoinToken, Mode, Report, SessionClosed, SessionOpened, Swept,
 };
+use fireaxe_protocol::keys::Ed25519Key;
+use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::policy::Record;
+use fireaxe_protocol::statement::{Enrol, Envelope, HostReport, Kind, Nonce, Statement, sign_ed25519};
 use http_body_util::BodyExt;
 
-use super::{Installed, Told, init, unlocked};
+use super::{Installed, Told};
 
 pub const DB3: &str = "db-3.payments.prod";
 pub const DB4: &str = "db-4.payments.prod";
@@ -26,46 +23,39 @@ pub fn host_key(host: &str) -> SigningKey {
     SigningKey::from_bytes(&Hash::of(host.as_bytes()).0)
 }
 
-/// A CA whose log has these hosts, of payments-db.
-pub fn with_hosts(hosts: &[&str]) -> Installed {
-    let dir = tempfile::tempdir().unwrap();
-    let data = DataDir::at(&init(dir.path()));
-    let mut log = unlocked(&data);
-    let at = SystemClock.now().wall_s;
-    let signer =
-        NoteSigner::new(log.origin().as_str(), keys::load(&data.keys(), Purpose::Log).unwrap()).unwrap();
-    let origin = log.origin().clone();
-    let mut batch = log.batch().unwrap();
+/// A CA that these hosts have joined, each of the system that the policy gives it to.
+pub async fn with_hosts(hosts: &[&str]) -> Installed {
+    let ca = Installed::new();
     for host in hosts {
-        let (name, key): (HostName, _) = (host.parse().unwrap(), host_key(host));
-        let (token, system) = (Hash::of(b"token"), "payments-db".parse().unwrap());
-        let invited = Event::HostInvited {
-            host: name.clone(),
-            system,
-            token,
-            until: at + 3600,
-            by: "operator uid 0".into(),
-        };
-        let of = batch.append(at, &invited, None, ()).unwrap().leaf();
-        let public_key = Ed25519Key::from(&key);
-        let nonce = Nonce(Hash::of(format!("enrol {host}").as_bytes()).0[..16].try_into().unwrap());
-        let header = Header { kind: Kind::Enrol, to: origin.clone(), nonce, at };
-        let words = Enrol { header, host: name.clone(), token, public_key };
-        let said = sign_ed25519(&key, Kind::Enrol, &Statement::Enrol(words).write());
-        let system = "payments-db".parse().unwrap();
-        let _ = batch.append(
-            at,
-            &Event::HostEnrolled { of, host: name, system, key: public_key, said },
-            None,
-            (),
-        );
+        ca.joins(host).await;
     }
-    batch.commit(&signer).unwrap();
-    drop(log);
-    Installed::begin(dir)
+    ca
 }
 
 impl Installed {
+    /// A host is invited and joins; one that has joined before joins anew.
+    pub async fn joins(&self, host: &str) {
+        let body = serde_json::json!({ "host": host });
+        let invited: InvitedAnswer = self.operator("POST", "/operator/hosts", body).await.json();
+        let key = host_key(host);
+        let token: JoinToken = invited.token.parse().unwrap();
+        let words = Enrol {
+            header: self.header(Kind::Enrol),
+            host: host.parse().unwrap(),
+            token: token.hash(),
+            public_key: Ed25519Key::from(&key),
+        };
+        let enrol = sign_ed25519(&key, Kind::Enrol, &Statement::Enrol(words).write());
+        let told = self.post("/v1/hosts", &Join { enrol, token: invited.token.clone() }).await;
+        assert_eq!(told.status, 200, "{}", told.text());
+    }
+
+    /// It is ours no more.
+    pub async fn retires(&self, host: &str) {
+        let path = format!("/operator/hosts/{host}/retirement");
+        assert_eq!(self.operator("POST", &path, serde_json::json!({})).await.status, 200);
+    }
+
     /// What a host says, signed with its key.
     pub fn host_says(&self, host: &str, seq: u64, report: Report) -> Envelope {
         let header = self.header(Kind::Report);
