@@ -82,8 +82,15 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     }
     let witness = Arc::new(Mutex::new(witness));
     let recordings = config.state.join("recordings");
-    let (sink, left) =
-        Recordings::open(&recordings, enrolled.host.clone(), Limits::default(), reports.clone())?;
+    let grown = Arc::new(Grown::default());
+    let wakes = grown.clone();
+    let (sink, left) = Recordings::open(
+        &recordings,
+        enrolled.host.clone(),
+        Limits::default(),
+        reports.clone(),
+        move || wakes.grew(),
+    )?;
     let setup = Setup {
         config: config.clone(),
         reports: reports.clone(),
@@ -138,7 +145,7 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
         Sender::new(spooled.clone(), asks()?).run();
         Ok(())
     })?;
-    let (grown, said, asks) = (Arc::new(Grown::default()), reports.clone(), authority.clone());
+    let (said, asks) = (reports.clone(), authority.clone());
     threads.keep("uploads", move || {
         Uploads::new(recordings.clone(), grown.clone(), said.clone(), asks()?).run();
         Ok(())
