@@ -4,14 +4,14 @@
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::api::FeedClosing;
-use fireaxe_protocol::certificate::{Body, Issue, Profile, assemble, to_openssh};
+use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, assemble, to_openssh};
 use fireaxe_protocol::host::{Change, EndReason, PlantedKind, Report, SessionClosed};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::krl::Krl;
@@ -23,7 +23,7 @@ use fireaxe_protocol::policy::{Extension, Presence, Record, Terms};
 use fireaxe_tests::clock;
 use fireaxe_tests::host::{Host, Login};
 use fireaxe_tests::keys::KeyPair;
-use fireaxe_tests::run::{Ran, run};
+use fireaxe_tests::run::Ran;
 use fireaxe_tests::running::{Running, start, start_on_a_terminal};
 use fireaxe_tests::world::World;
 
@@ -178,8 +178,7 @@ impl Town {
             nonce: [9; 32],
             public_key: public,
             serial,
-            emergency: EmergencyId(42),
-            person: &"ana".parse().unwrap(),
+            subject: Subject::Person(EmergencyId(42), &"ana".parse().unwrap()),
             at,
             grant_end: u64::MAX,
             ca_key: Ed25519Key::from(ca),
