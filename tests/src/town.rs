@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Child, Stdio};
 
 use ed25519_dalek::{Signer, SigningKey};
-use fireaxe_protocol::certificate::{Body, Issue, Profile, assemble, to_openssh};
+use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, assemble, to_openssh};
 use fireaxe_protocol::host::{RECORDER, Report, SessionClosed};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::krl::Krl;
@@ -171,8 +171,7 @@ impl Town {
             nonce: [9; 32],
             public_key: public,
             serial,
-            emergency: EmergencyId(42),
-            person: &"ana".parse().expect("a name"),
+            subject: Subject::Person(EmergencyId(42), &"ana".parse().expect("a name")),
             at,
             grant_end: u64::MAX,
             ca_key: Ed25519Key::from(&self.ca),
