@@ -97,6 +97,8 @@ impl Connections for Everybody {
     }
     fn listed(&self, _: InForce<'_>) {}
     fn closing(&self, _: Vec<FeedClosing>) {}
+    fn extended(&self, _: &[Vec<u8>]) {}
+    fn unrecorded(&self, _: Nonce) {}
     fn count(&self) -> u32 {
         0
     }
