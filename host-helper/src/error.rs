@@ -6,6 +6,7 @@ use fireaxe_protocol::names::NameError;
 use fireaxe_transport::TransportError;
 use thiserror::Error;
 
+use crate::apply::ApplyError;
 use crate::drop_in::Conflict;
 use crate::krl::KrlError;
 
@@ -72,6 +73,9 @@ pub enum HostError {
     /// A list came that is not taken; the last good one stays.
     #[error("the new revocation list is not taken, the last good one stays: {0}")]
     Krl(#[from] KrlError),
+    /// sshd's way in was not changed, or was changed back.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
     /// The kernel gave no random bytes. Nothing is made without them.
     #[error("the system gives no random bytes: {0}")]
     NoRandomness(String),
@@ -86,6 +90,17 @@ pub enum HostError {
     /// Another daemon has this state.
     #[error("another fireaxe-host runs already: it holds {}", .0.display())]
     Running(PathBuf),
+    /// The host key cannot be used.
+    #[error("the host key {} cannot be used: {why}", path.display())]
+    HostKey {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A report is not kept. It is counted, and one alarm will say how many were not.
+    #[error("the report is not kept: {0}")]
+    Unsaid(String),
     /// The verb needs what enrolment writes.
     #[error("{} has no [enrolled]: this host is not enrolled", .0.display())]
     NotEnrolled(PathBuf),
@@ -106,12 +121,14 @@ impl HostError {
     pub fn exit_code(&self) -> u8 {
         match self {
             HostError::Transport(error) if error.is_unavailable() => 69,
+            HostError::Apply(error) => error.exit_code(),
             HostError::NoList { .. } | HostError::NoDaemon { .. } | HostError::Running(_) => 75,
             HostError::Name(_)
             | HostError::UserCa { .. }
             | HostError::Conflicts(_)
             | HostError::Config { .. }
             | HostError::NotEnrolled(_)
+            | HostError::HostKey { .. }
             | HostError::Transport(TransportError::WrongPin { .. } | TransportError::Address(_)) => 78,
             _ => 1,
         }
@@ -148,9 +165,14 @@ impl HostError {
                 "fireaxe-host status shows what is in force; look at the CA with fireaxe-ca doctor"
             }
             HostError::Name(_) => "fireaxe-host files --help",
+            HostError::Apply(error) => error.next(),
             HostError::NoRandomness(_) => "look at /dev/urandom and at the kernel's log",
             HostError::NoDaemon { .. } => "systemctl start fireaxe-host, or `fireaxe-host run`",
             HostError::Running(_) => "systemctl status fireaxe-host",
+            HostError::Unsaid(_) => "make room on /var; look whether the CA is there: fireaxe-host status",
+            HostError::HostKey { .. } => {
+                "ssh-keygen -A makes the host keys that are missing; then this again"
+            }
             HostError::NotEnrolled(_) => {
                 "fireaxe-host enrol, with a token from `fireaxe-ca host invite` (docs/OPERATIONS.md)"
             }
@@ -171,9 +193,12 @@ impl HostError {
             HostError::Transport(error) if error.is_unavailable() => "ca.unavailable",
             HostError::Transport(_) => "ca.unreadable",
             HostError::Krl(_) => "host.list_refused",
+            HostError::Apply(error) => error.code(),
             HostError::NoRandomness(_) => "host.no_randomness",
             HostError::NoDaemon { .. } => "host.no_daemon",
             HostError::Running(_) => "host.running",
+            HostError::Unsaid(_) => "host.unsaid",
+            HostError::HostKey { .. } => "host.key",
             HostError::NotEnrolled(_) => "host.not_enrolled",
         }
     }

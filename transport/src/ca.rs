@@ -157,6 +157,24 @@ impl Ca {
         self.json(request.send(&body))
     }
 
+    /// `POST path` with bytes as they are; `proof` as in [`Ca::get`].
+    pub fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        proof: Option<&str>,
+        body: &[u8],
+    ) -> Result<T, TransportError> {
+        let mut request = self
+            .agent
+            .post(self.url(path))
+            .header("accept", "application/json")
+            .header("content-type", "application/octet-stream");
+        if let Some(proof) = proof {
+            request = request.header("authorization", proof);
+        }
+        self.json(request.send(body))
+    }
+
     /// `GET path` as bytes, at most `limit` of them; `etag` goes out as `If-None-Match`.
     pub fn get_raw(&self, path: &str, etag: Option<&str>, limit: u64) -> Result<Raw, TransportError> {
         let mut request = self.agent.get(self.url(path));
@@ -176,8 +194,19 @@ impl Ca {
     }
 
     /// `GET path` as server-sent events: the connection stays open. Opening it has the limits of any
-    /// request; after that only silence ends it (25 s; a CA that is there says something every 10 s).
+    /// request; after that only silence ends it (25 s; a CA that is there says something every 10 s). An
+    /// event may have [`Events::LONGEST`] bytes.
     pub fn events(&self, path: &str, proof: Option<&str>) -> Result<Events, TransportError> {
+        self.events_within(path, proof, Events::LONGEST)
+    }
+
+    /// [`Ca::events`] that may each have `longest` bytes.
+    pub fn events_within(
+        &self,
+        path: &str,
+        proof: Option<&str>,
+        longest: u64,
+    ) -> Result<Events, TransportError> {
         let mut request = self.agent.get(self.url(path)).header("accept", "text/event-stream");
         if let Some(proof) = proof {
             request = request.header("authorization", proof);
@@ -198,7 +227,7 @@ impl Ca {
             return Err(self.garbage(status, "it is no stream of events".into()));
         }
         let body = response.into_body().into_with_config().limit(u64::MAX).reader();
-        Ok(Events::new(self.address.0.clone(), Box::new(body)))
+        Ok(Events::new(self.address.0.clone(), Box::new(body), longest))
     }
 
     fn url(&self, path: &str) -> String {

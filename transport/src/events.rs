@@ -8,13 +8,12 @@ use crate::TransportError;
 
 /// How long the stream may be silent before it counts as lost: two keep-alives and a half.
 pub(crate) const SILENCE: Duration = Duration::from_secs(25);
-/// The longest line, and the longest event. Bytes.
-pub(crate) const LONGEST: u64 = 64 * 1024;
 
 /// A stream of events, read one after the other. Ends with its connection.
 pub struct Events {
     addr: String,
     lines: BufReader<Box<dyn Read + Send>>,
+    longest: u64,
 }
 
 impl std::fmt::Debug for Events {
@@ -24,8 +23,11 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    pub(crate) fn new(addr: String, body: Box<dyn Read + Send>) -> Events {
-        Events { addr, lines: BufReader::new(body) }
+    /// The longest line, and the longest event, unless the caller takes more. Bytes.
+    pub const LONGEST: u64 = 64 * 1024;
+
+    pub(crate) fn new(addr: String, body: Box<dyn Read + Send>, longest: u64) -> Events {
+        Events { addr, lines: BufReader::new(body), longest }
     }
 
     /// The data of the next event; waits for it. `None` when the CA has ended the stream. Comment lines
@@ -47,7 +49,7 @@ impl Events {
             }
             begun = true;
             data.push_str(value.strip_prefix(' ').unwrap_or(value));
-            if data.len() as u64 > LONGEST {
+            if data.len() as u64 > self.longest {
                 return Err(self.too_large());
             }
         }
@@ -59,11 +61,11 @@ impl Events {
         let read = self
             .lines
             .by_ref()
-            .take(LONGEST)
+            .take(self.longest)
             .read_until(b'\n', &mut line)
             .map_err(|e| TransportError::Lost { addr: self.addr.clone(), why: e.to_string() })?;
         if line.pop() != Some(b'\n') {
-            return if read as u64 == LONGEST { Err(self.too_large()) } else { Ok(None) };
+            return if read as u64 == self.longest { Err(self.too_large()) } else { Ok(None) };
         }
         if line.last() == Some(&b'\r') {
             line.pop();
@@ -77,7 +79,7 @@ impl Events {
     }
 
     fn too_large(&self) -> TransportError {
-        TransportError::TooLarge { addr: self.addr.clone(), limit: LONGEST }
+        TransportError::TooLarge { addr: self.addr.clone(), limit: self.longest }
     }
 }
 
@@ -86,8 +88,14 @@ mod tests {
     use super::*;
 
     fn events(text: impl Into<Vec<u8>>) -> Events {
-        Events::new("https://127.0.0.1:1".into(), Box::new(std::io::Cursor::new(text.into())))
+        within(text, LONGEST)
     }
+
+    fn within(text: impl Into<Vec<u8>>, longest: u64) -> Events {
+        Events::new("https://127.0.0.1:1".into(), Box::new(std::io::Cursor::new(text.into())), longest)
+    }
+
+    const LONGEST: u64 = Events::LONGEST;
 
     #[test]
     fn data_is_read_event_by_event_and_comments_are_passed_over() {
@@ -103,6 +111,7 @@ mod tests {
         let at = |n: u64| format!("data:{}\n\n", "x".repeat(usize::try_from(n).unwrap() - 6));
         assert!(events(at(LONGEST)).next_event().is_ok());
         assert!(matches!(events(at(LONGEST + 1)).next_event(), Err(TransportError::TooLarge { .. })));
+        assert!(within(at(LONGEST + 1), LONGEST + 1).next_event().is_ok());
         let many = format!("{}\n", "data: xxxxxxxxx\n".repeat(8000));
         assert!(matches!(events(many).next_event(), Err(TransportError::TooLarge { .. })));
         assert!(matches!(events(*b"data: \xff\n\n").next_event(), Err(TransportError::Garbage { .. })));

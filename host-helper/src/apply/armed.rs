@@ -37,7 +37,12 @@ const TICK: Duration = Duration::from_millis(200);
 impl Room {
     /// Of this configuration.
     pub(crate) fn of(config: &Config) -> Room {
-        Room(config.state.join("apply"))
+        Room::at(&config.state)
+    }
+
+    /// Below this state.
+    pub(crate) fn at(state: &Path) -> Room {
+        Room(state.join("apply"))
     }
 
     /// Takes the lock.
@@ -196,7 +201,9 @@ pub fn settle(config: &Config, sshd: &Path) -> Result<bool, HostError> {
         return Ok(false);
     }
     match room.lock() {
-        Ok(_lock) => room.take_back(sshd, "the host was restarted, or the process ended, before it was confirmed"),
+        Ok(_lock) => {
+            room.take_back(sshd, "the host was restarted, or the process ended, before it was confirmed")
+        }
         Err(HostError::Apply(ApplyError::Busy)) => Ok(false),
         Err(other) => Err(other),
     }
