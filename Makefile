@@ -16,7 +16,7 @@ TRIPLE = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr a-z- A-Z_)
 AS_ROOT := $(CURDIR)/tests/openssh/as-root.sh
 export FIREAXE_OPENSSH_DIR := $(TARGET)/openssh
 
-.PHONY: demo test bench fmt lint unit end-to-end build crash-build tools openssh shells root
+.PHONY: demo test bench fmt lint unit end-to-end build crash-build tools openssh more root
 
 demo: root openssh
 	@echo "building (the first time takes a few minutes) ..."
@@ -33,7 +33,7 @@ lint: tools
 unit: tools
 	$(CARGO) test --locked --no-fail-fast --workspace --exclude fireaxe-tests
 
-end-to-end: root openssh shells build
+end-to-end: root openssh more build
 	CARGO_TARGET_$(TRIPLE)_RUNNER=$(AS_ROOT) $(CARGO) test --locked --no-fail-fast -p fireaxe-tests
 
 # The same program with its crash points, set aside before the normal build takes its place.
@@ -56,8 +56,8 @@ fmt:
 openssh: tools
 	@sh tests/openssh/provide.sh $(TARGET)
 
-shells: openssh
-	@sh tests/openssh/provide.sh $(TARGET) shells
+more: openssh
+	@sh tests/openssh/provide.sh $(TARGET) shells backports
 
 tools:
 	@command -v $(CARGO) >/dev/null || { echo "there is no Rust toolchain: see https://rustup.rs" >&2; exit 1; }

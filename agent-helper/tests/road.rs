@@ -53,6 +53,7 @@ fn problem(status: u16, code: &str, decided: Option<Outcome>) -> Value {
         decision: decided.map(|o| Box::new(decision(o))),
         entry: None,
         index: Some(9),
+        expected: None,
     })
     .unwrap()
 }
@@ -435,6 +436,9 @@ fn emergency(state: &str) -> Value {
         approved_by: Vec::new(),
         extensions: 0,
         review: None,
+        narrowed: 0,
+        connections: None,
+        confirmed: None,
     })
     .unwrap()
 }

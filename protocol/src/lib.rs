@@ -15,6 +15,7 @@
 //! | [`policy`] | the bundle, its checks, and `decide` |
 //! | [`certificate`] | the certificate profile: body, lint, comparison, receipt |
 //! | [`host`] | what hosts report, and how a certificate names the recorder |
+//! | [`recording`] | chunks of a recorded session, their chain, and asciicast |
 //! | [`krl`] | OpenSSH's key revocation list, written and read |
 //! | [`log`] | entries, Merkle tree, signed notes, checkpoints, receipts, tiles |
 //! | [`api`] | the JSON shapes of the HTTP surface |
@@ -29,6 +30,7 @@ pub mod log;
 pub mod names;
 pub mod policy;
 pub mod reason;
+pub mod recording;
 mod shell;
 pub mod statement;
 pub mod wire;

@@ -70,6 +70,16 @@ pub const BACKDATE_S: u64 = 120;
 pub const LIFETIME_MAX_S: u64 = 8 * 3600;
 /// The shortest lifetime that is worth a login, in seconds.
 pub const LIFETIME_MIN_S: u64 = 60;
+/// A certificate for one host, made on demand, in seconds: long enough for a login and its second try, and for
+/// the next one to find it still there; short enough to be worth nothing in the morning.
+pub const NARROWED_S: u32 = 600;
+/// How near its end such a certificate is made anew, in seconds: a host's clock may be ahead as far as
+/// [`BACKDATE_S`] lets it be behind.
+pub const NARROWED_FRESH_S: u64 = BACKDATE_S;
+/// Such certificates of one emergency that are alive at once: a loop over a rack, or over several. Its closing
+/// lists them, 128 times 11 digits and a comma, 1.5 KiB; the revocation list carries 1 KiB of them for a day;
+/// the log grows by at most 128 entries of 2 KiB in each eight minutes.
+pub const NARROWED: usize = 128;
 /// How long a login (a session key for reading) may last, in seconds.
 pub const LOGIN_MAX_S: u64 = 8 * 3600;
 /// How long after its end a revoked serial stays in the KRL, in seconds.
@@ -85,6 +95,17 @@ pub const FORCE_COMMAND: usize = 4096;
 pub const FORCED: usize = 6 * 1024;
 /// Things of one kind in a report of a host: two lists of ten, 350 bytes each, stay within [`STATEMENT`].
 pub const REPORTED: usize = 10;
+/// Reports of one host with a number in an hour: one a second, which is more than people log in to one host,
+/// and at 2 KiB an entry a host that lies adds 170 MiB a day to the log.
+pub const REPORTS_PER_HOUR: u32 = 3600;
+/// Alarms of one host in an hour that have a number: more are no news. The rest it only counts.
+pub const ALARMS_PER_HOUR: u32 = 30;
+/// Closings that one confirmation names: 256 leaves of 67 bytes, 17 KiB of an entry. More are confirmed by the
+/// next.
+pub const CONFIRMED: usize = 256;
+/// A revocation list that travels in an event of the feed: 32 KiB, some 4,000 serials that no range joins; a
+/// larger one is fetched.
+pub const FEED_LIST: usize = 32 * 1024;
 /// A receipt: 40 hashes of 45 bytes, a checkpoint of 300, two cosignatures of 150, an entry line of 400.
 pub const RECEIPT: usize = 4 * 1024;
 /// A signed note: a checkpoint of 300 bytes and 16 Ed25519 cosignatures of 400 (name 253, base64 104)
@@ -101,3 +122,12 @@ pub const CERTIFICATE: usize = 16 * 1024;
 pub const CLOCK_JUMP_S: u64 = 300;
 /// A revocation list: two million serials that no range joins, 8 bytes each. sshd takes seconds for more.
 pub const KRL: usize = 16 * 1024 * 1024;
+/// A chunk of a recording, whole: one of these, in base64 or beside a header, stays within [`BODY`].
+pub const RECORDING_CHUNK: usize = 48 * 1024;
+/// Bytes of one event of a recording: what one read of a pipe or terminal gives; two fit in a chunk.
+pub const RECORDING_EVENT: usize = 16 * 1024;
+/// The beginning of a command in a recording's header: bytes. Escaped six-fold, with a forced command at its
+/// limit escaped two-fold (printable ASCII), 24 + 8 KiB, it leaves 16 KiB of [`RECORDING_CHUNK`].
+pub const RECORDING_ASKED: usize = 4 * 1024;
+/// A terminal's name in a recording's header: bytes. `xterm-256color` has 14.
+pub const RECORDING_TERM: usize = 64;

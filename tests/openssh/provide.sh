@@ -4,10 +4,22 @@
 # are downloaded and unpacked below target/openssh, so that no service starts, no account is made and
 # nothing is written to /etc/ssh. Idempotent; says nothing when there is nothing to do.
 #
-# usage: provide.sh TARGET_DIR [shells]
+# usage: provide.sh TARGET_DIR [shells] [backports]
+#   shells     further login shells, for the tests of actions
+#   backports  the newest OpenSSH server that Debian's backports offer, below target/openssh-backports
+# Neither is a condition: a test says loudly what it had to leave out.
 set -eu
 
-target=${1:?usage: provide.sh TARGET_DIR [shells]}
+target=${1:?usage: provide.sh TARGET_DIR [shells] [backports]}
+shift
+with_shells= with_backports=
+for asked; do
+    case $asked in
+        shells) with_shells=yes ;;
+        backports) with_backports=yes ;;
+        *) echo "usage: provide.sh TARGET_DIR [shells] [backports]" >&2; exit 2 ;;
+    esac
+done
 root=$target/openssh/root
 lib=$target/openssh/lib
 
@@ -54,13 +66,16 @@ unpack() {
     rm -rf "$debs"
 }
 
-missing_libraries() { LD_LIBRARY_PATH=$lib ldd "$1" | sed -n 's/^[[:space:]]*\([^ ]*\) => not found.*/\1/p'; }
+missing_libraries() { LD_LIBRARY_PATH=${2:-$lib} ldd "$1" | sed -n 's/^[[:space:]]*\([^ ]*\) => not found.*/\1/p'; }
 
 # What the tests call by name.
 needs=
 command -v ssh >/dev/null && command -v ssh-keygen >/dev/null && command -v ssh-agent >/dev/null || needs="$needs openssh-client"
 command -v unshare >/dev/null && command -v nsenter >/dev/null || needs="$needs util-linux"
 command -v mount >/dev/null || needs="$needs mount"
+# Hosts make accounts, and networks of their own.
+command -v useradd >/dev/null || needs="$needs passwd"
+command -v ip >/dev/null || needs="$needs iproute2"
 # The default policy's look tier runs these on the hosts.
 command -v uptime >/dev/null && command -v ps >/dev/null || needs="$needs procps"
 # shellcheck disable=SC2086  # a list of package names
@@ -80,41 +95,77 @@ else
     fi
 fi
 
-# Libraries that only a server needs are unpacked beside it; twice, for what these need in turn.
-for turn in 1 2 3; do
-    missing=$(missing_libraries "$sshd")
-    [ -n "$missing" ] || break
-    packages=
-    for library in $missing; do
-        case $library in
-            libwrap.so.0) packages="$packages libwrap0" ;;
-            libnsl.so.2) packages="$packages libnsl2" ;;
-            libtirpc.so.3) packages="$packages libtirpc3" ;;
-            libaudit.so.1) packages="$packages libaudit1" ;;
-            libcap-ng.so.0) packages="$packages libcap-ng0" ;;
-            libselinux.so.1) packages="$packages libselinux1" ;;
-            libsystemd.so.0) packages="$packages libsystemd0" ;;
-            libgssapi_krb5.so.2) packages="$packages libgssapi-krb5-2" ;;
-            libkrb5.so.3) packages="$packages libkrb5-3" ;;
-            libkrb5support.so.0) packages="$packages libkrb5support0" ;;
-            libk5crypto.so.3) packages="$packages libk5crypto3" ;;
-            libcom_err.so.2) packages="$packages libcom-err2" ;;
-            libkeyutils.so.1) packages="$packages libkeyutils1" ;;
-            *) die "sshd needs $library, which is not on this machine" "install openssh-server and run make again" ;;
-        esac
+# Libraries that only a server needs are unpacked beside it; several times, for what these need in turn.
+provide_libraries() {
+    server=$1 beside=$2
+    for _ in 1 2 3; do
+        missing=$(missing_libraries "$server" "$beside")
+        [ -n "$missing" ] || return 0
+        packages=
+        for library in $missing; do
+            case $library in
+                libwrap.so.0) packages="$packages libwrap0" ;;
+                libnsl.so.2) packages="$packages libnsl2" ;;
+                libtirpc.so.3) packages="$packages libtirpc3" ;;
+                libaudit.so.1) packages="$packages libaudit1" ;;
+                libcap-ng.so.0) packages="$packages libcap-ng0" ;;
+                libselinux.so.1) packages="$packages libselinux1" ;;
+                libsystemd.so.0) packages="$packages libsystemd0" ;;
+                libgssapi_krb5.so.2) packages="$packages libgssapi-krb5-2" ;;
+                libkrb5.so.3) packages="$packages libkrb5-3" ;;
+                libkrb5support.so.0) packages="$packages libkrb5support0" ;;
+                libk5crypto.so.3) packages="$packages libk5crypto3" ;;
+                libcom_err.so.2) packages="$packages libcom-err2" ;;
+                libkeyutils.so.1) packages="$packages libkeyutils1" ;;
+                *) die "sshd needs $library, which is not on this machine" "install openssh-server and run make again" ;;
+            esac
+        done
+        say "unpacking$packages for sshd (not installed)"
+        # shellcheck disable=SC2086  # a list of package names
+        unpack "$beside.root" $packages
+        mkdir -p "$beside"
+        find "$beside.root" -name '*.so.*' -exec cp -a {} "$beside/" \;
+        rm -rf "$beside.root"
     done
-    say "unpacking$packages for sshd (not installed)"
-    # shellcheck disable=SC2086  # a list of package names
-    unpack "$target/openssh/libroot" $packages
-    mkdir -p "$lib"
-    find "$target/openssh/libroot" -name '*.so.*' -exec cp -a {} "$lib/" \;
-    rm -rf "$target/openssh/libroot"
-done
-[ -z "$(missing_libraries "$sshd")" ] || die "sshd still misses: $(missing_libraries "$sshd")" "install openssh-server and run make again"
+    [ -z "$(missing_libraries "$server" "$beside")" ] ||
+        die "sshd still misses: $(missing_libraries "$server" "$beside")" "install openssh-server and run make again"
+}
+provide_libraries "$sshd" "$lib"
+
+# The newest server of the backports, with apt's own checks of signature and hash, and nothing of the machine's
+# apt: sources, lists and cache are a folder below target.
+provide_backports() {
+    backports=$target/openssh-backports
+    [ ! -x "$backports/root/usr/sbin/sshd" ] || return 0
+    keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    command -v apt-get >/dev/null && [ -r "$keyring" ] || { say "no apt-get or no $keyring here"; return 1; }
+    mirror=$(apt-cache policy 2>/dev/null | sed -n 's|^ *[0-9]* \(https\{0,1\}://[^ ]*\) bookworm/main .*|\1|p' | head -n 1)
+    rm -rf "$backports"
+    mkdir -p "$backports/apt/lists/partial" "$backports/apt/cache/archives/partial" "$backports/debs"
+    suite=bookworm-backports
+    echo "deb [signed-by=$keyring] ${mirror:-http://deb.debian.org/debian} $suite main" >"$backports/apt/sources.list"
+    own_apt() {
+        apt-get -qq -o Dir::Etc::SourceList="$backports/apt/sources.list" -o Dir::Etc::SourceParts=- \
+            -o Dir::State::Lists="$backports/apt/lists" -o Dir::Cache="$backports/apt/cache" \
+            -o APT::Sandbox::User=root -o APT::Get::List-Cleanup=0 -o Acquire::Languages=none \
+            -o Acquire::Retries=2 -o Acquire::http::Timeout=20 "$@"
+    }
+    say "unpacking the OpenSSH server of $suite below $backports (not installed)"
+    own_apt update >/dev/null && ( cd "$backports/debs" && own_apt download openssh-server openssh-sftp-server >/dev/null ) ||
+        return 1
+    for deb in "$backports"/debs/*.deb; do dpkg -x "$deb" "$backports/root.new" || return 1; done
+    provide_libraries "$backports/root.new/usr/sbin/sshd" "$backports/lib"
+    for part in "$backports"/root.new/usr/lib/openssh/sshd-*; do
+        [ ! -x "$part" ] || provide_libraries "$part" "$backports/lib"
+    done
+    rm -rf "$backports/apt" "$backports/debs"
+    mv "$backports/root.new" "$backports/root"
+}
+[ -z "$with_backports" ] || ( provide_backports ) || say "there is no OpenSSH of the backports here: the tests leave it out"
 
 # Asked for by the tests of actions: login shells beside bash and dash, the machine's, else unpacked and not
-# installed. They are no condition: a test says which one it had to leave out.
-[ "${2:-}" = shells ] || exit 0
+# installed.
+[ -n "$with_shells" ] || exit 0
 shells=$target/openssh/shells
 unpack_shell() {
     shell=$1; path=$2; shift 2
@@ -122,7 +173,7 @@ unpack_shell() {
     say "unpacking $shell below $shells (not installed)"
     ( unpack "$shells/root" "$@" ) || { say "there is no $shell here: the tests leave it out"; return 0; }
     # As a host of the tests sees it; the libraries that came with it lie in one folder.
-    here=/run/fireaxe/openssh/shells/root
+    here=/run/world/openssh/shells/root
     lib_dir=$(cd "$shells/root" && for dir in usr/lib/*-linux-gnu; do [ ! -d "$dir" ] || echo "$here/$dir"; done | head -n 1)
     printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s/%s "$@"\n' "$lib_dir" "$here" "$path" >"$shells/$shell.new"
     chmod 0755 "$shells/$shell.new"

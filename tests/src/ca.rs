@@ -2,7 +2,7 @@
 //! started again at will.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -16,6 +16,7 @@ pub struct Ca {
     log: PathBuf,
     program: PathBuf,
     init: Ran,
+    address: IpAddr,
     port: u16,
     serving: Option<Child>,
     environment: Vec<(String, String)>,
@@ -34,6 +35,7 @@ impl Ca {
             data,
             program,
             init,
+            address: world.address(),
             port: 0,
             serving: None,
             environment: Vec::new(),
@@ -61,9 +63,9 @@ impl Ca {
         self.environment.push((name.into(), value.into()));
     }
 
-    /// `https://127.0.0.1:PORT`
+    /// `https://127.0.0.1:PORT`, or the address of the world's network.
     pub fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.port)
+        format!("https://{}:{}", self.address, self.port)
     }
 
     /// The port it serves on.
@@ -99,7 +101,7 @@ impl Ca {
     pub fn start(&mut self) {
         for _ in 0..10 {
             if self.port == 0 {
-                let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+                let free = TcpListener::bind((self.address, 0)).expect("a free port");
                 self.port = free.local_addr().expect("address").port();
             }
             if self.launch() {
@@ -114,7 +116,7 @@ impl Ca {
         let log = fs::File::options().create(true).append(true).open(&self.log).expect("log");
         let mut command = bound(&self.program);
         command.arg("serve").arg("--data").arg(&self.data);
-        command.arg("--listen").arg(format!("127.0.0.1:{}", self.port));
+        command.arg("--listen").arg(format!("{}:{}", self.address, self.port));
         command.envs(self.environment.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
         let mut child = command.spawn().expect("fireaxe-ca starts");
@@ -122,7 +124,7 @@ impl Ca {
             if child.try_wait().ok().flatten().is_some() {
                 Some(false)
             } else {
-                TcpStream::connect(("127.0.0.1", self.port)).ok().map(|_| true)
+                TcpStream::connect((self.address, self.port)).ok().map(|_| true)
             }
         });
         if up == Some(true) {

@@ -5,7 +5,8 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`world`] | a temporary directory and the programs; everything below is made through it |
-//! | [`host`] | a host: stock sshd on a loopback port, in its own mount and pid namespace |
+//! | [`host`] | a host: stock sshd on a loopback port, in namespaces of its own |
+//! | [`network`] | a network of its own for hosts, the CA and people; a host of it can be cut off |
 //! | [`bench`] | what `make bench` measures, and how |
 //! | [`ca`] | a `fireaxe-ca` that is started, killed and started again |
 //! | [`engineer`] | a person with a home, a key and a `fireaxe` |
@@ -33,6 +34,7 @@ pub mod engineer;
 pub mod host;
 pub mod keys;
 pub mod lists;
+pub mod network;
 pub mod run;
 pub mod running;
 pub mod scene;
@@ -41,5 +43,6 @@ pub mod world;
 pub use ca::Ca;
 pub use engineer::Engineer;
 pub use host::Host;
+pub use network::Network;
 pub use run::{Ran, run};
-pub use world::World;
+pub use world::{OpenSsh, World};

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
@@ -62,9 +62,24 @@ impl fmt::Display for Ran {
 /// Runs `command` to its end without standard input; kills it after [`clock::LIMIT`] and panics.
 #[track_caller]
 pub fn run(command: &mut Command) -> Ran {
+    finish(command, Stdio::null(), &[])
+}
+
+/// The same with this as its standard input, at most what a pipe holds.
+#[track_caller]
+pub fn run_with_input(command: &mut Command, input: impl AsRef<[u8]>) -> Ran {
+    finish(command, Stdio::piped(), input.as_ref())
+}
+
+#[track_caller]
+fn finish(command: &mut Command, stdin: Stdio, input: &[u8]) -> Ran {
     let shown = shown(command);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {shown}: {error}"));
+    if let Some(mut pipe) = child.stdin.take() {
+        // One that does not read it says why by itself.
+        let _ = pipe.write_all(input);
+    }
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
     let status = clock::wait_for(clock::LIMIT, || child.try_wait().expect("child can be waited for"));

@@ -1,16 +1,18 @@
 //! The world: a temporary directory, and the programs that run in it.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tempfile::TempDir;
 
 use crate::ca::Ca;
 use crate::engineer::Engineer;
 use crate::host::Host;
+use crate::network::Network;
 use crate::run::{Ran, run};
 
 /// A private directory with everything in it. Cheap to clone; the directory goes with its last holder.
@@ -18,6 +20,16 @@ use crate::run::{Ran, run};
 pub struct World {
     dir: Arc<TempDir>,
     programs: Arc<Programs>,
+    address: Arc<OnceLock<IpAddr>>,
+}
+
+/// Which OpenSSH a host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenSsh {
+    /// The one that Debian 12 ships.
+    Stock,
+    /// The newest that its backports offer.
+    Backports,
 }
 
 /// Where the programs are.
@@ -27,6 +39,8 @@ pub struct Programs {
     pub bin: PathBuf,
     /// What `tests/openssh/provide.sh` unpacked; need not exist when the machine has an sshd.
     pub openssh: PathBuf,
+    /// What it unpacked of Debian's backports; need not exist.
+    pub backports: PathBuf,
 }
 
 impl World {
@@ -40,11 +54,11 @@ impl World {
         );
         let programs = Programs::find();
         assert!(
-            programs.unpacked_sshd().exists() || Path::new("/usr/sbin/sshd").exists(),
+            programs.server(OpenSsh::Stock).is_some() || Path::new("/").join(SSHD).exists(),
             "there is no sshd to test against: run `make test`, or once tests/openssh/provide.sh target"
         );
         let dir = tempfile::Builder::new().prefix("fireaxe-").tempdir().expect("temporary directory");
-        World { dir: Arc::new(dir), programs: Arc::new(programs) }
+        World { dir: Arc::new(dir), programs: Arc::new(programs), address: Arc::default() }
     }
 
     /// The world's directory.
@@ -67,7 +81,36 @@ impl World {
 
     /// A host without any of our files: stock sshd, not yet started.
     pub fn host(&self, name: &str, system: &str) -> Host {
-        Host::new(self, name, system)
+        Host::new(self, name, system, OpenSsh::Stock, None)
+    }
+
+    /// The same with this OpenSSH; none, said loudly, when it could not be had.
+    pub fn host_with(&self, openssh: OpenSsh, name: &str, system: &str) -> Option<Host> {
+        self.has(openssh).then(|| Host::new(self, name, system, openssh, None))
+    }
+
+    /// Whether hosts can have this OpenSSH; says so loudly when they cannot.
+    pub fn has(&self, openssh: OpenSsh) -> bool {
+        let there = openssh == OpenSsh::Stock || self.programs.backports.join(SSHD).exists();
+        if !there {
+            eprintln!(
+                "SKIPPED: there is no OpenSSH of Debian's backports; tests/openssh/provide.sh could not fetch it"
+            );
+        }
+        there
+    }
+
+    /// A network of its own, into which this thread goes: hosts get addresses of their own there, and the CA
+    /// serves on one. To be made before the CA. See [`Network`].
+    pub fn network(&self) -> Network {
+        let network = Network::begin(self);
+        self.address.set(network.address()).expect("a world has one network");
+        network
+    }
+
+    /// Where hosts and people reach what serves outside of hosts.
+    pub fn address(&self) -> IpAddr {
+        *self.address.get().unwrap_or(&IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
     /// A CA with this bundle (a folder with `policy.toml` and `roster.toml`), initialised, not started.
@@ -103,7 +146,7 @@ impl World {
             if Path::new("/usr/bin").join(shell).exists() {
                 found.push(format!("/usr/bin/{shell}"));
             } else if unpacked.exists() {
-                found.push(format!("/run/fireaxe/openssh/shells/{shell}"));
+                found.push(format!("/run/world/openssh/shells/{shell}"));
             } else {
                 eprintln!("SKIPPED: there is no {shell} here; tests/openssh/provide.sh could not fetch it");
             }
@@ -141,12 +184,16 @@ impl Programs {
                 .filter(|dir| dir.exists())
                 .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/openssh"))
         });
-        Programs { bin, openssh }
+        Programs { bin, backports: openssh.with_file_name("openssh-backports").join("root"), openssh }
     }
 
-    /// The sshd that `provide.sh` unpacked.
-    pub fn unpacked_sshd(&self) -> PathBuf {
-        self.openssh.join("root/usr/sbin/sshd")
+    /// Where `provide.sh` unpacked this server; none: the machine's own is used.
+    pub fn server(&self, openssh: OpenSsh) -> Option<PathBuf> {
+        let root = match openssh {
+            OpenSsh::Stock => self.openssh.join("root"),
+            OpenSsh::Backports => self.backports.clone(),
+        };
+        root.join(SSHD).exists().then_some(root)
     }
 
     /// The security key in software, which cargo builds beside the tests.
@@ -168,6 +215,8 @@ impl Programs {
         path
     }
 }
+
+const SSHD: &str = "usr/sbin/sshd";
 
 fn given(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)

@@ -108,7 +108,7 @@ fn only_the_exact_answers_of_ssh_keygen_count() {
         host.put("/root/bin/ssh-keygen", script);
         let fake = host.file("/root/bin/ssh-keygen");
         fs::set_permissions(fake, fs::Permissions::from_mode(0o755)).unwrap();
-        let command = "PATH=/root/bin:$PATH exec /run/fireaxe/bin/fireaxe-host krl";
+        let command = "PATH=/root/bin:$PATH exec /run/world/bin/fireaxe-host krl";
         let ran = host.run("sh", &["-c", command]);
         assert!(ran.code == 1 && ran.stderr.contains("ssh-keygen -Q"), "({canary}, {key}): {ran}");
         assert!(in_force(&host) == good, "({canary}, {key}): it was replaced");

@@ -87,6 +87,7 @@ pub fn routes(door: Arc<Door>) -> Router {
         .route("/v1/emergencies/{id}/extensions", post(requests::extend))
         .route("/v1/emergencies/{id}/review", post(requests::review))
         .route("/v1/emergencies/{id}/grant", get(requests::grant))
+        .route("/v1/emergencies/{id}/certificates/{host}", post(requests::narrow))
         .route("/v1/emergencies/{id}/request", get(requests::card))
         .route("/v1/emergencies/{id}/events", get(events::watch))
         .route("/v1/requests", get(requests::list))

@@ -5,11 +5,13 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fireaxe_protocol::api::Problem;
-use fireaxe_protocol::policy::{Decision, Outcome};
+use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::policy::{Decision, NotNarrowed, Outcome};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::SignatureError;
 
 use crate::road::Refusal;
+use crate::state::CannotNarrow;
 
 /// What a route gives back.
 pub type Answer<T> = Result<T, Told>;
@@ -34,6 +36,7 @@ impl Told {
             decision: None,
             entry: None,
             index: None,
+            expected: None,
         }))
     }
 
@@ -145,6 +148,7 @@ impl From<Refusal> for Told {
             Refusal::NoSecondAwaited(_) => {
                 Told::new(StatusCode::CONFLICT, "second.not_awaited", said).next("fireaxe ls")
             }
+            Refusal::NotNarrowed { id, why, .. } => not_narrowed(id, said, &why),
             Refusal::NotOver(_) => Told::new(StatusCode::CONFLICT, "review.not_over", said)
                 .next("fireaxe review   (lists what is owed)"),
             Refusal::NoReviewOwed(_) => Told::new(StatusCode::CONFLICT, "review.not_owed", said)
@@ -190,11 +194,34 @@ fn signature(error: &SignatureError) -> Told {
     Told::new(StatusCode::BAD_REQUEST, code, error.to_string()).next(LOOK)
 }
 
-fn changed(id: fireaxe_protocol::names::EmergencyId, said: String, what: Vec<String>) -> Told {
+fn changed(id: EmergencyId, said: String, what: Vec<String>) -> Told {
     let mut told = Told::new(StatusCode::CONFLICT, "request.changed", said)
         .next(format!("fireaxe approve {id}   (shows what waits now)"));
     told.0.changed = what;
     told
+}
+
+/// Never a dead end: what is held goes on working on every host that it reaches.
+fn not_narrowed(id: EmergencyId, said: String, why: &CannotNarrow) -> Told {
+    let held = || format!("what {id} holds goes on working");
+    let (status, code, next) = match why {
+        CannotNarrow::OutOfReach => {
+            (StatusCode::FORBIDDEN, "host.out_of_reach", "fireaxe open HOST ...".to_owned())
+        }
+        CannotNarrow::TooMany => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "narrowed.too_many",
+            format!("{}; ask again in some minutes", held()),
+        ),
+        CannotNarrow::Terms(NotNarrowed::Already) => (StatusCode::CONFLICT, "narrowed.already", held()),
+        CannotNarrow::Terms(NotNarrowed::TooLate) => {
+            (StatusCode::CONFLICT, "narrowed.too_late", format!("fireaxe extend {id}"))
+        }
+        CannotNarrow::NotOpen | CannotNarrow::NothingHeld | CannotNarrow::There(_) => {
+            (StatusCode::CONFLICT, "narrowed.nothing_held", "fireaxe status".to_owned())
+        }
+    };
+    Told::new(status, code, said).next(next)
 }
 
 /// All reasons that keep somebody from something; the first one's code is the problem's.

@@ -7,8 +7,10 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::{Extension, Json};
-use fireaxe_protocol::api::{Approved, Grant, RequestCard, RequestRefused, Requests, Reviewed, Seconded};
-use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::api::{
+    Approved, Grant, Narrowed, RequestCard, RequestRefused, Requests, Reviewed, Seconded,
+};
+use fireaxe_protocol::names::{EmergencyId, HostName, NameError};
 use fireaxe_protocol::statement::{Envelope, Kind};
 
 use super::Door;
@@ -143,6 +145,34 @@ pub(super) async fn grant(
         }
     }
     Ok(Json(*grant))
+}
+
+/// `POST /v1/emergencies/{id}/certificates/{host}`: for the holder of its fresh key, nobody else. There is no
+/// body and no statement: it gives nothing that the key does not open already.
+pub(super) async fn narrow(
+    State(door): State<Arc<Door>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer<Json<Narrowed>> {
+    let (id, host) = match path {
+        Ok(Path((id, host))) => (number(Ok(Path(id)))?, host),
+        Err(rejection) => (number(Err(rejection))?, String::new()),
+    };
+    let host: HostName = host.parse().map_err(|wrong: NameError| {
+        Told::new(StatusCode::BAD_REQUEST, "host.name", wrong.to_string()).next("fireaxe why HOST")
+    })?;
+    let scope = reading::who(&door, &headers, "POST", &uri).await?;
+    reading::about(&scope, id)?;
+    match scope {
+        Scope::Emergency(..) => Ok(Json(*door.road.narrow(id, host).await?)),
+        Scope::Person(_) => Err(Told::new(
+            StatusCode::FORBIDDEN,
+            "reader.other_key",
+            format!("only the key of {id} itself asks for a certificate over it"),
+        )
+        .next("fireaxe status")),
+    }
 }
 
 /// `GET /v1/emergencies/{id}/request`: for every person of the roster.

@@ -300,7 +300,10 @@ pub(crate) fn fold(reader: &Reader) -> Result<State, StartError> {
     reader.replay(|index, entry, leaf| {
         state = match std::mem::replace(&mut state, Ok(None)) {
             Ok(None) => State::begin(&entry).map(Some),
-            Ok(Some(mut before)) => before.apply(index, entry.at, &entry.event, leaf).map(|()| Some(before)),
+            Ok(Some(mut before)) => {
+                let applied = before.apply(index, entry.at, &entry.event, entry.body.as_deref(), leaf);
+                applied.map(|()| Some(before))
+            }
             Err(first) => Err(first),
         };
     })?;
@@ -321,6 +324,7 @@ impl Asked {
             Asked::Close(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Say(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Grant(_, reply) => drop(reply.send(Err(refusal))),
+            Asked::Narrow(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::IsRequester(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::IsLive(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Card(_, _, reply) => drop(reply.send(Err(refusal))),

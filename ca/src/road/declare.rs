@@ -135,7 +135,7 @@ impl Turn<'_> {
             .batch
             .append(self.now, &event, Some(&body), prepared)
             .map_err(|e| Internal::Fold(e.to_string()))?;
-        let applied = self.state.apply(pending.index(), self.now, &event, pending.leaf());
+        let applied = self.state.apply(pending.index(), self.now, &event, Some(&body), pending.leaf());
         applied.map_err(|e| Internal::Fold(e.to_string()))?;
         Ok(pending)
     }

@@ -6,6 +6,7 @@
 //! | 3 | `facts.rs` | state -> the facts a decision may rest on |
 //! | 3, 4 | `declare.rs` | facts -> decision -> entries; the same words, the same answer |
 //! | 4 | `issue.rs` | terms -> exact body, linted ([`issue::Prepared`]); logged -> signed |
+//! | – | `narrow.rs` | what is held -> a certificate for one of its hosts, for minutes |
 //! | 10 | `close.rs`, `clockwork.rs` | a person's word, an incident's end or the clock -> closed |
 //!
 //! `turn.rs` takes a batch of requests through them, in order, and commits, signs and answers;
@@ -25,6 +26,7 @@ mod declare;
 mod extend;
 mod facts;
 mod issue;
+mod narrow;
 mod pager;
 mod refusal;
 mod request;
@@ -65,10 +67,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
-use fireaxe_protocol::api::{ExplainRequest, Explained, Grant, RequestCard, Requests};
+use fireaxe_protocol::api::{ExplainRequest, Explained, Grant, Narrowed, RequestCard, Requests};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::{Hash, IncidentUpdate};
-use fireaxe_protocol::names::{EmergencyId, PersonName, ReasonText};
+use fireaxe_protocol::names::{EmergencyId, HostName, PersonName, ReasonText};
 use fireaxe_protocol::policy::Bundle;
 use tokio::sync::oneshot;
 
@@ -93,6 +95,8 @@ pub(crate) enum Asked {
     Say(EmergencyId, Box<Known>, Reply<Said>),
     /// What is held and what waits.
     Grant(EmergencyId, Reply<Box<Grant>>),
+    /// A certificate for one host.
+    Narrow(EmergencyId, HostName, Reply<Box<Narrowed>>),
     /// Whether that canonical person asked for it.
     IsRequester(EmergencyId, PersonName, Reply<bool>),
     /// Whether it is open or closing.
@@ -161,6 +165,11 @@ impl Road {
     /// What is held of an emergency, with its certificate, and what waits.
     pub async fn grant(&self, id: EmergencyId) -> Result<Box<Grant>, Refusal> {
         self.ask(|reply| Asked::Grant(id, reply)).await
+    }
+
+    /// What is held of an emergency, narrowed to one host and to minutes. Whoever asks holds its fresh key.
+    pub async fn narrow(&self, id: EmergencyId, host: HostName) -> Result<Box<Narrowed>, Refusal> {
+        self.ask(|reply| Asked::Narrow(id, host, reply)).await
     }
 
     /// Whether a canonical person asked for an emergency that is open or closing.

@@ -2,13 +2,13 @@
 //! place, `door/problem.rs`.
 
 use fireaxe_protocol::log::Hash;
-use fireaxe_protocol::names::{EmergencyId, Origin, PersonName};
+use fireaxe_protocol::names::{EmergencyId, HostName, Origin, PersonName};
 use fireaxe_protocol::policy::Decision;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Kind, SignatureError};
 use thiserror::Error;
 
-use crate::state::Settled;
+use crate::state::{CannotNarrow, Settled};
 
 /// Why there is no grant.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -130,6 +130,16 @@ pub enum Refusal {
     /// No further signature is awaited.
     #[error("the claim of {0} needs no further signature")]
     NoSecondAwaited(EmergencyId),
+    /// No certificate for that one host is made of it.
+    #[error("no certificate for {host} alone is made of {id}: {why}")]
+    NotNarrowed {
+        /// Which.
+        id: EmergencyId,
+        /// The host.
+        host: HostName,
+        /// Why not.
+        why: CannotNarrow,
+    },
     /// It goes on: nothing to look back at.
     #[error("{0} is not over yet")]
     NotOver(EmergencyId),

@@ -151,6 +151,7 @@ impl<'a> Turn<'a> {
             Asked::Close(id, known, reply) => self.take_closing(id, known, reply),
             Asked::Say(id, known, reply) => self.take_said(id, known, reply),
             Asked::Grant(id, reply) => self.take_grant(id, reply),
+            Asked::Narrow(id, host, reply) => self.take_narrow(id, host, reply),
             Asked::IsRequester(id, person, reply) => {
                 let live = self.state.emergencies.get(id);
                 let is =
@@ -313,7 +314,7 @@ impl<'a> Turn<'a> {
     pub(super) fn append(&mut self, event: Event) -> Result<Recorded, Refusal> {
         let pending = self.batch.append(self.now, &event, None, ()).map_err(append_failed)?;
         let (index, leaf) = (pending.index(), pending.leaf());
-        let applied = self.state.apply(index, self.now, &event, leaf);
+        let applied = self.state.apply(index, self.now, &event, None, leaf);
         applied.map_err(|e| Internal::Fold(e.to_string()))?;
         self.touch(&event, index);
         Ok(Recorded { index, leaf, at: self.now })

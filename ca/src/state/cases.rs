@@ -64,8 +64,13 @@ impl Fold {
     }
 
     fn put(&mut self, event: Event) -> Result<u64, FoldError> {
+        self.put_with(event, None)
+    }
+
+    /// An entry with a certificate's body.
+    fn put_with(&mut self, event: Event, body: Option<&[u8]>) -> Result<u64, FoldError> {
         let index = self.state.entries();
-        self.state.apply(index, self.now, &event, leaf(index)).map(|()| index)
+        self.state.apply(index, self.now, &event, body, leaf(index)).map(|()| index)
     }
 
     /// Emergency `number`, declared now by ana.

@@ -4,6 +4,7 @@
 //! The moves are those of the table in docs/ISSUANCE.md.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::limits;
@@ -14,6 +15,7 @@ use fireaxe_protocol::policy::{Outcome, Roster};
 use super::FoldError;
 use super::Voice;
 use super::live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
+use super::narrowed::Narrowed;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -142,6 +144,7 @@ impl Emergencies {
             earlier: Vec::new(),
             // Nearly always one; thousands may be open at once.
             certificates: Vec::with_capacity(1),
+            narrowed: Vec::new(),
         };
         self.declared = emergency.0;
         self.by_leaf.insert(leaf, live.id);
@@ -202,22 +205,32 @@ impl Emergencies {
     pub(super) fn issue(&mut self, index: u64, at: u64, of: &Hash, terms: &Hash) -> Result<(), FoldError> {
         let id = *self.by_leaf.get(of).ok_or(FoldError::Dangling(index, *of))?;
         let live = self.live.get(&id).ok_or(FoldError::Certificate(index))?;
-        match live.request.grantable {
-            Some((hash, lifetime_s, given_at))
-                if hash == *terms
+        match &live.request.grantable {
+            Some((hash, gives, given_at))
+                if hash == terms
                     && live.phase == Phase::Open
                     && live.request.leaf == *of
-                    && given_at == at =>
+                    && *given_at == at =>
             {
-                let valid_before = at.saturating_add(lifetime_s.into());
+                let valid_before = at.saturating_add(gives.lifetime_s.into());
+                let gives = gives.clone();
                 self.change(id, |live| {
                     live.request.grantable = None;
-                    live.certificates.push(Issued { serial: index, valid_before, of: *of, terms: hash });
+                    let terms = *terms;
+                    live.certificates.push(Issued { serial: index, valid_before, of: *of, terms, gives });
                     live.until = live.end(at);
                 });
                 Ok(())
             }
             _ => Err(FoldError::Certificate(index)),
+        }
+    }
+
+    /// A certificate for one host, made out of what `id` holds: when the emergency ends does not change by it.
+    pub(super) fn narrow(&mut self, at: u64, id: EmergencyId, narrowed: Narrowed) {
+        if let Some(live) = self.live.get_mut(&id) {
+            live.narrowed.retain(|one| one.valid_before > at);
+            live.narrowed.push(narrowed);
         }
     }
 
@@ -270,7 +283,7 @@ impl Emergencies {
                 wait.is_met()
             });
             if met && let Some(wait) = request.waiting.take() {
-                request.grantable = Some((wait.full.hash(), wait.full.lifetime_s, at));
+                request.grantable = Some((wait.full.hash(), Arc::new(wait.full), at));
                 request.settled = Some(Settled::Given);
             }
         });
@@ -418,7 +431,7 @@ fn request(
         }
         Outcome::Refuse { .. } => (None, None),
     };
-    let grantable = now.map(|terms| (terms.hash(), terms.lifetime_s, at));
+    let grantable = now.map(|terms| (terms.hash(), Arc::new(terms.clone()), at));
     Request { leaf, index, at, grantable, waiting, settled: None, awaits }
 }
 

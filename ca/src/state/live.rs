@@ -1,6 +1,8 @@
 //! One emergency that is open or closing: its phase, its newest request, what it holds, who took part.
 //! The moves between these are `emergencies.rs`'s.
 
+use std::sync::Arc;
+
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{
@@ -9,6 +11,7 @@ use fireaxe_protocol::names::{
 use fireaxe_protocol::policy::{Awaits, Roster, Rung, Terms, is_met, missing};
 
 use super::Voice;
+use super::narrowed::Narrowed;
 
 /// Where an emergency stands. Closed ones are not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +25,8 @@ pub enum Phase {
     },
 }
 
-/// One certificate of an emergency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One certificate that a decision gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
     /// Serial = index of its entry.
     pub serial: u64,
@@ -33,6 +36,8 @@ pub struct Issued {
     pub of: Hash,
     /// Hash of its terms.
     pub terms: Hash,
+    /// The terms: what it may be narrowed from.
+    pub gives: Arc<Terms>,
 }
 
 /// An emergency that is open or closing.
@@ -83,6 +88,8 @@ pub struct Live {
     /// Leaf and index of the entries that decided before that: an approval of one of them came too late.
     pub earlier: Vec<(Hash, u64)>,
     pub(super) certificates: Vec<Issued>,
+    /// What was made of them for single hosts, oldest first. Those that have ended are dropped as others come.
+    pub(super) narrowed: Vec<Narrowed>,
 }
 
 /// The newest entry that decided something about an emergency, and what came of it.
@@ -94,8 +101,8 @@ pub struct Request {
     pub index: u64,
     /// Its time, unix seconds.
     pub at: u64,
-    /// What may be issued now: hash and lifetime of terms, and when they were given. Taken by the issue.
-    pub(super) grantable: Option<(Hash, u32, u64)>,
+    /// What may be issued now: the terms with their hash, and when they were given. Taken by the issue.
+    pub(super) grantable: Option<(Hash, Arc<Terms>, u64)>,
     /// What waits for approval.
     pub waiting: Option<Box<Wait>>,
     /// How the waiting ended, if it did.
@@ -207,20 +214,29 @@ impl Live {
         self.requesters.iter_mut().chain(&mut self.others).for_each(|voice| voice.renamed(roster));
     }
 
-    /// Its certificates, oldest first.
+    /// The certificates that decisions gave, oldest first.
     pub fn certificates(&self) -> &[Issued] {
         &self.certificates
     }
 
-    /// Serials that are still alive at `now`: what closing revokes.
+    /// Serials that are still alive at `now`, ascending: what closing revokes.
     pub fn alive(&self, now: u64) -> Vec<u64> {
-        self.certificates.iter().filter(|c| c.valid_before > now).map(|c| c.serial).collect()
+        let mut alive: Vec<u64> =
+            self.ends().filter(|(_, valid_before)| *valid_before > now).map(|(serial, _)| serial).collect();
+        alive.sort_unstable();
+        alive
+    }
+
+    /// Serial and end, unix seconds, of every certificate: those that decisions gave, and those for single hosts.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (u64, u64)> {
+        let given = self.certificates.iter().map(|c| (c.serial, c.valid_before));
+        given.chain(self.narrowed.iter().map(|c| (c.serial, c.valid_before)))
     }
 
     #[cfg(test)]
     pub(super) fn terms_hash(&self) -> Option<Hash> {
         let held = self.certificates.first().map(|c| c.terms);
-        self.request.grantable.map(|(hash, ..)| hash).or(held)
+        self.request.grantable.as_ref().map(|(hash, ..)| *hash).or(held)
     }
 
     /// Whether terms of this hash are held at `now`.

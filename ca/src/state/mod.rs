@@ -13,6 +13,7 @@ mod history;
 mod hosts;
 mod incidents;
 mod live;
+mod narrowed;
 mod reported;
 mod reviews;
 mod revocations;
@@ -23,6 +24,8 @@ pub use fold_error::FoldError;
 pub use history::{Asks, History};
 pub use hosts::Hosts;
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
+pub(crate) use narrowed::host_of;
+pub use narrowed::{CannotNarrow, Narrowed};
 pub use reported::Reported;
 pub use reviews::Owed;
 pub use revocations::Revocations;
@@ -137,10 +140,24 @@ impl State {
         self.counters.get(key).copied()
     }
 
-    /// Takes one entry, whose leaf hash is `leaf`. On an error the state must be thrown away.
-    pub fn apply(&mut self, index: u64, at: u64, event: &Event, leaf: Hash) -> Result<(), FoldError> {
+    /// Takes one entry, whose leaf hash is `leaf`; `body` is the certificate's, where it has one. On an error
+    /// the state must be thrown away.
+    pub fn apply(
+        &mut self,
+        index: u64,
+        at: u64,
+        event: &Event,
+        body: Option<&[u8]>,
+        leaf: Hash,
+    ) -> Result<(), FoldError> {
         if at < self.last_at {
             return Err(FoldError::TimeRuns(index));
+        }
+        if let Some((id, narrowed)) = self.narrowing(index, at, event, body) {
+            // Nothing that people did: what they asked for and were given is in the history already.
+            self.emergencies.narrow(at, id, narrowed);
+            self.reached(index, at);
+            return Ok(());
         }
         if !matches!(event, Event::EmergencyDeclared { .. })
             && let Some(bundle) = &self.bundle
@@ -269,7 +286,7 @@ impl State {
                 if live.alive(at) != *revoked {
                     return Err(FoldError::Revoked(index));
                 }
-                let alive = live.certificates().iter().filter(|c| revoked.contains(&c.serial));
+                let alive = live.ends().filter(|(serial, _)| revoked.binary_search(serial).is_ok());
                 self.revocations.revoke(index, alive);
                 closer.into_iter().for_each(|voice| live.has_a_say(voice));
                 if let Some(due) = review_due {

@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fireaxe_protocol::limits::{KRL_KEEP_S, STATEMENT_WINDOW_S};
 
-use super::Issued;
-
 /// Revoked serials, and the version of the list that holds them.
 #[derive(Debug, Default, Clone)]
 pub struct Revocations {
@@ -19,12 +17,12 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// Entry `entry` revokes `revoked`.
-    pub(super) fn revoke<'a>(&mut self, entry: u64, revoked: impl Iterator<Item = &'a Issued>) {
-        for one in revoked {
-            let until = one.valid_before.saturating_add(KRL_KEEP_S);
-            self.serials.insert(one.serial, until);
-            self.by_end.insert((until, one.serial));
+    /// Entry `entry` revokes these serials, each with the end of its certificate, unix seconds.
+    pub(super) fn revoke(&mut self, entry: u64, revoked: impl Iterator<Item = (u64, u64)>) {
+        for (serial, valid_before) in revoked {
+            let until = valid_before.saturating_add(KRL_KEEP_S);
+            self.serials.insert(serial, until);
+            self.by_end.insert((until, serial));
             self.version = entry;
         }
     }
@@ -79,15 +77,10 @@ mod tests {
 
     const END: u64 = 1_000_000;
 
-    fn issued(serial: u64) -> Issued {
-        let any = fireaxe_protocol::log::Hash([0; 32]);
-        Issued { serial, valid_before: END, of: any, terms: any }
-    }
-
     #[test]
     fn a_revoked_serial_is_listed_for_a_day_after_its_end_and_then_dropped() {
         let mut revocations = Revocations::default();
-        revocations.revoke(9, [issued(7), issued(5)].iter());
+        revocations.revoke(9, [(7, END), (5, END)].into_iter());
         assert_eq!((revocations.listed(), revocations.version()), (vec![5, 7], 9));
         revocations.forget(END + KRL_KEEP_S - 1);
         assert!(revocations.is_revoked(5) && revocations.is_revoked(7));
@@ -99,8 +92,8 @@ mod tests {
     #[test]
     fn closing_what_holds_nothing_alive_makes_no_new_version() {
         let mut revocations = Revocations::default();
-        revocations.revoke(9, [issued(7)].iter());
-        revocations.revoke(10, [].iter());
+        revocations.revoke(9, [(7, END)].into_iter());
+        revocations.revoke(10, [].into_iter());
         assert_eq!(revocations.version(), 9);
     }
 

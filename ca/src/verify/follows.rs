@@ -51,7 +51,8 @@ impl Follows {
         if self.owed.pop_front().is_some() {
             return out;
         }
-        if needs_cause(&entry.event) {
+        let narrows = state.narrowing(entry.index, entry.at, &entry.event, entry.body.as_deref()).is_some();
+        if needs_cause(&entry.event) && !narrows {
             out.push("nothing directly before it brings it about".to_owned());
         }
         out.extend(self.clock(state, entry, later));
@@ -157,7 +158,8 @@ fn anomaly(emergency: EmergencyId, of: Hash, signals: Vec<Reason>) -> Option<Owe
     (!signals.is_empty()).then_some(Owed::Anomaly { emergency, of, signals })
 }
 
-/// Entries that nobody signed and no clock makes: something before them does.
+/// Entries that nobody signed and no clock makes: something before them does. Not what is narrowed on demand:
+/// the holder of the fresh key asks for it, and nobody else can use it.
 fn needs_cause(event: &Event) -> bool {
     matches!(
         event,

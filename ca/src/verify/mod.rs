@@ -157,7 +157,7 @@ impl Check {
         }
         self.says(&state, &entry, leaf);
         let before = state.bundle().cloned().zip(state.activation());
-        match state.apply(index, entry.at, &entry.event, leaf) {
+        match state.apply(index, entry.at, &entry.event, entry.body.as_deref(), leaf) {
             Ok(()) => {
                 if let Event::BundleActivated { by, .. } = &entry.event {
                     self.activation(index, entry.at, before, &state, by);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use fireaxe_protocol::certificate::{Body, Issue, Profile};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
-use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, SignedBy};
+use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, HostPattern, SignedBy};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
-use fireaxe_protocol::policy::{Bundle, Decision, Facts, Outcome, Terms, decide};
+use fireaxe_protocol::policy::{Bundle, Decision, Facts, Outcome, Pattern, Terms, decide};
 use fireaxe_protocol::statement::{Claimed, Envelope, Signed, Statement};
 
 use super::Check;
@@ -18,7 +18,7 @@ use crate::road::{
     may_extend, may_not_activate, may_not_answer, may_not_approve, may_review, may_second, review_due,
     waiting_request,
 };
-use crate::state::State;
+use crate::state::{State, host_of};
 
 /// What entries said that later ones refer to. Of emergencies that are over nothing is kept.
 #[derive(Default)]
@@ -32,8 +32,18 @@ struct Open {
     public_key: Ed25519Key,
     /// The owner's newest words.
     words: Words,
-    /// By the leaf of each entry that decided: the terms it may come to.
-    terms: HashMap<Hash, Vec<Terms>>,
+    /// By the leaf of each entry that decided.
+    decided: HashMap<Hash, Gives>,
+}
+
+/// What an entry that decided may come to.
+struct Gives {
+    /// Terms given at once, and terms that wait.
+    terms: Vec<Terms>,
+    /// The hosts that they reach.
+    hosts: Vec<HostPattern>,
+    /// Of those terms that a certificate was made of: their hash, and when it ends, unix seconds.
+    made: Vec<(Hash, u64)>,
 }
 
 /// An entry that decided, taken apart.
@@ -142,7 +152,7 @@ impl Check {
                 self.closing(state, entry, *emergency, by);
                 self.known.close(*emergency);
             }
-            Event::CertificateIssued { of, terms } => self.certificate(entry, of, terms),
+            Event::CertificateIssued { of, terms } => self.certificate(state, entry, of, terms),
             _ => {}
         }
     }
@@ -406,15 +416,18 @@ impl Check {
         claimed.verify(key).map_err(|error| self.note(index, error.to_string())).ok()
     }
 
-    fn certificate(&mut self, entry: &Entry, of: &Hash, named: &Hash) {
+    /// A certificate: its body is what the decision's terms say; or what those say for one host that they reach,
+    /// for minutes within the life of one that the decision gave.
+    fn certificate(&mut self, state: &State, entry: &Entry, of: &Hash, named: &Hash) {
         let index = entry.index;
         self.tally.certificates += 1;
         let Some((.., keys)) = &self.keys else { return };
         let ca_key = keys.user_ca;
-        let Some((id, open, terms)) = self.known.terms(of, named) else {
+        let bytes = entry.body.as_deref().unwrap_or_default();
+        let found = self.known.terms(of, named).or_else(|| self.known.narrowed(state, entry, of, named));
+        let Some((id, open, terms)) = found else {
             return self.note(index, "a certificate for a decision that gave nothing or is not there");
         };
-        let bytes = entry.body.as_deref().unwrap_or_default();
         let nonce = Body::read(bytes).ok().and_then(|body| body.fields().ok()?.nonce.try_into().ok());
         let Some(nonce) = nonce else {
             return self.note(index, "its certificate body cannot be read");
@@ -429,7 +442,8 @@ impl Check {
             grant_end: entry.at.saturating_add(terms.lifetime_s.into()),
             ca_key,
         };
-        let expected = Profile::from_terms(terms, &issue).map(|profile| Body::of(&profile));
+        let expected = Profile::from_terms(&terms, &issue).map(|profile| Body::of(&profile));
+        self.known.made(of, named, entry.at.saturating_add(terms.lifetime_s.into()));
         if !expected.is_ok_and(|expected| expected.as_bytes() == bytes) {
             self.note(index, "its certificate body is not what its terms say");
         }
@@ -444,7 +458,7 @@ impl Known {
     fn open(&mut self, entry: &Entry, leaf: Hash, public_key: Ed25519Key, words: Words) {
         if let Some(decided) = entry.event.decided() {
             let person = decided.facts.person.clone();
-            let open = Open { person, public_key, words, terms: HashMap::new() };
+            let open = Open { person, public_key, words, decided: HashMap::new() };
             self.live.insert(decided.emergency, open);
         }
         self.decided(entry, leaf);
@@ -454,7 +468,8 @@ impl Known {
         let Some(decided) = entry.event.decided() else { return };
         let Some(open) = self.live.get_mut(&decided.emergency) else { return };
         let both = decided.decision.terms_now().into_iter().chain(decided.decision.terms_waiting());
-        open.terms.insert(leaf, both.cloned().collect());
+        let terms = both.cloned().collect();
+        open.decided.insert(leaf, Gives { terms, hosts: decided.hosts.to_vec(), made: Vec::new() });
         self.by_leaf.insert(leaf, decided.emergency);
     }
 
@@ -469,16 +484,51 @@ impl Known {
         }
     }
 
-    fn terms(&self, of: &Hash, terms: &Hash) -> Option<(EmergencyId, &Open, &Terms)> {
+    fn terms(&self, of: &Hash, terms: &Hash) -> Option<(EmergencyId, &Open, Terms)> {
         let id = self.by_leaf.get(of)?;
         let open = self.live.get(id)?;
-        let found = open.terms.get(of)?.iter().find(|one| one.hash() == *terms)?;
-        Some((*id, open, found))
+        let found = open.decided.get(of)?.terms.iter().find(|one| one.hash() == *terms)?;
+        Some((*id, open, found.clone()))
+    }
+
+    /// The terms of a certificate for the one host that its body names: made of terms of which a certificate
+    /// was given that is alive, for a host that the decision named and that the policy still gives the system.
+    fn narrowed(
+        &self,
+        state: &State,
+        entry: &Entry,
+        of: &Hash,
+        named: &Hash,
+    ) -> Option<(EmergencyId, &Open, Terms)> {
+        let host = host_of(entry.body.as_deref()?)?;
+        let id = self.by_leaf.get(of)?;
+        let (open, live) = (self.live.get(id)?, state.emergencies.get(*id)?);
+        let gives = open.decided.get(of)?;
+        let target = state.bundle()?.policy.resolve(&host.as_str().parse().ok()?).ok()?;
+        let reached = gives.hosts.iter().any(|p| p.parse::<Pattern>().is_ok_and(|p| p.matches(&host)));
+        if !reached || target.system != live.system {
+            return None;
+        }
+        let given = gives.terms.iter().filter_map(|wide| {
+            let hash = wide.hash();
+            let (_, end) = gives.made.iter().find(|(made, end)| *made == hash && *end > entry.at)?;
+            wide.narrowed(&host, end - entry.at).ok()
+        });
+        given.into_iter().find(|terms| terms.hash() == *named).map(|terms| (*id, open, terms))
+    }
+
+    /// A certificate was made of the terms of this hash, if the decision gave them as they are.
+    fn made(&mut self, of: &Hash, terms: &Hash, end: u64) {
+        let open = self.by_leaf.get(of).and_then(|id| self.live.get_mut(id));
+        let Some(gives) = open.and_then(|open| open.decided.get_mut(of)) else { return };
+        if gives.terms.iter().any(|one| one.hash() == *terms) {
+            gives.made.push((*terms, end));
+        }
     }
 
     fn close(&mut self, id: EmergencyId) {
         if let Some(open) = self.live.remove(&id) {
-            open.terms.keys().for_each(|leaf| {
+            open.decided.keys().for_each(|leaf| {
                 self.by_leaf.remove(leaf);
             });
         }

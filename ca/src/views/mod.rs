@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::log::{LogError, Reader};
 
 /// Raised with every change of the tables or of what goes into them: another number is made anew.
-const SHAPE: i64 = 3;
+const SHAPE: i64 = 4;
 /// How many a list shows.
 const LIST: u32 = 200;
 /// Entries taken in one transaction.
@@ -95,7 +95,8 @@ impl Views {
         Ok(found)
     }
 
-    /// Certificates, newest first, at most 200; or one emergency's.
+    /// Certificates, newest first, at most 200; or one emergency's. Of those made on demand for one host, the
+    /// newest: they are made anew every few minutes, and all of them would hide the rest.
     pub fn certificates(
         &self,
         reader: &Reader,
@@ -104,7 +105,10 @@ impl Views {
         let database = self.caught_up(reader)?;
         let mut rows = database.prepare_cached(
             "SELECT json, revoked_at FROM certificate
-             WHERE ?1 IS NULL OR emergency = ?1 ORDER BY serial DESC LIMIT ?2",
+             WHERE (?1 IS NULL OR emergency = ?1) AND (host IS NULL OR serial = (
+                 SELECT max(serial) FROM certificate AS other
+                 WHERE other.emergency = certificate.emergency AND other.host = certificate.host))
+             ORDER BY serial DESC LIMIT ?2",
         )?;
         let rows = rows.query_map(params![only.map(|id| id.0.cast_signed()), LIST], |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?))
@@ -162,6 +166,9 @@ impl Row {
         one.account = name(self.account)?;
         one.extensions = self.extensions;
         one.serials = serials(database, one.emergency)?;
+        one.narrowed = database
+            .prepare_cached("SELECT count(*) FROM certificate WHERE emergency = ?1 AND host IS NOT NULL")?
+            .query_row([one.emergency.0.cast_signed()], |row| row.get(0))?;
         let (mut by, mut verdict) = (None, None);
         let mut parts = database
             .prepare_cached("SELECT person, role, verdict FROM part WHERE emergency = ?1 ORDER BY rowid")?;
@@ -227,8 +234,8 @@ fn anew(path: &Path) -> Result<Connection, ViewError> {
          CREATE TABLE part (emergency INTEGER NOT NULL, person TEXT NOT NULL, role TEXT NOT NULL, verdict TEXT,
              PRIMARY KEY (emergency, role, person));
          CREATE TABLE certificate (serial INTEGER PRIMARY KEY, emergency INTEGER NOT NULL, json TEXT NOT NULL,
-             ends INTEGER NOT NULL, revoked_at INTEGER);
-         CREATE INDEX certificate_emergency ON certificate (emergency);
+             ends INTEGER NOT NULL, revoked_at INTEGER, host TEXT);
+         CREATE INDEX certificate_emergency ON certificate (emergency, host, serial);
          PRAGMA user_version = {SHAPE};
          COMMIT;"
     ))?;
@@ -270,8 +277,9 @@ fn catch_up(database: &mut Connection, reader: &Reader) -> Result<(), ViewError>
 }
 
 fn serials(from: &Connection, id: EmergencyId) -> Result<Vec<u64>, ViewError> {
-    let mut rows =
-        from.prepare_cached("SELECT serial FROM certificate WHERE emergency = ?1 ORDER BY serial")?;
+    let mut rows = from.prepare_cached(
+        "SELECT serial FROM certificate WHERE emergency = ?1 AND host IS NULL ORDER BY serial",
+    )?;
     let rows = rows.query_map([id.0.cast_signed()], |row| row.get::<_, i64>(0))?;
     rows.map(|serial| Ok(serial?.cast_unsigned())).collect()
 }

@@ -5,12 +5,13 @@ use fireaxe_protocol::certificate::Fields;
 use fireaxe_protocol::limits::HOLDS;
 use fireaxe_protocol::log::tree::leaf_hash;
 use fireaxe_protocol::log::{Closer, Decided, Entry, Event, Hash, SignedBy};
-use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::names::{EmergencyId, HostName};
 use fireaxe_protocol::policy::Terms;
 use fireaxe_protocol::statement::Statement;
 use rusqlite::{Connection, params};
 
 use super::ViewError;
+use crate::state::host_of;
 
 pub(super) fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
     match &entry.event {
@@ -110,11 +111,14 @@ fn declared(to: &Connection, entry: &Entry, bytes: &[u8], until: u64) -> Result<
         closed_by: None,
         closed_at: None,
         serials: Vec::new(),
+        narrowed: 0,
         waiting: None,
         seconds: Vec::new(),
         approved_by: Vec::new(),
         extensions: 0,
         review: None,
+        connections: None,
+        confirmed: None,
     };
     let json = serde_json::to_string(&row).map_err(|_| ViewError::Row)?;
     to.prepare_cached("INSERT INTO emergency (id, json, state, until) VALUES (?1, ?2, 'open', ?3)")?
@@ -144,26 +148,45 @@ fn issued(to: &Connection, entry: &Entry, of: &Hash, terms: &Hash) -> Result<(),
         .prepare_cached("SELECT emergency, json FROM decision WHERE leaf = ?1")?
         .query_row([of.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let both: Vec<Terms> = serde_json::from_str(&json).map_err(|_| ViewError::Row)?;
-    let terms = both.into_iter().find(|one| one.hash() == *terms).ok_or(ViewError::Row)?;
     let json: String =
         to.prepare_cached("SELECT json FROM emergency WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
     let emergency: api::Emergency = serde_json::from_str(&json).map_err(|_| ViewError::Row)?;
     let body = entry.body.as_deref().ok_or(ViewError::Row)?;
     let read = Fields::of_unsigned(body).map_err(|_| ViewError::Row)?;
+    // As the decision gave it; or made on demand for the one host that the body names.
+    let given = both.iter().find(|one| one.hash() == *terms);
+    let narrowed_to = if given.is_none() { host_of(body) } else { None };
+    let terms = match (given, &narrowed_to) {
+        (Some(given), _) => given.clone(),
+        (None, Some(host)) => {
+            let lifetime_s = u32::try_from(read.valid_before.saturating_sub(entry.at)).unwrap_or(u32::MAX);
+            let mut narrow = both.iter().map(|wide| wide.on_host(host, lifetime_s));
+            narrow.find(|one| one.hash() == *terms).ok_or(ViewError::Row)?
+        }
+        (None, None) => return Err(ViewError::Row),
+    };
     let row = api::Certificate {
         serial: entry.index,
         emergency: emergency.emergency,
         person: emergency.person,
         tier: terms.tier.clone(),
         principal: read.principals.join(" "),
+        narrowed_to: narrowed_to.clone(),
         valid_after: read.valid_after,
         valid_before: read.valid_before,
         revoked_at: None,
     };
     let json = serde_json::to_string(&row).map_err(|_| ViewError::Row)?;
     let ends = read.valid_before.cast_signed();
-    to.prepare_cached("INSERT INTO certificate (serial, emergency, json, ends) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![entry.index.cast_signed(), id, json, ends])?;
+    let host = narrowed_to.as_ref().map(HostName::as_str);
+    to.prepare_cached(
+        "INSERT INTO certificate (serial, emergency, json, ends, host) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![entry.index.cast_signed(), id, json, ends, host])?;
+    if host.is_some() {
+        // It changes nothing of what the emergency holds.
+        return Ok(());
+    }
     // Once the full tier is there, nothing waits any more.
     to.prepare_cached(
         "UPDATE emergency SET tier = ?2, account = ?3, until = max(until, ?4),

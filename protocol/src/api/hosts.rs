@@ -69,6 +69,11 @@ pub struct ReportsTaken {
     pub schema: String,
     /// The number of the last report of this host that is taken for good: none up to it is to be sent again.
     pub seq: u64,
+    /// The host owes a confirmation: emergencies that reached it are closed, and the log has not heard that
+    /// the list of this version or a later one is in force there. Once it is, and nothing that it revokes is
+    /// alive, the host says so with its next number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub confirm: Option<u64>,
 }
 
 /// The body of `POST /v1/hosts/{host}/reports`: in order, at most [`Reports::MOST`].
@@ -171,6 +176,8 @@ pub struct Narrowed {
     pub emergency: EmergencyId,
     /// The host.
     pub host: HostName,
+    /// Leaf of the entry whose decision gave what was narrowed.
+    pub of: Hash,
     /// The terms of the certificate.
     pub terms: Terms,
     /// `ssh-ed25519-cert-v01@openssh.com AAAA...`, with its receipt.

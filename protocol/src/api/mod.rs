@@ -156,8 +156,11 @@ pub struct Emergency {
     /// When it was closed, unix seconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub closed_at: Option<u64>,
-    /// Serials of its certificates.
+    /// Serials of the certificates that decisions gave.
     pub serials: Vec<u64>,
+    /// How many certificates for single hosts were made out of them on demand.
+    #[serde(skip_serializing_if = "is_none_of_them", default)]
+    pub narrowed: u32,
     /// The tier that waits for approval, if one does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiting: Option<TierName>,
@@ -173,10 +176,41 @@ pub struct Emergency {
     /// The review that is owed, or was made.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub review: Option<ReviewState>,
+    /// Connections that hosts reported with its certificates, and what became of them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub connections: Option<Connections>,
+    /// How many of the hosts that it reached have confirmed its end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub confirmed: Option<Confirmations>,
 }
 
 fn is_zero(n: &u8) -> bool {
     *n == 0
+}
+
+/// Connections of an emergency, by the hosts' word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// There now.
+    pub live: u32,
+    /// In all.
+    pub all: u32,
+    /// Of them, those in which something is unusual.
+    #[serde(skip_serializing_if = "is_none_of_them", default)]
+    pub unusual: u32,
+}
+
+fn is_none_of_them(n: &u32) -> bool {
+    *n == 0
+}
+
+/// Hosts that an emergency reached when it ended, and those of them that confirmed the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmations {
+    /// Enrolled hosts that its certificates opened.
+    pub hosts: u32,
+    /// Of them, those that have the list in force and nothing of it alive.
+    pub by: u32,
 }
 
 /// The review of an emergency that is over.
@@ -216,6 +250,9 @@ pub struct Certificate {
     pub tier: TierName,
     /// Its only principal.
     pub principal: String,
+    /// The host that it was made for on demand, out of what its emergency gave.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub narrowed_to: Option<HostName>,
     /// Unix seconds.
     pub valid_after: u64,
     /// Unix seconds.
@@ -230,7 +267,7 @@ pub struct Certificate {
 pub struct Certificates {
     /// `fireaxe.certificates/v1`
     pub schema: String,
-    /// At most 200.
+    /// At most 200. Of those that were made on demand, the newest for each host.
     pub certificates: Vec<Certificate>,
 }
 
@@ -353,4 +390,7 @@ pub struct Problem {
     /// Index of that entry.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub index: Option<u64>,
+    /// The number that a host's next report, or a recording's next chunk, must have.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expected: Option<u64>,
 }

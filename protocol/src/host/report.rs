@@ -23,10 +23,12 @@ pub enum Report {
     SessionOpened(SessionOpened),
     /// Everything that came in with it has ended. Logged as `session.closed`.
     SessionClosed(SessionClosed),
-    /// A revocation list is in force and nothing that it revokes is alive here. Logged as
-    /// `host.confirmed` when the list revokes something that reached this host.
+    /// A revocation list is in force and nothing that it revokes is alive here. Said without a number at once,
+    /// for the fleet's view; and once more with a number, logged as `host.confirmed`, when the CA's answer
+    /// asks for that ([`crate::api::ReportsTaken::confirm`]).
     Confirmed(Confirmed),
-    /// Something that somebody should look at. Logged as `host.alarmed`.
+    /// Something that somebody should look at. Logged as `host.alarmed`; without a number only counted, which
+    /// is what a host does past [`crate::limits::ALARMS_PER_HOUR`].
     Alarmed(Reason),
     /// "Prove me a login": asks for a certificate of a minute, for this host alone. Logged as
     /// `self-test.granted`.

@@ -228,7 +228,7 @@ pub enum Event {
         /// Leaf of the entry whose decision gives it: `emergency.declared`, `emergency.seconded`,
         /// `emergency.redecided` or `extension.requested`.
         of: Hash,
-        /// [`Terms::hash`] of the terms it embodies.
+        /// [`Terms::hash`] of the terms it embodies: the decision's, or [`Terms::narrowed`] ones of those.
         terms: Hash,
     },
     /// A logged body that will not be signed (again).
@@ -325,6 +325,10 @@ pub enum Event {
         /// The emergency of that certificate, as the CA knows it; none for a self-test.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         emergency: Option<EmergencyId>,
+        /// What in it cannot be, going by the log: a serial that was never issued, an account that it does not
+        /// open there. Somebody should look; it is the host's word all the same.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        unusual: Vec<Reason>,
         /// What the host said.
         by: HostSaid,
     },
@@ -334,6 +338,9 @@ pub enum Event {
         /// As of its `session.opened`.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         emergency: Option<EmergencyId>,
+        /// As of its `session.opened`; and a connection that was not open.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        unusual: Vec<Reason>,
         /// What the host said.
         by: HostSaid,
     },
@@ -341,7 +348,8 @@ pub enum Event {
     /// them is alive there.
     #[serde(rename = "host.confirmed")]
     HostConfirmed {
-        /// Leaves of the `emergency.closed` entries that it confirms, oldest first; never empty.
+        /// Leaves of the `emergency.closed` entries that it confirms, oldest first, at most
+        /// [`crate::limits::CONFIRMED`]; none when the host confirmed unasked.
         closed: Vec<Hash>,
         /// What the host said.
         by: HostSaid,

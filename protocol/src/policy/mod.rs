@@ -4,7 +4,8 @@
 //!
 //! The rooms, in the order a bundle meets them: `files` (reading it), [`Bundle`], `proving` (whether it may be
 //! used), `comparing` (it beside another). A request meets `severity`, `rate`, `tighten`, `ladder` and
-//! [`decide`], or `actions` when it is for one command; `quorum` counts who approved.
+//! [`decide`], or `actions` when it is for one command; `quorum` counts who approved;
+//! `narrowed` makes the terms of a grant those of one of its hosts.
 
 mod actions;
 mod bundle;
@@ -16,6 +17,7 @@ mod files;
 mod finding;
 mod hosts;
 mod ladder;
+mod narrowed;
 mod proving;
 mod quorum;
 mod rate;
@@ -37,6 +39,7 @@ pub use facts::{Facts, IncidentFact, IncidentState, Target, Want};
 pub use files::{Person, Role, RoleHolders, Roster};
 pub use finding::{At, Finding};
 pub use hosts::Pattern;
+pub use narrowed::NotNarrowed;
 pub use proving::{Report, TestOutcome, check, run_cases, run_tests, unsound};
 pub use quorum::{is_met, missing};
 pub use shape::{

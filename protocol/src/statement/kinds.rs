@@ -305,7 +305,9 @@ pub struct HostReport {
     pub header: Header,
     /// The host's name.
     pub host: HostName,
-    /// Counts a host's reports since its enrolment, from 1, without gaps; 0 for those that are never logged.
+    /// Counts a host's reports since its enrolment, from 1, without gaps: each that has a number becomes one
+    /// entry of the log. 0 for those that are never logged: heartbeats, confirmations that the CA did not ask
+    /// for, alarms past the bound. A self-test's is 0, too: it answers by itself and waits for no other.
     pub seq: u64,
     /// What happened.
     pub report: Report,

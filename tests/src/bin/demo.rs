@@ -258,7 +258,7 @@ fn keep(scene: &mut Scene, signals: &Receiver<()>) {
     say(&format!("  fireaxe-ca log verify --data {data}\n"));
     for host in [&scene.db_3, &scene.db_4] {
         say(&format!("  {}   # {}\n", host.enter_line(), host.name()));
-        say("      then: /run/fireaxe/bin/fireaxe-host krl\n");
+        say("      then: /run/world/bin/fireaxe-host krl\n");
     }
     say("\n");
     let _ = signals.recv();
