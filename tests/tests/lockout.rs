@@ -112,8 +112,7 @@ impl Ground {
 /// `apply` for the two accounts.
 fn apply(host: &Host, words: &[&str]) -> Ran {
     let accounts = ACCOUNTS.iter().flat_map(|account| ["--account", account]);
-    let sshd = host.sshd_path();
-    let args = ["apply", "--sshd", &sshd].into_iter().chain(accounts).chain(words.iter().copied());
+    let args = ["apply"].into_iter().chain(accounts).chain(words.iter().copied());
     host.fireaxe(&args.collect::<Vec<_>>())
 }
 
@@ -121,7 +120,8 @@ fn apply(host: &Host, words: &[&str]) -> Ran {
 fn enrolled(host: &Host) {
     let path = "/etc/fireaxe/host.toml";
     let text = fs::read_to_string(host.file(path)).unwrap();
-    let origin = text.lines().find_map(|line| line.strip_prefix("origin = \"")).unwrap().trim_end_matches('"');
+    let origin =
+        text.lines().find_map(|line| line.strip_prefix("origin = \"")).unwrap().trim_end_matches('"');
     let log = NoteSigner::new(origin, ed25519_dalek::SigningKey::from_bytes(&[4; 32])).unwrap();
     let host_ca = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILtzLwicX0I+FB2CSyefGykEJAmjS7Rmf8XldhuaXjBX";
     let more = format!(
@@ -303,10 +303,18 @@ fn whatever_overrules_the_drop_in_is_refused_and_everything_is_as_it_was() {
     let sshd_d = "/etc/ssh/sshd_config.d";
     for (path, text, says) in [
         ("05-site.conf", "Match User ops\n    RevokedKeys /etc/site_revoked\n", "revokedkeys for ops"),
-        ("05-site.conf", "Match all\n    AuthorizedPrincipalsFile /etc/x/%u\n", "authorizedprincipalsfile for ops"),
+        (
+            "05-site.conf",
+            "Match all\n    AuthorizedPrincipalsFile /etc/x/%u\n",
+            "authorizedprincipalsfile for ops",
+        ),
         ("05-site.conf", "Match User root\n    LogLevel QUIET\n", "loglevel for root"),
         ("05-site.conf", "Match User *\n    AuthorizedKeysFile /tmp/%u\n", "authorizedkeysfile for ops"),
-        ("05-site.conf", "Match Address 127.0.0.1\n    TrustedUserCAKeys /etc/x\n", "trustedusercakeys for ops"),
+        (
+            "05-site.conf",
+            "Match Address 127.0.0.1\n    TrustedUserCAKeys /etc/x\n",
+            "trustedusercakeys for ops",
+        ),
     ] {
         let path = format!("{sshd_d}/{path}");
         host.put(&path, text);
@@ -329,7 +337,8 @@ fn whatever_overrules_the_drop_in_is_refused_and_everything_is_as_it_was() {
         fs::remove_file(host.file(DROP_IN)).unwrap();
     }
     // A Match before the Include, and no Include at all.
-    for text in [format!("Match User ops\n    X11Forwarding no\n{main}"), main.replace("Include", "#Include")] {
+    for text in [format!("Match User ops\n    X11Forwarding no\n{main}"), main.replace("Include", "#Include")]
+    {
         host.put("/etc/ssh/sshd_config", &text);
         apply(host, &["--stock", "--no-self-test"]).exits(78).says("sshd_config");
         assert!(!host.file(DROP_IN).exists());
@@ -471,8 +480,10 @@ fn a_fetch_that_died_at_any_step_is_made_good_by_the_next() {
 fn a_full_disk_changes_nothing_that_is_in_force() {
     let ground = Ground::new();
     let fill = |folder: &str| {
-        format!("mount -t tmpfs -o size=128k,mode=755 tmpfs {folder}.full && cp -a {folder}/. {folder}.full/ && \
-                 mount --move {folder}.full {folder} && (head -c 1M /dev/zero >{folder}/filler || true)")
+        format!(
+            "mount -t tmpfs -o size=128k,mode=755 tmpfs {folder}.full && cp -a {folder}/. {folder}.full/ && \
+                 mount --move {folder}.full {folder} && (head -c 1M /dev/zero >{folder}/filler || true)"
+        )
     };
     // The folder of sshd's files, then the one of the state.
     for folder in ["/etc/ssh", "/var/lib/fireaxe"] {
@@ -513,18 +524,18 @@ fn a_timer_that_nobody_stops_puts_back_what_was_before() {
     let mut command = ground.host.command("/run/world/bin/fireaxe-host");
     command.args(["apply", "--stock", "--no-self-test", "--sshd", "/var/deadly/sshd"]);
     let mut applies = command.args(["--confirm-within", "10s"]).args(accounts).spawn().unwrap();
-    let changed = clock::wait_for(clock::LIMIT, || ground.host.file("/var/deadly/hung").exists().then_some(()));
+    let changed =
+        clock::wait_for(clock::LIMIT, || ground.host.file("/var/deadly/hung").exists().then_some(()));
     assert!(changed.is_some() && ground.host.file(DROP_IN).exists());
     let back = clock::wait_for(clock::LIMIT, || {
-        (!ground.host.file(DROP_IN).exists() && !ground.host.file("/var/lib/fireaxe/apply/restoring").exists())
-            .then_some(())
+        (!ground.host.file(DROP_IN).exists()
+            && !ground.host.file("/var/lib/fireaxe/apply/restoring").exists())
+        .then_some(())
     });
     assert!(back.is_some(), "the old state never came back");
     end(&mut applies);
-    let now: Vec<_> = as_it_is(&ground.host)
-        .into_iter()
-        .filter(|(path, _)| !path.contains("fireaxe_principals"))
-        .collect();
+    let now: Vec<_> =
+        as_it_is(&ground.host).into_iter().filter(|(path, _)| !path.contains("fireaxe_principals")).collect();
     assert_eq!(now, before);
     ground.are(KEYS_ONLY, "after the timer");
     ground.host.fireaxe(&["doctor", "--offline"]).exits(1).says("the last apply was taken back");
@@ -573,9 +584,11 @@ fn everything(host: &Host) -> Vec<(String, Vec<u8>)> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.display().to_string();
-            if name.ends_with("/etc/.pwd.lock") || ["passwd", "group", "shadow", "gshadow", "subuid", "subgid"].iter().any(|f| {
-                name.ends_with(&format!("/etc/{f}-")) || name.ends_with(&format!("/etc/{f}.lock"))
-            }) {
+            if name.ends_with("/etc/.pwd.lock")
+                || ["passwd", "group", "shadow", "gshadow", "subuid", "subgid"].iter().any(|f| {
+                    name.ends_with(&format!("/etc/{f}-")) || name.ends_with(&format!("/etc/{f}.lock"))
+                })
+            {
                 continue;
             }
             if path.is_symlink() {
