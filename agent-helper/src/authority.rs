@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use fireaxe_protocol::api::{Closed, Keys, LoggedIn, Opened};
-use fireaxe_protocol::certificate::{self, Expected};
+use fireaxe_protocol::certificate::{self, Expected, Subject};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::{Hash, NoteKey, receipt};
@@ -218,8 +218,7 @@ impl<'a> Authority<'a> {
             public_key: agreed.public_key,
             terms: agreed.terms,
             ca_key: known.user_ca,
-            emergency: agreed.emergency,
-            person: self.person()?,
+            subject: Subject::Person(agreed.emergency, self.person()?),
             now: clock::now(),
         };
         let accepted = certificate::compare(agreed.certificate, &expected).map_err(Failure::Differs)?;

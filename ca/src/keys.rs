@@ -100,6 +100,11 @@ pub fn create(folder: &Path, random: &mut dyn Randomness) -> Result<(), KeyError
     fs::File::open(folder).and_then(|d| d.sync_all()).map_err(failed(folder))
 }
 
+/// Whether there is a file for it.
+pub(crate) fn exists(folder: &Path, purpose: Purpose) -> bool {
+    folder.join(purpose.file()).exists()
+}
+
 /// Reads one key.
 pub fn load(folder: &Path, purpose: Purpose) -> Result<SigningKey, KeyError> {
     let path = folder.join(purpose.file());

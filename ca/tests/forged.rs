@@ -8,9 +8,12 @@ mod installed;
 use fireaxe_ca::keys::{self, Purpose};
 use fireaxe_ca::log::{Log, Reader};
 use fireaxe_ca::verify::verify;
+use fireaxe_protocol::certificate::{Body, Issue, Profile};
+use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::tree::leaf_hash;
 use fireaxe_protocol::log::{Entry, Event, Hash, IncidentUpdate, NoteSigner};
-use fireaxe_protocol::policy::{Bundle, IncidentState};
+use fireaxe_protocol::names::{EmergencyId, HostName};
+use fireaxe_protocol::policy::{Bundle, Extension, IncidentState, Terms};
 use fireaxe_protocol::statement::{BundleChange, Kind, Statement};
 use installed::people::{DAN, EVE, POLICY, roster, roster_of};
 use installed::{BEN, CLEO, Installed, signed};
@@ -191,4 +194,103 @@ async fn a_countdown_that_no_incident_began_or_that_is_missing_is_found() {
     let told = found(&ca, &forged);
     assert!(told.iter().any(|(at, what)| *at == closing as u64 && what.contains("missing the countdown")));
     assert!(told.iter().any(|(at, what)| *at == closing as u64 && what.contains("brings it about")));
+}
+
+/// A certificate of these terms for ana, at this place and time of the log.
+fn certificate(log: &[Entry], of: Hash, terms: &Terms, key: Ed25519Key, at: u64) -> Entry {
+    let Event::LogCreated { keys, .. } = &log[0].event else { unreachable!() };
+    let issue = Issue {
+        nonce: [5; 32],
+        public_key: key,
+        serial: log.len() as u64,
+        emergency: EmergencyId(1),
+        person: &"ana".parse().unwrap(),
+        at,
+        grant_end: at + u64::from(terms.lifetime_s),
+        ca_key: keys.user_ca,
+    };
+    let body = Body::of(&Profile::from_terms(terms, &issue).unwrap());
+    let event = Event::CertificateIssued { of, terms: terms.hash() };
+    Entry { index: log.len() as u64, at, event, body: Some(body.as_bytes().to_vec()) }
+}
+
+#[tokio::test]
+async fn a_certificate_for_one_host_that_gives_more_than_was_given_is_found() {
+    let ca = Installed::with(POLICY, &roster());
+    let (opened, fresh) = ca.waits("payments-db").await;
+    let wide = opened.terms.clone().unwrap();
+    let full = opened.decision.terms_waiting().unwrap().clone();
+    let key = Ed25519Key(fresh.verifying_key().to_bytes());
+    let (of, log) = (opened.declaration, entries(&ca));
+    let at = log.last().unwrap().at;
+    let host = |name: &str| -> HostName { name.parse().unwrap() };
+    let with = |terms: &Terms, key| {
+        let mut log = log.clone();
+        log.push(certificate(&log, of, terms, key, at));
+        log
+    };
+    let narrow = wide.narrowed(&host("db-3.payments.prod"), 1800).unwrap();
+    let honest = with(&narrow, key);
+    assert_eq!(found(&ca, &honest), [], "what the road may make");
+
+    let other = Ed25519Key::from(&ed25519_dalek::SigningKey::from_bytes(&[3; 32]));
+    let also = Terms {
+        principals: vec![narrow.principals[0].clone(), "ops:db-4.payments.prod".parse().unwrap()],
+        ..narrow.clone()
+    };
+    let root = Terms {
+        account: "root".parse().unwrap(),
+        principals: vec!["root:db-3.payments.prod".parse().unwrap()],
+        ..narrow.clone()
+    };
+    for (what, terms, key) in [
+        ("what waits for approval", full.narrowed(&host("db-3.payments.prod"), 1200).unwrap(), key),
+        ("longer", Terms { lifetime_s: 601, ..narrow.clone() }, key),
+        ("as long as the grant", wide.on_host(&host("db-3.payments.prod"), wide.lifetime_s), key),
+        ("shorter than it would be", Terms { lifetime_s: 599, ..narrow.clone() }, key),
+        ("another system's host", wide.on_host(&host("vault-1.prod"), 600), key),
+        ("two hosts", also, key),
+        ("the whole system", Terms { lifetime_s: 600, ..wide.clone() }, key),
+        ("the same once more", wide.clone(), key),
+        ("another account", root, key),
+        (
+            "a port forward",
+            Terms { extensions: vec![Extension::PortForwarding, Extension::Pty], ..narrow.clone() },
+            key,
+        ),
+        ("somebody else's key", narrow.clone(), other),
+    ] {
+        let log = with(&terms, key);
+        let found = found(&ca, &log);
+        let here = log.len() as u64 - 1;
+        assert!(!found.is_empty() && found.iter().all(|(at, _)| *at >= here), "{what}: {found:?}");
+        assert!(found.iter().any(|(at, _)| *at == here), "{what}: {found:?}");
+    }
+
+    // The entry names the terms of one host, its body another.
+    let mut log = with(&narrow, key);
+    let other =
+        certificate(&log[..log.len() - 1], of, &wide.on_host(&host("db-4.payments.prod"), 600), key, at);
+    log.last_mut().unwrap().body = other.body;
+    assert!(found(&ca, &log).iter().any(|(at, _)| *at == log.len() as u64 - 1));
+
+    // A second one while the first is fresh.
+    let mut log = honest.clone();
+    log.push(certificate(&log, of, &narrow, key, at));
+    let found = found(&ca, &log);
+    assert!(found.iter().any(|(_, what)| what.contains("brings it about")), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_for_one_host_while_it_closes_is_found() {
+    let ca = Installed::with(POLICY, &roster());
+    let (opened, fresh) = ca.waits("payments-db").await;
+    let key = Ed25519Key(fresh.verifying_key().to_bytes());
+    ca.incident("pd:payments-db", 1, "resolved", "payments-db").await;
+    let mut log = entries(&ca);
+    assert_eq!(found(&ca, &log), []);
+    let narrow = opened.terms.unwrap().narrowed(&"db-3.payments.prod".parse().unwrap(), 1800).unwrap();
+    let at = log.last().unwrap().at;
+    log.push(certificate(&log, opened.declaration, &narrow, key, at));
+    assert!(found(&ca, &log).iter().any(|(at, _)| *at == log.len() as u64 - 1));
 }

@@ -1,5 +1,7 @@
 //! The CA as an enrolled host sees it: each request proved by the host key.
 
+use std::sync::Arc;
+
 use fireaxe_protocol::api::{ChunksTaken, Consistency, HostCertificate, Reports as Batch, ReportsTaken};
 use fireaxe_protocol::names::{HostName, Origin};
 use fireaxe_protocol::statement::{Envelope, Nonce};
@@ -9,7 +11,6 @@ use crate::clock;
 use crate::config::{Config, Enrolled};
 use crate::error::HostError;
 use crate::host_key::HostKey;
-use std::sync::Arc;
 
 /// The longest event of the feed. A list of 32 KiB in base64 with its note is 55 KiB, a head with its proof
 /// 13 KiB; the rest is for countdowns: 300 emergencies of 20 serials. Bytes.

@@ -11,7 +11,17 @@
 //! | [`drop_in`] | the drop-in's text, and what in sshd's configuration contradicts it |
 //! | [`krl`] | `fireaxe-host krl`: fetch, check, self-test, replace |
 //! | [`daemon`] | `fireaxe-host run` |
+//! | [`host_key`] | the host key: signs reports, proves requests |
+//! | [`authority`] | the CA as an enrolled host sees it |
+//! | [`journal`] | what the daemon says to whoever runs it |
+//! | [`sink`] | where recordings are written, by the daemon, out of reach of who is recorded |
+//! | [`session`] | `fireaxe-host session`: the recorder |
+//! | [`login`] | what sshd and PAM run at a login: `principals`, `hook`, and the judgement that they share |
+//! | [`connections`] | who is connected with a certificate of ours, until when, and how that ends |
+//! | [`processes`] | the host's processes, and which came in with a connection |
+//! | [`teardown`] | ends a connection with everything that came in with it; finds what it left behind |
 //! | [`reports`] | where rooms put what the CA must learn |
+//! | [`spool`] | keeps that until the CA has it |
 //! | [`status`] | `fireaxe-host status`: what is in force, and how old |
 //! | [`config`] | `/etc/fireaxe/host.toml` |
 //! | [`atomic`] | one file replaced as a whole |
@@ -27,6 +37,7 @@ pub mod authority;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod connections;
 pub mod daemon;
 pub mod doctor;
 pub mod drop_in;
@@ -34,7 +45,14 @@ pub mod error;
 pub mod escape;
 pub mod files;
 pub mod host_key;
+pub mod journal;
 pub mod krl;
+pub mod login;
+pub mod processes;
 pub mod randomness;
 pub mod reports;
+pub mod session;
+pub mod sink;
+pub mod spool;
 pub mod status;
+pub mod teardown;

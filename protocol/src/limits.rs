@@ -70,6 +70,21 @@ pub const BACKDATE_S: u64 = 120;
 pub const LIFETIME_MAX_S: u64 = 8 * 3600;
 /// The shortest lifetime that is worth a login, in seconds.
 pub const LIFETIME_MIN_S: u64 = 60;
+/// How long a host certificate lasts, in seconds. Renewed from half of it on: a CA may be away for three days
+/// before a host becomes a stranger, and a host key that was stolen passes for its host no longer than a week.
+pub const HOST_CERTIFICATE_S: u64 = 7 * 24 * 3600;
+/// How long an invitation of a host is good when the operator does not say, in seconds.
+pub const INVITATION_S: u64 = 3600;
+/// The longest an invitation may be good, in seconds: a token lies in an installer's hands meanwhile.
+pub const INVITATION_MAX_S: u64 = 7 * 24 * 3600;
+/// How long the certificate of a self-test lasts, in seconds: [`LIFETIME_MIN_S`], and one login needs less.
+pub const SELF_TEST_S: u32 = 60;
+/// Self-tests of one host within [`SELF_TESTS_WITHIN_S`]: ten accounts, three times.
+pub const SELF_TESTS: usize = 30;
+/// See [`SELF_TESTS`]. Seconds.
+pub const SELF_TESTS_WITHIN_S: u64 = 3600;
+/// A join token: `fxj_` and 43 characters for 32 bytes.
+pub const JOIN_TOKEN: usize = 47;
 /// A certificate for one host, made on demand, in seconds: long enough for a login and its second try, and for
 /// the next one to find it still there; short enough to be worth nothing in the morning.
 pub const NARROWED_S: u32 = 600;
@@ -124,8 +139,8 @@ pub const CLOCK_JUMP_S: u64 = 300;
 pub const KRL: usize = 16 * 1024 * 1024;
 /// A chunk of a recording, whole: one of these, in base64 or beside a header, stays within [`BODY`].
 pub const RECORDING_CHUNK: usize = 48 * 1024;
-/// Bytes of one event of a recording: what one read of a pipe or terminal gives; two fit in a chunk.
-pub const RECORDING_EVENT: usize = 16 * 1024;
+/// Bytes of one event of a recording: what one read of a pipe gives; one fits in a chunk.
+pub const RECORDING_EVENT: usize = 32 * 1024;
 /// The beginning of a command in a recording's header: bytes. Escaped six-fold, with a forced command at its
 /// limit escaped two-fold (printable ASCII), 24 + 8 KiB, it leaves 16 KiB of [`RECORDING_CHUNK`].
 pub const RECORDING_ASKED: usize = 4 * 1024;

@@ -43,6 +43,9 @@ pub fn shown(text: &str) -> String {
     out
 }
 
+/// The tier of a host's self-test: no policy has one of that name.
+pub const SELF_TEST_TIER: &str = "self-test";
+
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal, $rule:literal, $check:expr) => {
         $(#[$doc])*

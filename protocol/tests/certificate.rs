@@ -7,7 +7,7 @@ mod keygen;
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::certificate::{
     Accepted, Body, CertificateError, Difference, Expected, Fields, HostTerms, Issue, Profile, ProfileError,
-    assemble, compare, cut_receipt, from_openssh, key_id, lint, to_openssh,
+    Subject, assemble, compare, cut_receipt, from_openssh, key_id, lint, to_openssh,
 };
 use fireaxe_protocol::host::SessionCommand;
 use fireaxe_protocol::keys::Ed25519Key;
@@ -69,8 +69,7 @@ fn profile_with(terms: &Terms, change: impl FnOnce(&mut Issue<'_>)) -> Result<Pr
         nonce: [3; 32],
         public_key: fresh(),
         serial: 1234,
-        emergency: EmergencyId(42),
-        person: &person,
+        subject: Subject::Person(EmergencyId(42), &person),
         at: NOW,
         grant_end: u64::MAX,
         ca_key: Ed25519Key::from(&ca()),
@@ -97,8 +96,7 @@ fn check_at(certificate: &[u8], terms: &Terms, now: u64) -> Result<Accepted, Vec
         public_key: fresh(),
         terms,
         ca_key: Ed25519Key::from(&ca()),
-        emergency: EmergencyId(42),
-        person: &ana(),
+        subject: Subject::Person(EmergencyId(42), &ana()),
         now,
     };
     compare(&to_openssh(certificate), &expected)
@@ -245,10 +243,10 @@ fn principals_are_of_the_account_sorted_and_within_their_limit() {
 #[test]
 fn a_key_id_fits_or_is_refused() {
     let long: PersonName = "a".repeat(32).parse().unwrap();
-    let id = key_id(EmergencyId(9_999_999_999), &long, 999_999_999).unwrap();
+    let id = key_id(Subject::Person(EmergencyId(9_999_999_999), &long), 999_999_999).unwrap();
     assert_eq!(id.len(), limits::KEY_ID);
     assert_eq!(
-        key_id(EmergencyId(9_999_999_999), &long, 1_000_000_000),
+        key_id(Subject::Person(EmergencyId(9_999_999_999), &long), 1_000_000_000),
         Err(ProfileError::KeyId(limits::KEY_ID + 1))
     );
 }

@@ -5,7 +5,7 @@
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_ca::log::Log;
-use fireaxe_protocol::certificate::{self, Body, Issue, Profile};
+use fireaxe_protocol::certificate::{self, Body, Issue, Profile, Subject};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{Event, Hash, IncidentUpdate, NoteSigner, PinnedKeys, receipt};
 use fireaxe_protocol::names::{EmergencyId, Origin};
@@ -66,8 +66,7 @@ fn profile(terms: &Terms, serial: u64) -> Profile {
         nonce: [5; 32],
         public_key: public(2),
         serial,
-        emergency: EmergencyId(42),
-        person: &person,
+        subject: Subject::Person(EmergencyId(42), &person),
         at: 1_800_000_000,
         grant_end: 1_800_000_000 + u64::from(terms.lifetime_s),
         ca_key: public(1),

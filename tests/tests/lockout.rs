@@ -187,7 +187,7 @@ fn every_wrong_ca_file_refuses_certificates_and_nothing_else() {
     let ground = Ground::new();
     let other = Authority::new(&ground.world, "other");
     let own = ground.authority.key.public_line();
-    let both = format!("{}{own}", other.key.public_line());
+    let both = format!("{}\n{own}\n", other.key.public_line().trim_end());
     let table: [(&str, Instead, Doors); 12] = [
         ("missing", Instead::Nothing, KEYS_ONLY),
         ("empty", bytes(""), KEYS_ONLY),
@@ -336,13 +336,17 @@ fn whatever_overrules_the_drop_in_is_refused_and_everything_is_as_it_was() {
         fs::remove_file(host.file(&format!("{sshd_d}/{file}"))).unwrap();
         fs::remove_file(host.file(DROP_IN)).unwrap();
     }
-    // A Match before the Include, and no Include at all.
+    // A Match before the Include, and no Include at all; where to listen may stand in no Match.
+    let listen = host.file("/etc/ssh/sshd_config.d/00-listen.conf");
+    let aside = listen.with_extension("aside");
+    fs::rename(&listen, &aside).unwrap();
     for text in [format!("Match User ops\n    X11Forwarding no\n{main}"), main.replace("Include", "#Include")]
     {
         host.put("/etc/ssh/sshd_config", &text);
         apply(host, &["--stock", "--no-self-test"]).exits(78).says("sshd_config");
         assert!(!host.file(DROP_IN).exists());
     }
+    fs::rename(&aside, &listen).unwrap();
     // A configuration that sshd would not start with is not ours to reload.
     host.put("/etc/ssh/sshd_config", format!("{main}\nNoSuchThing yes\n"));
     apply(host, &["--stock", "--no-self-test"]).exits(1).says("NoSuchThing");
@@ -459,6 +463,7 @@ fn a_fetch_that_died_at_any_step_is_made_good_by_the_next() {
         ground.host.fireaxe(&["krl"]).ok();
         ground.are(GOOD, "and the old one was fetched again");
     }
+    let _ = fs::remove_file(ground.host.file(beside));
     symlink("/etc/passwd", ground.host.file(beside)).unwrap();
     lists.set_good(6, &[REVOKED]);
     ground.host.fireaxe(&["krl"]).ok();
@@ -603,4 +608,84 @@ fn everything(host: &Host) -> Vec<(String, Vec<u8>)> {
     }
     found.sort();
     found
+}
+
+/// Whether `root` and `deploy` get in with a standing key, and whether a certificate opens `ops`.
+fn helper_doors(ground: &Ground) -> [bool; 3] {
+    let [deploy, root, ops, ..] = ground.doors();
+    [deploy, root, ops]
+}
+
+#[test]
+fn whatever_becomes_of_the_program_standing_keys_open_what_they_did() {
+    let mut ground = Ground::bare();
+    ground.host.install();
+    ground.host.start();
+    let ran = ground.host.apply_with(&ACCOUNTS, &["--no-self-test"]);
+    ran.ok();
+    ran.says("NOT PROVED");
+    let effective = ground.host.effective("ops");
+    assert!(effective.contains("authorizedprincipalsfile none"), "{effective}");
+    assert!(
+        effective.contains("authorizedprincipalscommand /usr/bin/fireaxe-host principals"),
+        "{effective}"
+    );
+    ground.host.run("/usr/bin/fireaxe-host", &["doctor", "--offline"]).says("by: helper");
+    let certificates_not = [true, true, false];
+    // These certificates are in no log: with files they would open `ops`, with the program they do not.
+    assert_eq!(helper_doors(&ground), certificates_not, "as it should be, without a daemon");
+
+    let broken = [
+        ("missing", "umount /usr/bin/fireaxe-host && rm /usr/bin/fireaxe-host"),
+        ("empty", ": >/usr/bin/fireaxe-host && chmod 755 /usr/bin/fireaxe-host"),
+        ("garbage", "head -c 4096 /dev/urandom >/usr/bin/fireaxe-host"),
+        ("not executable", "cp /bin/true /usr/bin/fireaxe-host && chmod 644 /usr/bin/fireaxe-host"),
+        (
+            "another program, which fails",
+            "cp -f /bin/false /usr/bin/fireaxe-host && chmod 755 /usr/bin/fireaxe-host",
+        ),
+        ("anybody's to change", "cp -f /bin/true /usr/bin/fireaxe-host && chmod 777 /usr/bin/fireaxe-host"),
+        ("another's", "chmod 755 /usr/bin/fireaxe-host && chown 2003 /usr/bin/fireaxe-host"),
+    ];
+    for (state, how) in broken {
+        ground.host.run("sh", &["-ec", how]).ok();
+        assert_eq!(helper_doors(&ground), certificates_not, "the program is {state}");
+    }
+    let gone = "rm /usr/bin/fireaxe-host; getent passwd fireaxe-host";
+    ground.host.run("sh", &["-ec", gone]).ok();
+    ground.host.install();
+    // PAM's module is gone, too.
+    assert_eq!(helper_doors(&ground), certificates_not, "installed again");
+    ground.host.run("/usr/bin/fireaxe-host", &["remove"]).ok();
+    let pam = fs::read_to_string(ground.host.file("/etc/pam.d/sshd")).unwrap();
+    assert!(!pam.contains("fireaxe"), "{pam}");
+}
+
+#[test]
+fn the_two_ways_are_changed_whole_and_back() {
+    let mut ground = Ground::bare();
+    ground.host.install();
+    ground.host.start();
+    let host = &ground.host;
+    let before = as_it_is(host);
+    for _ in 0..2 {
+        host.apply_with(&ACCOUNTS, &["--no-self-test", "--stock"]).ok();
+        ground.are(GOOD, "from files");
+        assert!(!fs::read_to_string(host.file("/etc/pam.d/sshd")).unwrap().contains("fireaxe"));
+        host.apply_with(&ACCOUNTS, &["--no-self-test"]).says("removed /etc/ssh/fireaxe_principals/ops");
+        ground.are(KEYS_ONLY, "asking the program");
+    }
+    host.run("/usr/bin/fireaxe-host", &["remove", "--keep-state", "--config", "/nowhere"]).ok();
+    let after: Vec<_> = as_it_is(host);
+    let kept: Vec<_> = before.into_iter().filter(|(path, _)| !path.contains("/fireaxe_")).collect();
+    assert_eq!(after, kept);
+    // Without PAM there is nobody to tell of connections: this way is not taken.
+    for text in ["UsePAM no\n"] {
+        host.put("/etc/ssh/sshd_config.d/01-site.conf", text);
+        host.put(USER_CA, fs::read(ground.lists.user_ca()).unwrap());
+        host.run("/usr/bin/fireaxe-host", &["krl"]).ok();
+        host.apply_with(&ACCOUNTS, &["--no-self-test"]).exits(1).says("UsePAM no");
+        assert!(!host.file(DROP_IN).exists());
+        host.apply_with(&ACCOUNTS, &["--no-self-test", "--stock"]).ok();
+    }
 }

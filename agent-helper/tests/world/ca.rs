@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::api::{Keys, Opened};
-use fireaxe_protocol::certificate::{Body, Issue, Profile, assemble, to_openssh};
+use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, assemble, to_openssh};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{
     Checkpoint, Event, Hash, NoteKey, NoteSigner, Receipt, encode_entry, line1, tree,
@@ -272,8 +272,7 @@ pub(crate) fn certificate(public_key: Ed25519Key, makes: &Makes) -> String {
         nonce: [1; 32],
         public_key,
         serial: makes.serial,
-        emergency: EmergencyId(42),
-        person: &person,
+        subject: Subject::Person(EmergencyId(42), &person),
         at,
         grant_end: at + 3600,
         ca_key: public(&user_ca()),

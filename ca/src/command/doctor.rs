@@ -63,9 +63,12 @@ fn log(dir: &DataDir) -> Result<String, String> {
     let reader = Reader::open(&dir.log()).map_err(|e| e.to_string())?;
     let size = reader.size().map_err(|e| e.to_string())?;
     if let Event::LogCreated { keys: pinned, .. } = reader.entry(0).map_err(|e| e.to_string())?.event {
-        for (purpose, pinned) in
-            [(Purpose::UserCa, pinned.user_ca), (Purpose::Log, pinned.log), (Purpose::Krl, pinned.krl)]
-        {
+        for (purpose, pinned) in [
+            (Purpose::UserCa, pinned.user_ca),
+            (Purpose::Log, pinned.log),
+            (Purpose::Krl, pinned.krl),
+            (Purpose::HostCa, pinned.host_ca),
+        ] {
             let key = keys::load(&dir.keys(), purpose).map_err(|e| e.to_string())?;
             if keys::public(&key) != pinned {
                 return Err(format!("the {purpose:?} key file is not the one that entry 0 pins"));

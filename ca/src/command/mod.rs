@@ -5,6 +5,7 @@
 mod bundle_files;
 mod clock;
 mod doctor;
+mod host;
 mod incident;
 mod init;
 mod krl;
@@ -39,6 +40,9 @@ enum Command {
     /// Record what is known of an incident
     #[command(subcommand)]
     Incident(incident::Incident),
+    /// Invite, list and retire hosts
+    #[command(subcommand)]
+    Host(host::Host),
     /// Check, test, explain and compare policy bundles; put one in force
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -152,6 +156,7 @@ impl Cli {
             Command::Init(init) => init.run(),
             Command::Serve(serve) => serve.run(),
             Command::Incident(incident) => incident.run(),
+            Command::Host(host) => host.run(),
             Command::Policy(policy) => policy.run(),
             Command::Log(log) => log.run(),
             Command::Krl(krl) => krl.run(),

@@ -22,7 +22,15 @@ pub(super) fn post<T: DeserializeOwned>(
     body: &impl Serialize,
 ) -> Result<T, Failed> {
     let body = serde_json::to_vec(body).map_err(Failed::error)?;
-    let (status, bytes) = exchange(dir, "POST", path, body)?;
+    answer(exchange(dir, "POST", path, body)?)
+}
+
+/// `GET path`; the answer, or what the CA says is wrong.
+pub(super) fn get_json<T: DeserializeOwned>(dir: &DataDir, path: &str) -> Result<T, Failed> {
+    answer(get(dir, path)?)
+}
+
+fn answer<T: DeserializeOwned>((status, bytes): (hyper::StatusCode, Vec<u8>)) -> Result<T, Failed> {
     if status.is_success() {
         return serde_json::from_slice(&bytes)
             .map_err(|e| Failed::error(format!("the CA's answer cannot be read: {e}")));

@@ -47,6 +47,15 @@ impl Serve {
         start_logging();
         let dir = DataDir::at(&self.data.dir);
         let unlogged = |error| Failed::log(&dir, error);
+        // Before the log is opened: the first entry of a log that old names no host CA and cannot be read.
+        if dir.log().exists() && !keys::exists(&dir.keys(), Purpose::HostCa) {
+            let data = dir.path().display();
+            let line = format!("{data} has no key for host certificates (keys/host-ca)");
+            return Err(Failed::config(vec![line]).hint(
+                "put it back from its backup; if it never was there, this CA was made by a fireaxe-ca that had \
+                 no hosts: make a new one, fireaxe-ca init --data NEWDIR --bundle DIR, and enrol with that",
+            ));
+        }
         // First of all: it is also the lock against a second CA on the same data.
         let log = Log::open(&dir.log()).map_err(unlogged)?;
         keys::unexposed(&dir.tls_key()).map_err(|e| Failed::key(&e))?;
@@ -54,6 +63,7 @@ impl Serve {
             .map_err(|e| Failed::config(vec![e.to_string()]).hint(PUT_BACK))?;
         let load = |purpose| keys::load(&dir.keys(), purpose).map_err(|e| Failed::key(&e));
         let (user_ca, log_key, krl_key) = (load(Purpose::UserCa)?, load(Purpose::Log)?, load(Purpose::Krl)?);
+        let host_ca = load(Purpose::HostCa)?;
 
         let origin = log.origin().clone();
         let reader = || Reader::open(&dir.log()).map_err(unlogged);
@@ -66,6 +76,7 @@ impl Serve {
             log,
             reader: reader()?,
             user_ca,
+            host_ca,
             checkpoints: NoteSigner::new(origin.as_str(), log_key).map_err(Failed::error)?,
             clock: clock.clone(),
             random: Box::new(SystemRandomness),

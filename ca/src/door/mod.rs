@@ -9,18 +9,23 @@
 //! | `reading.rs` | who may read: sessions and read proofs |
 //! | `policy.rs` | explain, surface |
 //! | `hosts.rs` | keys, revocation list |
+//! | `enrolment.rs` | hosts join, renew their certificate, ask for a self-test |
 //! | `tiles.rs` | checkpoint and tiles of the log |
 //! | `bundles.rs` | the local socket: another bundle |
+//! | `operator_hosts.rs` | the local socket: invite, retire, list hosts |
 //! | `operator.rs` | the local socket: incidents, clock, health, metrics |
-//! | `problem.rs` | the one place where a refusal becomes an answer |
+//! | `problem.rs`, `host_problem.rs` | the one place where a refusal becomes an answer |
 //! | `listen.rs` | sockets and TLS |
 
 mod bundles;
 mod emergencies;
+mod enrolment;
 mod events;
+mod host_problem;
 mod hosts;
 mod listen;
 mod operator;
+mod operator_hosts;
 mod policy;
 mod problem;
 mod reading;
@@ -39,6 +44,9 @@ use fireaxe_protocol::limits;
 
 pub use listen::{ListenError, Tls, listen_https, listen_operator};
 pub use operator::{ClockConfirmation, IncidentReport, Peer, RecordedAnswer};
+pub use operator_hosts::{
+    EnrolledOne, HostsAnswer, InvitationRequest, InvitedAnswer, InvitedOne, RetiredAnswer,
+};
 pub use problem::Answer;
 
 use crate::clock::Clock;
@@ -78,6 +86,9 @@ pub fn routes(door: Arc<Door>) -> Router {
     Router::new()
         .route("/v1/keys", get(hosts::keys))
         .route("/v1/krl", get(hosts::krl))
+        .route("/v1/hosts", post(enrolment::join))
+        .route("/v1/hosts/{host}/certificate", post(enrolment::certificate))
+        .route("/v1/hosts/{host}/self-tests", post(enrolment::self_test))
         .route("/v1/emergencies", get(emergencies::list).post(emergencies::declare))
         .route("/v1/emergencies/{id}", get(emergencies::one))
         .route("/v1/emergencies/{id}/closure", post(emergencies::close))
@@ -118,6 +129,8 @@ async fn in_time(request: Request, next: Next) -> Response {
 pub fn operator_routes(door: Arc<Door>, peer: Peer) -> Router {
     Router::new()
         .route("/operator/incidents", post(operator::incident))
+        .route("/operator/hosts", get(operator_hosts::list).post(operator_hosts::invite))
+        .route("/operator/hosts/{host}/retirement", post(operator_hosts::retire))
         .route("/operator/clock", post(operator::clock))
         .route("/operator/bundle", post(bundles::activate).layer(DefaultBodyLimit::max(bundles::BODY)))
         .route("/operator/shadow", post(bundles::shadow).layer(DefaultBodyLimit::max(bundles::BODY)))

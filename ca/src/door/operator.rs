@@ -40,7 +40,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         format!("operator uid {}", self.uid)
     }
 }

@@ -155,6 +155,7 @@ impl From<Refusal> for Told {
                 .next("fireaxe review   (lists what is owed)"),
             Refusal::MayNot { reasons } => may_not(StatusCode::FORBIDDEN, reasons),
             Refusal::Bundle { reasons } => may_not(StatusCode::CONFLICT, reasons),
+            Refusal::Host(refusal) => super::host_problem::told(&refusal),
             Refusal::UnknownReader => Told::new(StatusCode::UNAUTHORIZED, "reader.unknown", said)
                 .next("fireaxe ls   (logs in by itself)"),
             Refusal::UnknownSystem(_) => Told::new(StatusCode::NOT_FOUND, "system.unknown", said)

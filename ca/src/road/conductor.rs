@@ -40,6 +40,8 @@ pub struct Deps {
     pub reader: Reader,
     /// Signs certificates.
     pub user_ca: SigningKey,
+    /// Signs host certificates.
+    pub host_ca: SigningKey,
     /// Signs checkpoints.
     pub checkpoints: NoteSigner,
     /// Time.
@@ -99,10 +101,13 @@ impl Conductor {
     pub fn start(deps: Deps) -> Result<(Road, JoinHandle<()>), StartError> {
         let now = deps.clock.now();
         let state = fold(&deps.reader)?;
-        let ours = crate::keys::public(&deps.user_ca);
-        if state.keys().user_ca != ours {
-            let (pinned, found) = (state.keys().user_ca.to_string(), ours.to_string());
-            return Err(StartError::OtherKeys { pinned, found });
+        let pinned = state.keys();
+        for (pinned, key) in [(pinned.user_ca, &deps.user_ca), (pinned.host_ca, &deps.host_ca)] {
+            let ours = crate::keys::public(key);
+            if pinned != ours {
+                let (pinned, found) = (pinned.to_string(), ours.to_string());
+                return Err(StartError::OtherKeys { pinned, found });
+            }
         }
         if *deps.log.key() != *deps.checkpoints.key() {
             let (pinned, found) = (deps.log.key().to_string(), deps.checkpoints.key().to_string());
@@ -214,7 +219,7 @@ impl Conductor {
             &mut self.state,
             batch,
             &self.deps.reader,
-            &self.deps.user_ca,
+            (&self.deps.user_ca, &self.deps.host_ca),
             &mut *self.deps.random,
             bundle,
             now,
@@ -287,6 +292,7 @@ impl Conductor {
         if let Some(bundle) = self.state.bundle() {
             self.published.set_bundle(bundle);
         }
+        self.published.set_hosts(&self.state.hosts);
         self.published.set_head(self.state.entries(), self.state.emergencies.count());
         self.published.set_ok(!self.broken, !self.guard.is_stopped());
     }
@@ -323,6 +329,7 @@ impl Asked {
             Asked::Declare(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Close(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Say(_, _, reply) => drop(reply.send(Err(refusal))),
+            Asked::Host(asked) => asked.refuse(refusal),
             Asked::Grant(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Narrow(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::IsRequester(_, _, reply) => drop(reply.send(Err(refusal))),

@@ -2,6 +2,7 @@
 //! words. What is appended here is signed and answered by `turn.rs`, after the commit.
 
 use fireaxe_protocol::api::{ExplainRequest, Explained};
+use fireaxe_protocol::certificate::Subject;
 use fireaxe_protocol::log::{Event, Hash};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::policy::{Bundle, Decision, Facts, Outcome, Presence, Target, decide};
@@ -50,7 +51,8 @@ impl Turn<'_> {
         let fresh_key = words.public_key.fingerprint();
         if self.bundle.roster.by_key(&fresh_key).is_some()
             || self.state.emergencies.by_fresh_key(&fresh_key).is_some()
-            || [pinned.user_ca, pinned.log, pinned.krl].contains(&words.public_key)
+            || self.state.hosts.by_key(&words.public_key).is_some()
+            || [pinned.user_ca, pinned.log, pinned.krl, pinned.host_ca].contains(&words.public_key)
         {
             return Err(Refusal::KeyNotFresh);
         }
@@ -85,8 +87,7 @@ impl Turn<'_> {
         let prepared = match decision.terms_now() {
             Some(terms) => Some(prepare(&Order {
                 terms,
-                emergency,
-                person: &person,
+                subject: Subject::Person(emergency, &person),
                 public_key: words.public_key,
                 serial: self.batch.next_index() + 1,
                 now: self.now,

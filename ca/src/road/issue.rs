@@ -5,10 +5,9 @@
 
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::api::Waiting;
-use fireaxe_protocol::certificate::{self, Body, Issue, Profile};
+use fireaxe_protocol::certificate::{self, Body, Issue, Profile, Subject};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{Entry, Event, Hash, Receipt};
-use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::policy::Terms;
 
 use super::refusal::{Internal, Refusal};
@@ -30,8 +29,7 @@ impl Prepared {
 /// Everything a certificate is made of.
 pub(super) struct Order<'a> {
     pub(super) terms: &'a Terms,
-    pub(super) emergency: EmergencyId,
-    pub(super) person: &'a PersonName,
+    pub(super) subject: Subject<'a>,
     pub(super) public_key: Ed25519Key,
     /// Index that its entry will have.
     pub(super) serial: u64,
@@ -48,8 +46,7 @@ pub(super) fn prepare(order: &Order<'_>) -> Result<Prepared, Refusal> {
         nonce: order.nonce,
         public_key: order.public_key,
         serial: order.serial,
-        emergency: order.emergency,
-        person: order.person,
+        subject: order.subject,
         at: order.now,
         grant_end: order.grant_end,
         ca_key: order.ca_key,

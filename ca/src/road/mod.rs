@@ -7,6 +7,7 @@
 //! | 3, 4 | `declare.rs` | facts -> decision -> entries; the same words, the same answer |
 //! | 4 | `issue.rs` | terms -> exact body, linted ([`issue::Prepared`]); logged -> signed |
 //! | – | `narrow.rs` | what is held -> a certificate for one of its hosts, for minutes |
+//! | – | `hosts/` | a token and a host key -> a host certificate; a host's word -> a minute's self-test |
 //! | 10 | `close.rs`, `clockwork.rs` | a person's word, an incident's end or the clock -> closed |
 //!
 //! `turn.rs` takes a batch of requests through them, in order, and commits, signs and answers;
@@ -25,6 +26,7 @@ mod crash;
 mod declare;
 mod extend;
 mod facts;
+mod hosts;
 mod issue;
 mod narrow;
 mod pager;
@@ -53,6 +55,13 @@ pub(crate) use declare::{hosts_of, link_by, longest};
 pub(crate) use extend::decided as decided_by_extension;
 pub(crate) use extend::may_extend;
 pub(crate) use facts::{Asker, Request, gather};
+pub use hosts::{
+    Certificate as HostCertificate, HostGate, HostRefusal, Invitation as HostInvitation, Invited,
+    InvitedHost, Joining, Listed, ListedHost, RetiredNow, Speaking,
+};
+pub(crate) use hosts::{
+    certificate_is_due, is_host_body_of, may_enrol, may_stay, may_test, self_test_terms, system_of,
+};
 pub use issue::Opening;
 pub use pager::{Page, Pager, deliver_by};
 pub use refusal::{Internal, Refusal};
@@ -97,6 +106,8 @@ pub(crate) enum Asked {
     Grant(EmergencyId, Reply<Box<Grant>>),
     /// A certificate for one host.
     Narrow(EmergencyId, HostName, Reply<Box<Narrowed>>),
+    /// About hosts.
+    Host(hosts::HostAsked),
     /// Whether that canonical person asked for it.
     IsRequester(EmergencyId, PersonName, Reply<bool>),
     /// Whether it is open or closing.

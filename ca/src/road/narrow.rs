@@ -4,6 +4,7 @@
 //! The one that is there is given again, the same bytes, as long as it is fresh: no entry for each login.
 
 use fireaxe_protocol::api::Narrowed;
+use fireaxe_protocol::certificate::Subject;
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{EmergencyId, HostName};
 use fireaxe_protocol::policy::{Pattern, Terms};
@@ -68,8 +69,7 @@ impl Turn<'_> {
         let (person, public_key) = (live.person.clone(), live.fresh_key);
         let prepared = prepare(&Order {
             terms,
-            emergency: id,
-            person: &person,
+            subject: Subject::Person(id, &person),
             public_key,
             serial: self.batch.next_index(),
             now: self.now,

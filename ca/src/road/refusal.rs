@@ -158,6 +158,9 @@ pub enum Refusal {
         /// All of them; never empty.
         reasons: Vec<Reason>,
     },
+    /// About a host.
+    #[error(transparent)]
+    Host(#[from] super::HostRefusal),
     /// No key of that fingerprint may read.
     #[error("that key may not read this, or did not sign this read")]
     UnknownReader,

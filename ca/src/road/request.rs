@@ -1,6 +1,7 @@
 //! What follows from a decision about an emergency that is there already: asking again with the words that
 //! were signed, issuing what is given, calling rungs, lapsing, noting what is unusual.
 
+use fireaxe_protocol::certificate::Subject;
 use fireaxe_protocol::log::{Event, Hash};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::policy::{Decision, Facts, Terms, decide, raised};
@@ -118,8 +119,7 @@ impl Turn<'_> {
         let spoilt = |refusal: Refusal| Refusal::from(Internal::Fold(refusal.to_string()));
         let order = Order {
             terms,
-            emergency: id,
-            person: &person,
+            subject: Subject::Person(id, &person),
             public_key,
             serial: self.batch.next_index(),
             now: self.now,

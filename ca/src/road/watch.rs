@@ -11,7 +11,8 @@ use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::policy::Bundle;
 use tokio::sync::broadcast;
 
-use super::{Gate, ShadowCounts};
+use super::{Gate, HostGate, ShadowCounts};
+use crate::state::{EnrolledHosts, Hosts, Invitations};
 
 /// Changes that a watcher may be behind: four full batches.
 const CHANGES: usize = 1024;
@@ -28,6 +29,8 @@ pub struct Published {
     clock_ok: AtomicBool,
     stopped: AtomicBool,
     changes: broadcast::Sender<Change>,
+    hosts: RwLock<Arc<EnrolledHosts>>,
+    invited: RwLock<Arc<Invitations>>,
     shadow: ShadowCounts,
 }
 
@@ -91,6 +94,8 @@ impl Published {
             clock_ok: AtomicBool::new(true),
             stopped: AtomicBool::new(false),
             changes: broadcast::Sender::new(CHANGES),
+            hosts: RwLock::default(),
+            invited: RwLock::default(),
             shadow: ShadowCounts::default(),
         }
     }
@@ -114,6 +119,33 @@ impl Published {
     /// What a candidate said beside the bundle in force.
     pub fn shadow(&self) -> &ShadowCounts {
         &self.shadow
+    }
+
+    /// The hosts that are ours now, by name: whose key may read and report as which host.
+    pub fn hosts(&self) -> Arc<EnrolledHosts> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Invitations that were not used yet, by the host's name.
+    pub fn invited(&self) -> Arc<Invitations> {
+        self.invited.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is needed to know a host now.
+    pub fn host_gate(&self) -> HostGate {
+        HostGate { origin: self.gate().origin, hosts: self.hosts(), invited: self.invited() }
+    }
+
+    pub(super) fn set_hosts(&self, hosts: &Hosts) {
+        let mut held = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&held, hosts.enrolled()) {
+            *held = hosts.enrolled().clone();
+        }
+        drop(held);
+        let mut held = self.invited.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&held, hosts.invited()) {
+            *held = hosts.invited().clone();
+        }
     }
 
     pub(super) fn changed(&self, change: Change) {

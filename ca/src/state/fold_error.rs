@@ -42,6 +42,12 @@ pub enum FoldError {
     /// A review that nobody owes, or by somebody who took part.
     #[error("entry {0}: a review that is not owed")]
     Review(u64),
+    /// An enrolment that its invitation does not allow, or a key that is another host's.
+    #[error("entry {0}: no host can be enrolled so")]
+    Host(u64),
+    /// A host certificate's body that is none.
+    #[error("entry {0}: the host certificate in it cannot be read")]
+    HostCertificate(u64),
     /// A decision while no bundle is active.
     #[error("entry {0}: no bundle is active")]
     NoBundle(u64),

@@ -22,7 +22,7 @@ mod voice;
 pub use answered::Answered;
 pub use fold_error::FoldError;
 pub use history::{Asks, History};
-pub use hosts::Hosts;
+pub use hosts::{Certified, EnrolledHost, EnrolledHosts, Hosts, Invitation, Invitations};
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 pub(crate) use narrowed::host_of;
 pub use narrowed::{CannotNarrow, Narrowed};
@@ -207,6 +207,9 @@ impl State {
                 self.note_counter(key, *counter);
                 self.answered.remember(key, statement.header(), &declared.statement, index);
             }
+            Event::CertificateIssued { of, terms } if self.hosts.awaits_certificate(of) => {
+                self.hosts.issue(index, of, terms)?;
+            }
             Event::CertificateIssued { of, terms } => self.emergencies.issue(index, at, of, terms)?,
             Event::CertificateAbandoned { serial, .. } => self.revocations.abandon(*serial, at),
             Event::EmergencyClosing { emergency, until, .. } => {
@@ -296,8 +299,15 @@ impl State {
             Event::HostInvited { .. }
             | Event::HostEnrolled { .. }
             | Event::HostCertified { .. }
-            | Event::HostRetired { .. }
-            | Event::SelfTestGranted { .. } => self.hosts.take(index, at, event, leaf)?,
+            | Event::HostRetired { .. } => self.hosts.take(index, at, event, leaf)?,
+            Event::SelfTestGranted { by, .. } => {
+                self.hosts.take(index, at, event, leaf)?;
+                let words = Statement::read(&by.said.statement).map_err(|_| FoldError::Statement(index))?;
+                if let Some(host) = self.hosts.enrolled().get(&by.host) {
+                    let key = host.key.fingerprint();
+                    self.answered.remember(&key, words.header(), &by.said.statement, index);
+                }
+            }
             Event::SessionOpened { .. }
             | Event::SessionClosed { .. }
             | Event::HostConfirmed { .. }

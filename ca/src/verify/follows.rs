@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use fireaxe_protocol::log::{Closer, Entry, Event, Hash};
-use fireaxe_protocol::names::{EmergencyId, IncidentId};
+use fireaxe_protocol::names::{EmergencyId, HostName, IncidentId};
 use fireaxe_protocol::policy::raised;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::Statement;
@@ -23,6 +23,8 @@ enum Owed {
     Again(EmergencyId),
     /// What a decision or the last approval gives.
     Certificate { of: Hash, terms: Hash },
+    /// What an enrolment gives.
+    HostCertificate { of: Hash, host: HostName },
     /// What is unusual.
     Anomaly { emergency: EmergencyId, of: Hash, signals: Vec<Reason> },
     /// Its incident is over.
@@ -108,6 +110,12 @@ impl Follows {
                     incident: incident.clone(),
                     until,
                 }));
+            }
+            Event::HostEnrolled { host, .. } => {
+                next.push(Owed::HostCertificate { of: leaf, host: host.clone() });
+            }
+            Event::SelfTestGranted { terms, .. } => {
+                next.push(Owed::Certificate { of: leaf, terms: terms.hash() });
             }
             Event::ApprovalGiven { emergency, of, .. } => {
                 let Some((terms, signals)) = self.approval.take() else { return };
@@ -198,6 +206,7 @@ impl Owed {
             (Owed::Certificate { of, terms }, Event::CertificateIssued { of: o, terms: t }) => {
                 (of, terms) == (o, t)
             }
+            (Owed::HostCertificate { of, .. }, Event::HostCertified { of: o, .. }) => of == o,
             (
                 Owed::Anomaly { emergency, of, signals },
                 Event::AnomalyRaised { emergency: e, of: o, signals: s },
@@ -219,6 +228,7 @@ impl fmt::Display for Owed {
                 write!(out, "the new decision about {id}, which waited when the bundle changed")
             }
             Owed::Certificate { of, .. } => write!(out, "the certificate that {of} gives"),
+            Owed::HostCertificate { host, .. } => write!(out, "the host certificate of {host}"),
             Owed::Anomaly { emergency, .. } => write!(out, "what is unusual about {emergency}"),
             Owed::Closing { emergency, incident, until } => {
                 write!(out, "the countdown of {emergency} to {until}: {incident} was resolved")

@@ -2,11 +2,12 @@
 //!
 //! Independent of the code that wrote it where it can be: the tree is recomputed here from the leaves
 //! alone, signatures are checked again, facts gathered again from the words and the state before them and
-//! decided again (`said.rs`), what must stand next is asked for (`follows.rs`), and only then the fold is asked
+//! decided again (`said.rs`, `hosts.rs`), what must stand next is asked for (`follows.rs`), and only then the fold is asked
 //! whether the entries may follow each other.
 //! Reads only.
 
 mod follows;
+mod hosts;
 mod said;
 
 use std::ops::ControlFlow;
@@ -102,6 +103,8 @@ struct Check {
     found: Vec<Found>,
     /// What entries said that later ones refer to.
     known: said::Known,
+    /// A self-test whose certificate stands next.
+    tested: Option<hosts::Tested>,
     /// What must stand next.
     follows: follows::Follows,
 }

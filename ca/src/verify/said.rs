@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fireaxe_protocol::certificate::{Body, Issue, Profile};
+use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, HostPattern, SignedBy};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
@@ -151,6 +151,16 @@ impl Check {
                 }
                 self.closing(state, entry, *emergency, by);
                 self.known.close(*emergency);
+            }
+            Event::HostInvited { .. }
+            | Event::HostEnrolled { .. }
+            | Event::HostCertified { .. }
+            | Event::HostRetired { .. }
+            | Event::SelfTestGranted { .. } => self.host(state, entry, leaf),
+            Event::CertificateIssued { of, .. } if self.tested.as_ref().is_some_and(|t| t.leaf == *of) => {
+                if let Some(tested) = self.tested.take() {
+                    self.self_test_certificate(state, entry, &tested);
+                }
             }
             Event::CertificateIssued { of, terms } => self.certificate(state, entry, of, terms),
             _ => {}
@@ -436,8 +446,7 @@ impl Check {
             nonce,
             public_key: open.public_key,
             serial: index,
-            emergency: id,
-            person: &open.person,
+            subject: Subject::Person(id, &open.person),
             at: entry.at,
             grant_end: entry.at.saturating_add(terms.lifetime_s.into()),
             ca_key,

@@ -184,6 +184,7 @@ impl Installed {
             log,
             reader: Reader::open(&data.log()).unwrap(),
             user_ca: load(Purpose::UserCa),
+            host_ca: load(Purpose::HostCa),
             checkpoints: NoteSigner::new(origin.as_str(), load(Purpose::Log)).unwrap(),
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
@@ -267,6 +268,11 @@ impl Installed {
     pub async fn post<T: serde::Serialize>(&self, path: &str, body: &T) -> Told {
         let body = serde_json::to_vec(body).unwrap();
         self.ask(&self.outside, "POST", path, body, None).await
+    }
+
+    /// A question without a body, asked by whoever made the proof.
+    pub async fn post_proved(&self, path: &str, proof: &str) -> Told {
+        self.ask(&self.outside, "POST", path, Vec::new(), Some(proof)).await
     }
 
     pub async fn post_bytes(&self, path: &str, body: Vec<u8>) -> Told {

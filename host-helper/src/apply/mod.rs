@@ -238,6 +238,10 @@ impl Apply {
                 return Err(ApplyError::OtherFiles(what).into());
             }
         }
+        if !self.stock && self.config != Path::new(crate::config::PATH) {
+            let what = format!("sshd and PAM would have this program read {}", crate::config::PATH);
+            return Err(ApplyError::OtherFiles(what).into());
+        }
         // There is no trust without a list that revokes: a missing one refuses everybody, an empty nobody.
         let keys = files::read_user_ca(&config.user_ca)?;
         let no_list = |why| HostError::NoList { path: config.revoked_keys.clone(), why };

@@ -3,7 +3,9 @@
 mod apply;
 mod doctor;
 mod files;
+mod hook;
 mod krl;
+mod principals;
 mod remove;
 mod status;
 
@@ -39,12 +41,31 @@ enum Command {
     Krl(krl::Args),
     /// Show what is in force and how old it is.
     Status(status::Args),
+    /// Run and record a session. sshd calls it, by a certificate's forced command or as a login shell.
+    #[command(disable_help_flag = true)]
+    Session {
+        /// `shell`, `run LINE` or `-c LINE`; what runs is what the daemon says.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
+    /// Which principals open an account, for a certificate. sshd asks.
+    Principals(principals::Args),
+    /// Register a login, or refuse it. PAM asks.
+    Hook(hook::Args),
 }
 
 /// Reads the command line, does it, says what came of it.
 pub fn main() -> ExitCode {
+    // As a login shell, or by its own path: then nothing on the command line is ours to read.
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|called| crate::session::called::is_session(&called)) {
+        return crate::session::main(&words.collect::<Vec<_>>());
+    }
     let Cli { json, command } = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if std::env::args_os().nth(1).is_some_and(|verb| verb == "principals") => {
+            return principals::misread(&error);
+        }
         // Whether JSON was asked for can be read although the rest cannot; help is what was asked for.
         Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--json") => {
             print(&serde_json::json!({
@@ -65,6 +86,9 @@ pub fn main() -> ExitCode {
         Command::Files(args) => args.run(json),
         Command::Krl(args) => args.run(json),
         Command::Status(args) => args.run(json),
+        Command::Session { words } => return crate::session::main(&words),
+        Command::Principals(args) => return args.run(),
+        Command::Hook(args) => return args.run(),
     };
     done.unwrap_or_else(|error| failed(&error, json))
 }

@@ -17,4 +17,4 @@ mod rooms;
 pub mod socket;
 pub mod words;
 
-pub use rooms::{Begun, Connections, Considering, InForce, Opening, Rooms, Sink};
+pub use rooms::{Beginning, Begun, Connections, Considering, InForce, Opening, Rooms, Sink, Took};

@@ -3,6 +3,7 @@
 //! The socket reads a line and knows who asks; the feed reads what the CA says. What either means for
 //! connections is left to [`Connections`], what a session writes to [`Sink`]; neither knows the other.
 
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -46,6 +47,12 @@ pub struct Considering {
 pub struct Begun {
     /// The connection that it came in with.
     pub connection: Nonce,
+    /// The certificate's serial.
+    pub serial: u64,
+    /// The account.
+    pub account: AccountName,
+    /// Where the connection comes from.
+    pub from: Option<IpAddr>,
     /// What it runs.
     pub run: Run,
     /// What its user is told while it runs. Ends when the connection is over.
@@ -76,23 +83,48 @@ pub trait Connections: Send + Sync {
     fn closed(&self, peer: Peer) -> Answer;
     /// May this process run a session, and which?
     fn begin(&self, peer: Peer, terminal: Option<&Terminal>, asked: Option<&str>) -> Result<Begun, Reason>;
-    /// A session of that connection is over; `recorded` is what its recording came to, if there is one.
-    fn ended(&self, connection: Nonce, recorded: Option<Recorded>);
+    /// A session of that connection is over.
+    fn ended(&self, connection: Nonce, took: Took);
     /// sshd has another list: what it revokes is ended, and then `Confirmed` is said. Also called once at
     /// the start, with the list that is there.
     fn listed(&self, list: InForce<'_>);
     /// All countdowns that run; one that is missing was held or is over.
     fn closing(&self, closing: Vec<FeedClosing>);
+    /// Certificates that give more time, from the feed: what came in with an earlier one of the same key, in
+    /// the same emergency and tier, goes on. Each is judged like one that comes in.
+    fn extended(&self, certificates: &[Vec<u8>]);
+    /// A session of that connection must be recorded and cannot be any more: it ends in a minute.
+    fn unrecorded(&self, connection: Nonce);
     /// How many connections there are.
     fn count(&self) -> u32;
     /// Waits for deadlines and keeps them. Called once, on a thread of its own; does not return.
     fn keep(&self);
 }
 
+/// What a recorder says of the session that it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// Its terminal.
+    pub terminal: Option<Terminal>,
+    /// What the client asks to run.
+    pub asked: Option<String>,
+}
+
+/// What came of a session's recording.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Took {
+    /// What the recording comes to, if there is one.
+    pub recorded: Option<Recorded>,
+    /// It had to be recorded and was not, to its end: the recorder was killed, or there was no room. What
+    /// goes on of the connection goes on unseen, so it is to be ended, as [`Unrecorded`](fireaxe_protocol::host::EndReason::Unrecorded).
+    pub unrecorded: bool,
+}
+
 /// Takes what sessions write. Called on a thread of its own for each session.
 pub trait Sink: Send + Sync {
-    /// Answers [`Answer::Run`] on the stream and takes the recording from it until the session is over.
-    fn record(&self, peer: Peer, begun: Begun, stream: UnixStream) -> Option<Recorded>;
+    /// Answers [`Answer::Run`] on the stream (or [`Answer::Refused`] when the session must be recorded and
+    /// cannot be) and takes the recording from it until the session is over.
+    fn record(&self, begun: Begun, beginning: Beginning, stream: UnixStream) -> Took;
 }
 
 /// Hands each question to its room.
@@ -138,7 +170,7 @@ impl Handler for Rooms {
             Ask::Status => root(&|| Answer::Status((self.status)())),
             Ask::Begin { terminal, asked } => {
                 match self.connections.begin(peer, terminal.as_ref(), asked.as_deref()) {
-                    Ok(begun) => return self.session(peer, begun, stream),
+                    Ok(begun) => return self.session(begun, Beginning { terminal, asked }, stream),
                     Err(reason) => Answer::Refused(reason),
                 }
             }
@@ -149,17 +181,17 @@ impl Handler for Rooms {
 
 impl Rooms {
     /// A session lasts for hours: it gets a thread of its own, and the socket its place back.
-    fn session(&self, peer: Peer, begun: Begun, stream: UnixStream) {
+    fn session(&self, begun: Begun, beginning: Beginning, stream: UnixStream) {
         let (connections, sink) = (self.connections.clone(), self.sink.clone());
         let connection = begun.connection;
         let started = std::thread::Builder::new().name("session".into()).spawn(move || {
             // Said however the sink ends: a connection must not wait for a recording that nobody writes.
-            let mut over = Over { connections, connection, recorded: None };
-            over.recorded = sink.record(peer, begun, stream);
+            let mut over = Over { connections, connection, took: Took::default() };
+            over.took = sink.record(begun, beginning, stream);
         });
         if started.is_err() {
             // The stream is closed by now: the recorder reads the end instead of an answer, and refuses.
-            self.connections.ended(connection, None);
+            self.connections.ended(connection, Took::default());
         }
     }
 }
@@ -167,11 +199,11 @@ impl Rooms {
 struct Over {
     connections: Arc<dyn Connections>,
     connection: Nonce,
-    recorded: Option<Recorded>,
+    took: Took,
 }
 
 impl Drop for Over {
     fn drop(&mut self) {
-        self.connections.ended(self.connection, self.recorded.take());
+        self.connections.ended(self.connection, std::mem::take(&mut self.took));
     }
 }

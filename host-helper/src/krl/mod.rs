@@ -20,7 +20,7 @@ use thiserror::Error;
 pub use check::{Checked, Installed, Received, check, installed, installed_for};
 pub use self_test::self_test;
 pub use state::State;
-pub use update::{Outcome, update};
+pub use update::{Outcome, renew, take, update};
 
 /// Why a list is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -8,10 +8,10 @@ use ed25519_dalek::Signature;
 use super::fields::{Fields, Pair};
 use super::profile::{forced, is_command};
 use super::receipt::receipt_of;
-use super::{Body, HostTerms, RECEIPT, TERMS, from_openssh, key_id};
+use super::{Body, HostTerms, RECEIPT, Subject, TERMS, from_openssh, key_id};
 use crate::keys::Ed25519Key;
 use crate::limits;
-use crate::names::{EmergencyId, PersonName, shown};
+use crate::names::shown;
 use crate::policy::Terms;
 
 /// What the client expects. Times in unix seconds.
@@ -23,10 +23,8 @@ pub struct Expected<'a> {
     pub terms: &'a Terms,
     /// The CA key it pinned.
     pub ca_key: Ed25519Key,
-    /// The emergency it was told.
-    pub emergency: EmergencyId,
-    /// Who it is.
-    pub person: &'a PersonName,
+    /// Whose it must be: the emergency it was told and who it is, or a self-test.
+    pub subject: Subject<'a>,
     /// Its own clock; may be off by [`limits::STATEMENT_WINDOW_S`].
     pub now: u64,
 }
@@ -83,7 +81,7 @@ pub fn compare(certificate: &str, expected: &Expected<'_>) -> Result<Accepted, V
     let serial = fields.serial;
     let issuable = serial != 0 && serial < limits::CANARY_SERIAL;
     differences.check("serial", issuable, "a serial that can be revoked", &serial.to_string());
-    match key_id(expected.emergency, expected.person, serial) {
+    match key_id(expected.subject, serial) {
         Ok(id) => differences.equal("key id", &id, fields.key_id),
         Err(error) => differences.add("key id", &error.to_string(), &shown(fields.key_id)),
     }
@@ -191,20 +189,20 @@ fn listed(pairs: &[Pair<'_>]) -> String {
     pairs.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-struct Differences(Vec<Difference>);
+pub(super) struct Differences(pub(super) Vec<Difference>);
 
 impl Differences {
-    fn add(&mut self, field: &'static str, expected: &str, found: &str) {
+    pub(super) fn add(&mut self, field: &'static str, expected: &str, found: &str) {
         self.0.push(Difference { field, expected: expected.to_owned(), found: found.to_owned() });
     }
 
-    fn check(&mut self, field: &'static str, holds: bool, expected: &str, found: &str) {
+    pub(super) fn check(&mut self, field: &'static str, holds: bool, expected: &str, found: &str) {
         if !holds {
             self.add(field, expected, found);
         }
     }
 
-    fn equal(&mut self, field: &'static str, expected: &str, found: &str) {
+    pub(super) fn equal(&mut self, field: &'static str, expected: &str, found: &str) {
         if expected != found {
             self.add(field, &shown(expected), &shown(found));
         }

@@ -20,16 +20,23 @@ pub struct Issue<'a> {
     pub public_key: Ed25519Key,
     /// Index of the entry that will hold the body.
     pub serial: u64,
-    /// Its emergency.
-    pub emergency: EmergencyId,
-    /// Its holder.
-    pub person: &'a PersonName,
+    /// Whose it is.
+    pub subject: Subject<'a>,
     /// The entry's time; the terms' lifetime counts from here.
     pub at: u64,
     /// When the grant ends; no certificate outlives it.
     pub grant_end: u64,
     /// The CA key that will sign.
     pub ca_key: Ed25519Key,
+}
+
+/// Whose a user certificate is: what stands between `fireaxe/` and the serial in its key id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// A person in an emergency: `EM-42/ana`.
+    Person(EmergencyId, &'a PersonName),
+    /// A host that proves to itself that a login works: `self-test`.
+    SelfTest,
 }
 
 /// All inputs of one certificate. Made only by [`Profile::from_terms`]; what it holds, the profile allows.
@@ -165,7 +172,7 @@ impl Profile {
             nonce: issue.nonce,
             public_key: issue.public_key,
             serial: issue.serial,
-            key_id: key_id(issue.emergency, issue.person, issue.serial)?,
+            key_id: key_id(issue.subject, issue.serial)?,
             principals,
             valid_after: issue.at.saturating_sub(limits::BACKDATE_S),
             valid_before,
@@ -211,9 +218,13 @@ pub(super) fn forced(terms: &Terms) -> Option<String> {
     }
 }
 
-/// Ids only, the serial last: `fireaxe/EM-42/ana/1234`. At most [`limits::KEY_ID`] bytes.
-pub fn key_id(emergency: EmergencyId, person: &PersonName, serial: u64) -> Result<String, ProfileError> {
-    let id = format!("fireaxe/{emergency}/{person}/{serial}");
+/// Ids only, the serial last: `fireaxe/EM-42/ana/1234`, `fireaxe/self-test/1234`. At most
+/// [`limits::KEY_ID`] bytes.
+pub fn key_id(subject: Subject<'_>, serial: u64) -> Result<String, ProfileError> {
+    let id = match subject {
+        Subject::Person(emergency, person) => format!("fireaxe/{emergency}/{person}/{serial}"),
+        Subject::SelfTest => format!("fireaxe/self-test/{serial}"),
+    };
     if id.len() > limits::KEY_ID { Err(ProfileError::KeyId(id.len())) } else { Ok(id) }
 }
 

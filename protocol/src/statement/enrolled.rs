@@ -53,6 +53,13 @@ impl EnrolledKey {
         Ok(EnrolledKey { fingerprint: Fingerprint::of(&key), key, comment, point })
     }
 
+    /// A host's key as a key that signs statements; none if its point is of small order.
+    pub fn of_host(key: &Ed25519Key) -> Option<EnrolledKey> {
+        let point = Some(key.verifying()?);
+        let (fingerprint, key) = (key.fingerprint(), key.key_data());
+        Some(EnrolledKey { key, fingerprint, comment: String::new(), point })
+    }
+
     /// Whether the private half lives in a FIDO authenticator.
     pub fn is_hardware(&self) -> bool {
         !matches!(self.key, KeyData::Ed25519(_))

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
 use fireaxe_ca::log::{Batch, Log};
-use fireaxe_protocol::certificate::{Body, Issue, Profile};
+use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::{Activation, Closer, Event, Hash, NoteSigner, PinnedKeys, SignedBy};
@@ -205,8 +205,7 @@ impl Turn<'_> {
             nonce: dice.bytes32(),
             public_key: fresh,
             serial: self.batch.next_index(),
-            emergency,
-            person,
+            subject: Subject::Person(emergency, person),
             at,
             grant_end: at + u64::from(terms.lifetime_s),
             ca_key: self.ca,

@@ -11,7 +11,7 @@ use super::reading::{Reading, Table, Value, seconds};
 use super::rule_file::{exception, rule};
 use crate::host::SessionCommand;
 use crate::limits;
-use crate::names::{ActionName, GroupName, Severity, SystemName, TierName, TriggerName};
+use crate::names::{ActionName, GroupName, SELF_TEST_TIER, Severity, SystemName, TierName, TriggerName};
 use crate::policy::finding::{At, Finding};
 use crate::policy::hosts::HostIndex;
 use crate::policy::shape::{
@@ -286,6 +286,9 @@ pub(in crate::policy) fn optional<'r, 't, T>(
 }
 
 fn tier(name: At<TierName>, mut t: Table<'_, '_>) -> Option<Tier> {
+    if name.value.as_str() == SELF_TEST_TIER {
+        t.wrong(&name, "a tier cannot be called `self-test`: that is what hosts try their own logins with");
+    }
     let power = t.must("power").and_then(|v| v.number(1..=100));
     let account = t.must("account").and_then(|v| v.name());
     let force_command = optional(t.may("force_command"), command);

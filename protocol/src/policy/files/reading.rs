@@ -130,6 +130,11 @@ impl<'r, 't> Table<'r, 't> {
     }
 
     /// All keys, for tables whose keys are names that the file itself gives.
+    /// Something is wrong with the table's own name.
+    pub(in crate::policy) fn wrong(&self, name: &At<impl Sized>, message: &str) {
+        self.reading.add(name, "value.invalid", message.to_owned(), None);
+    }
+
     pub(in crate::policy) fn parts(&self) -> Vec<Part<'r, 't>> {
         let parts = self.table.iter().map(|(name, value)| {
             let text: &'r str = name.get_ref();

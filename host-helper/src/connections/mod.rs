@@ -1,0 +1,387 @@
+//! Who is connected with a certificate of ours, until when, and how that ends: the registry that the daemon
+//! keeps. One SSH connection is one entry, however many sessions it carries, `ssh -N` too.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `mod` | the registry's face: what is asked of it, and who may ask |
+//! | `admit` | a certificate came in: who says so, judged again, remembered, told |
+//! | `keeping` | waits for ends and brings them about |
+//! | [`record`] | what is remembered across a restart |
+//! | `account` | an account's number and shell |
+//!
+//! What ends when is [`crate::teardown`]'s; which processes belong [`crate::processes`]'s; whether a certificate
+//! is good [`crate::login::judge`]'s. Nothing here believes a process about itself: the kernel says who asks
+//! and whose child that is.
+//!
+//! | limit | | why |
+//! |---|---|---|
+//! | [`CONNECTIONS`] | 1,024 | a descriptor each; a daemon has 4,096 or more |
+//! | [`SESSIONS`] of one connection | 64 | sshd's `MaxSessions` is 10 |
+//! | [`SERIALS`] of one connection | 32 | one for each time that it was given more time |
+//! | [`HINTS`] | 256 | logins under way |
+
+mod account;
+mod admit;
+mod keeping;
+pub mod record;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use fireaxe_protocol::api::FeedClosing;
+use fireaxe_protocol::host::{EndReason, SessionCommand};
+use fireaxe_protocol::krl::RevocationList;
+use fireaxe_protocol::limits;
+use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::policy::Record as Recording;
+use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::statement::Nonce;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::config::Config;
+use crate::daemon::socket::Peer;
+use crate::daemon::words::{Answer, Notice, Run, Terminal};
+use crate::daemon::{Begun, Connections, Considering, InForce, Opening, Took};
+use crate::error::HostError;
+use crate::login::journal::{Line, Severity};
+use crate::processes::belonging::descends;
+use crate::processes::{Cgroups, Held, Process};
+use crate::randomness;
+use crate::reports::Reports;
+use crate::teardown::planted::Snapshot;
+use crate::teardown::{End, Moment};
+use record::{Record, Store};
+
+/// Connections at once.
+pub const CONNECTIONS: usize = 1024;
+/// Sessions of one connection at once.
+pub const SESSIONS: usize = 64;
+/// Serials that one connection may have come to rest on.
+pub const SERIALS: usize = 32;
+/// Certificates that were considered and may come in.
+pub const HINTS: usize = 256;
+
+/// What a registry stands on.
+pub struct Setup {
+    /// The host's configuration.
+    pub config: Arc<Config>,
+    /// Where the CA's news go.
+    pub reports: Arc<dyn Reports>,
+    /// Where live connections are remembered: [`record::RUN`].
+    pub run: PathBuf,
+    /// Whether connections can have cgroups of their own.
+    pub cgroups: Cgroups,
+    /// This host's clocks.
+    pub now: fn() -> Moment,
+}
+
+/// The registry. Cheap to clone: one registry, many hands.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    setup: Setup,
+    store: Store,
+    state: Mutex<State>,
+    /// A session ended.
+    changed: Condvar,
+    /// Wakes whoever keeps.
+    wake: OwnedFd,
+    /// The newest look at the host's files, and when it was begun (milliseconds since boot).
+    look: Mutex<Option<(u64, Arc<Snapshot>)>>,
+}
+
+#[derive(Default)]
+struct State {
+    live: BTreeMap<Nonce, Live>,
+    list: Option<Listed>,
+    closing: Vec<FeedClosing>,
+    hints: VecDeque<(u32, Option<u64>)>,
+}
+
+/// A connection, with what is not remembered.
+struct Live {
+    record: Record,
+    /// Its monitor; `None`: it is gone.
+    monitor: Option<Arc<Held>>,
+    /// Recorders that run.
+    sessions: usize,
+    told: Vec<Sender<Notice>>,
+    before: Option<Arc<Snapshot>>,
+    ending: Option<EndReason>,
+}
+
+/// The list that sshd reads.
+struct Listed {
+    list: RevocationList,
+    version: u64,
+    hash: Hash,
+    in_force_at: u64,
+    /// Whether the CA knows that nothing of it is alive.
+    confirmed: bool,
+    /// Connections that it ended.
+    ended: u32,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("connections", &self.state().live.len()).finish()
+    }
+}
+
+impl Registry {
+    /// Takes up what a daemon before this one left, and tells what a boot ended. Nothing is ended before
+    /// [`Connections::keep`].
+    pub fn open(setup: Setup) -> Result<Registry, HostError> {
+        let store = Store::open(&setup.run, &setup.config.state)?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| HostError::read("eventfd".as_ref(), &errno.into()))?;
+        let registry = Registry(Arc::new(Inner {
+            setup,
+            store,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            wake,
+            look: Mutex::default(),
+        }));
+        registry.take_up();
+        Ok(registry)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a thread that panicked left is whole: each change is one assignment.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Moment {
+        (self.0.setup.now)()
+    }
+
+    fn wake(&self) {
+        // A counter that is full wakes, too.
+        let _ = rustix::io::write(&self.0.wake, &1u64.to_ne_bytes());
+    }
+
+    /// Remembers; a host that cannot goes on without: what is lost is a restart's knowledge.
+    fn remember(&self, record: &Record) -> bool {
+        let kept = self.0.store.write(record);
+        if let Err(error) = &kept {
+            Line::new("connection_not_kept")
+                .with("connection", record.connection)
+                .with("why", error)
+                .say(Severity::Warning);
+        }
+        kept.is_ok()
+    }
+
+    /// Which connection a process came in with, by its ancestors and its audit session.
+    fn of(&self, peer: Peer) -> Option<Nonce> {
+        for live in self.state().live.values_mut() {
+            live.refresh();
+            if descends(peer.pid, Process::read, &live.record.mark) {
+                return Some(live.record.connection);
+            }
+        }
+        None
+    }
+}
+
+impl Connections for Registry {
+    fn considered(&self, peer: Peer, considering: Considering) {
+        // Anybody may say this: it is a hint, and believed only from a child of the monitor it names.
+        let parent = Process::read(peer.pid).map(|process| process.parent);
+        if considering.refused.is_none() && parent == Some(considering.monitor) {
+            let mut state = self.state();
+            state.hints.push_back((considering.monitor, considering.serial));
+            while state.hints.len() > HINTS {
+                state.hints.pop_front();
+            }
+        }
+    }
+
+    fn opened(&self, peer: Peer, opening: Opening) -> Answer {
+        match self.admit(peer, &opening) {
+            Ok(connection) => Answer::Registered { connection },
+            Err(reason) => Answer::Refused(reason),
+        }
+    }
+
+    fn closed(&self, peer: Peer) -> Answer {
+        // Nothing to do but look: the connection ends with its monitor, and that is watched.
+        let monitor = Process::read(peer.pid).map(|process| process.parent);
+        let known = self.state().live.values().any(|live| Some(live.record.mark.monitor.pid) == monitor);
+        if known {
+            self.wake();
+        }
+        Answer::Noted
+    }
+
+    fn begin(&self, peer: Peer, _: Option<&Terminal>, _: Option<&str>) -> Result<Begun, Reason> {
+        let refuse = |code: &str, sentence: &str| Err(Reason::new(code, sentence));
+        let Some(connection) = self.of(peer) else {
+            return refuse("session.unknown", "this process came in with no connection of an emergency");
+        };
+        let recording =
+            randomness::nonce().map_err(|error| Reason::new("session.no_randomness", error.to_string()))?;
+        let account = self.state().live.get(&connection).map(|live| live.record.account.clone());
+        let account = account.and_then(|account| account::look_up(&account));
+        let mut state = self.state();
+        let Some((live, account)) = state.live.get_mut(&connection).zip(account) else {
+            return refuse("session.over", "its connection is over");
+        };
+        if account.uid != peer.uid {
+            return refuse("session.other_user", "it runs as another user than its connection's account");
+        }
+        if live.ending.is_some() {
+            return refuse("session.over", "its connection is ending");
+        }
+        if live.sessions >= SESSIONS {
+            return refuse("session.too_many", "its connection carries too many sessions");
+        }
+        let record = &live.record;
+        let (serial, came_as) = (record.serial, record.account.clone());
+        let from = Some(record.from).filter(|from| !from.is_unspecified());
+        let command = match record.force_command.as_deref().map(|text| (SessionCommand::read(text), text)) {
+            Some((Some(SessionCommand::Run(command)), _)) => Some(command),
+            Some((None, command)) => Some(command.to_owned()),
+            Some((Some(SessionCommand::Shell), _)) | None => None,
+        };
+        let End { at: until, .. } = record.life.end(self.now());
+        let run = Run {
+            recording,
+            command,
+            shell: account.shell,
+            record: record.record,
+            emergency: record.life.emergency,
+            tier: record.tier.clone(),
+            until,
+        };
+        let (to, notices) = channel();
+        live.sessions += 1;
+        live.told.push(to);
+        Ok(Begun { connection, serial, account: came_as, from, run, notices })
+    }
+
+    fn ended(&self, connection: Nonce, took: Took) {
+        let mut state = self.state();
+        if let Some(live) = state.live.get_mut(&connection) {
+            live.sessions = live.sessions.saturating_sub(1);
+            if let Some(recorded) = took.recorded {
+                match live.record.recordings.len() < limits::REPORTED {
+                    true => live.record.recordings.push(recorded),
+                    false => live.record.more = live.record.more.saturating_add(1),
+                }
+                self.remember(&live.record);
+            }
+        }
+        drop(state);
+        self.0.changed.notify_all();
+        if took.unrecorded {
+            self.unrecorded(connection);
+        }
+    }
+
+    fn listed(&self, list: InForce<'_>) {
+        let read = match RevocationList::read(list.bytes) {
+            Ok(read) => read,
+            Err(error) => {
+                Line::new("list_unreadable")
+                    .with("version", list.version)
+                    .with("why", error)
+                    .say(Severity::Warning);
+                return;
+            }
+        };
+        let mut state = self.state();
+        // Ended for a list that was not confirmed yet: counted for this one, which revokes them too.
+        let ended = state.list.as_ref().filter(|before| !before.confirmed).map_or(0, |before| before.ended);
+        state.list = Some(Listed {
+            list: read,
+            version: list.version,
+            hash: list.hash,
+            in_force_at: list.at,
+            confirmed: false,
+            ended,
+        });
+        drop(state);
+        self.wake();
+    }
+
+    fn closing(&self, closing: Vec<FeedClosing>) {
+        let now = self.now();
+        let mut state = self.state();
+        for live in state.live.values_mut().filter(|live| live.ending.is_none()) {
+            if live.record.life.closing(&closing, now) {
+                self.remember(&live.record);
+                let end = live.record.life.end(now);
+                live.tell(match live.record.life.closing {
+                    Some(_) => Notice::Ends { at: end.at, why: "its emergency is closing".into() },
+                    None => Notice::Goes { until: end.at },
+                });
+            }
+        }
+        state.closing = closing;
+        drop(state);
+        self.wake();
+    }
+
+    fn extended(&self, certificates: &[Vec<u8>]) {
+        for certificate in certificates {
+            self.lengthen(certificate);
+        }
+    }
+
+    fn unrecorded(&self, connection: Nonce) {
+        let now = self.now();
+        let mut state = self.state();
+        if let Some(live) = state.live.get_mut(&connection)
+            && live.record.record == Recording::Required
+            && live.record.life.unrecorded.is_none()
+        {
+            live.record.life.unrecorded = Some(now);
+            self.remember(&live.record);
+            let at = live.record.life.end(now).at;
+            live.tell(Notice::Ends { at, why: "it must be recorded and cannot be any more".into() });
+        }
+        drop(state);
+        self.wake();
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.state().live.len()).unwrap_or(u32::MAX)
+    }
+
+    fn keep(&self) {
+        keeping::keep(self);
+    }
+}
+
+impl Live {
+    /// Tells every session of it; those that are over are forgotten.
+    fn tell(&mut self, notice: Notice) {
+        self.told.retain(|to| to.send(notice.clone()).is_ok());
+    }
+
+    /// Reads again what ties processes to it: PAM gives the audit session, systemd the scope, and either may
+    /// come after the hook. Gives whether anything is new.
+    fn refresh(&mut self) -> bool {
+        let mark = &mut self.record.mark;
+        let before = mark.clone();
+        let Some(monitor) = Process::read(mark.monitor.pid).filter(|monitor| monitor.id == mark.monitor)
+        else {
+            return false;
+        };
+        // A session that the listener has, too, was begun before any login: it is everybody's.
+        let listeners = Process::read(monitor.parent).and_then(|listener| listener.session);
+        if monitor.session.is_some() && monitor.session != listeners {
+            mark.session = monitor.session;
+        }
+        if crate::processes::cgroup::is_own(&monitor.cgroup) && !mark.cgroups.contains(&monitor.cgroup) {
+            mark.cgroups.push(monitor.cgroup);
+        }
+        *mark != before
+    }
+}

@@ -1,0 +1,184 @@
+//! Where recordings are written: by the daemon, as root, in a folder that nobody else can enter. A recorder
+//! says raw events; numbers, hashes, times beyond its own and the file are the sink's. So whoever holds the
+//! recorder's end can lie about its own session from then on, and about nothing that it said before.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `words` | what a recorder says after it was let in |
+//! | `recording` | one recording: events into chunks, chunks into its file |
+//! | `shelf` | the folder: names, marks of what is finished, what a crash left, room on the disk |
+//! | `taking` | one session, from its answer to its end |
+//!
+//! Durability: a chunk is written within [`FLUSH`] of its first event and synced within [`SYNC`]; the last is
+//! synced before anything is said of it. A crash of the host loses at most that second of a session that the
+//! crash ended too; a crash of the daemon at most [`FLUSH`].
+//!
+//! | limit | value | why |
+//! |---|---|---|
+//! | [`AT_ONCE`] | 256 recordings | a thread of 256 KiB, a chunk of 48 KiB and a read of 64 KiB each: 92 MiB |
+//! | [`OF_ONE`] | 16 of one connection | sshd's `MaxSessions` is 10; nobody can take everybody's places |
+//! | [`Limits::recording`] | 2 GiB a recording | 8 hours of 70 KB/s; 40 s of a 50 MB/s flood |
+//! | [`Limits::reserve`] | 512 MiB or 5 % of the disk, the smaller, stay free | what sshd, logs and the KRL need |
+
+mod recording;
+mod shelf;
+mod taking;
+pub mod words;
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fireaxe_protocol::host::{Recorded, Report};
+use fireaxe_protocol::names::HostName;
+use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::statement::Nonce;
+
+pub use shelf::{Found, Kept, Shelf};
+
+use crate::daemon::{Beginning, Begun, Sink, Took};
+use crate::error::HostError;
+use crate::reports::Reports;
+
+/// How long events may wait for their chunk to be full.
+pub const FLUSH: Duration = Duration::from_millis(250);
+/// How long a chunk may wait to be synced.
+pub const SYNC: Duration = Duration::from_secs(1);
+/// Recordings at once.
+pub const AT_ONCE: usize = 256;
+/// Recordings of one connection at once.
+pub const OF_ONE: usize = 16;
+/// How long a session goes on that must be recorded and no longer can be.
+pub const NOTICE: Duration = Duration::from_secs(60);
+
+/// Bytes that recordings may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one recording.
+    pub recording: u64,
+    /// Free on the disk: below it nothing is recorded. The smaller of this and a twentieth of the disk.
+    pub reserve: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { recording: 2 << 30, reserve: 512 << 20 }
+    }
+}
+
+/// The daemon's sink.
+#[derive(Clone)]
+pub struct Recordings {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shelf: Shelf,
+    host: HostName,
+    limits: Limits,
+    reports: Arc<dyn Reports>,
+    /// Recordings at once, by connection.
+    places: Mutex<BTreeMap<Nonce, usize>>,
+    /// Whether somebody was told that there is no room, since there last was.
+    alarmed: AtomicBool,
+}
+
+impl std::fmt::Debug for Recordings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Recordings").field(&self.inner.shelf).finish()
+    }
+}
+
+impl Recordings {
+    /// Opens the shelf in `folder` and closes what an earlier daemon left open: gives what those recordings
+    /// come to, with their connections. Called once, before the socket answers.
+    pub fn open(
+        folder: &Path,
+        host: HostName,
+        limits: Limits,
+        reports: Arc<dyn Reports>,
+    ) -> Result<(Recordings, Vec<Found>), HostError> {
+        let shelf = Shelf::open(folder)?;
+        let found = shelf.recover()?;
+        let places = Mutex::default();
+        let inner = Inner { shelf, host, limits, reports, places, alarmed: AtomicBool::new(false) };
+        Ok((Recordings { inner: Arc::new(inner) }, found))
+    }
+
+    /// The folder, for who sends its files.
+    pub fn shelf(&self) -> &Shelf {
+        &self.inner.shelf
+    }
+}
+
+impl Sink for Recordings {
+    fn record(&self, begun: Begun, beginning: Beginning, stream: UnixStream) -> Took {
+        taking::take(&self.inner, begun, beginning, stream)
+    }
+}
+
+impl Inner {
+    /// Whether there is room to record: else why not, and an alarm, one for each time that it runs out.
+    fn room(&self) -> Result<(), Reason> {
+        let lacks = match self.shelf.free() {
+            Ok((free, size)) if free >= self.limits.reserve.min(size / 20) => {
+                self.alarmed.store(false, Ordering::Relaxed);
+                return Ok(());
+            }
+            Ok((free, _)) => format!("{} MiB are free on the disk of the recordings", free >> 20),
+            Err(error) => error.to_string(),
+        };
+        let reason = Reason::new("recording.no_room", format!("no session can be recorded: {lacks}"));
+        self.alarm(&self.alarmed, &reason);
+        Err(reason)
+    }
+
+    /// Says it once.
+    fn alarm(&self, said: &AtomicBool, reason: &Reason) {
+        if !said.swap(true, Ordering::Relaxed) {
+            // A report that cannot be kept: the disk is full. The refusals tell it, too.
+            let _ = self.reports.say(Report::Alarmed(reason.clone()));
+        }
+    }
+
+    fn place(self: &Arc<Inner>, connection: Nonce) -> Result<Place, Reason> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = places.get(&connection).copied().unwrap_or(0);
+        if mine >= OF_ONE || places.values().sum::<usize>() >= AT_ONCE {
+            let why =
+                format!("{mine} sessions of this connection are recorded already, or too many of others");
+            return Err(Reason::new("recording.too_many", why));
+        }
+        places.insert(connection, mine + 1);
+        Ok(Place { inner: self.clone(), connection })
+    }
+}
+
+/// One recording's place; given back when dropped.
+struct Place {
+    inner: Arc<Inner>,
+    connection: Nonce,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
+        match places.get_mut(&self.connection) {
+            Some(n) if *n > 1 => *n -= 1,
+            _ => {
+                places.remove(&self.connection);
+            }
+        }
+    }
+}
+
+/// What came of a session that was recorded to its end, or need not have been.
+fn took(recorded: Option<Recorded>) -> Took {
+    Took { recorded, unrecorded: false }
+}
+
+#[cfg(test)]
+mod tests;

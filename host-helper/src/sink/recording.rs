@@ -1,0 +1,166 @@
+//! One recording as it is written: events into chunks, chunks into its file, in order and never anything else.
+
+use std::fs::File;
+use std::io::Write;
+
+use fireaxe_protocol::host::Recorded;
+use fireaxe_protocol::recording::{Chunk, Ended, Event, Header, Stream, Writer};
+
+use super::{FLUSH, SYNC, Shelf};
+use crate::clock::Stopwatch;
+use crate::error::HostError;
+
+/// Bytes of events that make a chunk full.
+const FULL: usize = 32 * 1024;
+
+/// One recording.
+pub(super) struct Recording {
+    shelf: Shelf,
+    file: File,
+    writer: Writer,
+    began: Stopwatch,
+    /// Events that wait for their chunk.
+    events: Vec<Event>,
+    waiting: usize,
+    /// Since when the first of them waits.
+    since: Stopwatch,
+    /// Bytes in the file.
+    written: u64,
+    /// Since when a chunk waits to be synced.
+    unsynced: Option<Stopwatch>,
+    /// Bytes that were dropped and are not marked yet.
+    lost: u64,
+    latest_us: u64,
+}
+
+impl Recording {
+    /// Begins one. Its first chunk is in the file when this returns, and on the disk within [`SYNC`].
+    pub(super) fn begin(shelf: &Shelf, header: Header) -> Result<Recording, HostError> {
+        let mut file = shelf.create(header.recording)?;
+        let (writer, first) = Writer::begin(header);
+        let recording = writer.recorded().recording;
+        // A crash here: a file without a whole first chunk, which the next start removes.
+        file.write_all(&first).map_err(|error| {
+            let _ = shelf.remove(recording);
+            HostError::Write { path: recording.to_string().into(), why: error.to_string() }
+        })?;
+        Ok(Recording {
+            shelf: shelf.clone(),
+            file,
+            writer,
+            began: Stopwatch::start(),
+            events: Vec::new(),
+            waiting: 0,
+            since: Stopwatch::start(),
+            written: first.len() as u64,
+            unsynced: Some(Stopwatch::start()),
+            lost: 0,
+            latest_us: 0,
+        })
+    }
+
+    /// Bytes in its file.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Microseconds since it began.
+    pub(super) fn now_us(&self) -> u64 {
+        self.began.elapsed_us()
+    }
+
+    /// Takes an event. Its time is believed as far as it is neither before the last nor in the future.
+    pub(super) fn take(&mut self, mut event: Event) -> Result<(), HostError> {
+        event.offset_us = event.offset_us.min(self.now_us()).max(self.latest_us);
+        self.latest_us = event.offset_us;
+        if self.lost > 0 {
+            let lost = Event::lost(event.offset_us, std::mem::take(&mut self.lost));
+            self.push(lost)?;
+        }
+        self.push(event)
+    }
+
+    /// Takes note of an event that is not written; the next that is, or the end, says how many bytes.
+    pub(super) fn drop(&mut self, event: &Event) {
+        let bytes = match event.stream {
+            Stream::Output | Stream::Error | Stream::Input => event.bytes.len() as u64,
+            Stream::Lost => event.lost_bytes(),
+            Stream::Resize | Stream::Notice | Stream::Asked => 0,
+        };
+        self.lost = self.lost.saturating_add(bytes);
+    }
+
+    /// Whether anything waits: then [`Recording::tend`] is due within [`FLUSH`].
+    pub(super) fn waits(&self) -> bool {
+        !self.events.is_empty() || self.unsynced.is_some()
+    }
+
+    /// Writes what has waited long enough, and syncs what has.
+    pub(super) fn tend(&mut self) -> Result<(), HostError> {
+        if !self.events.is_empty() && self.since.elapsed() >= FLUSH {
+            self.flush()?;
+        }
+        if self.unsynced.is_some_and(|since| since.elapsed() >= SYNC) {
+            self.file.sync_data().map_err(|error| self.failed(&error))?;
+            self.unsynced = None;
+        }
+        Ok(())
+    }
+
+    /// Ends it: what waits, the last chunk, the mark beside it. When this returns it is on the disk.
+    pub(super) fn end(mut self, how: Ended) -> Result<Recorded, HostError> {
+        if self.lost > 0 {
+            let lost = Event::lost(self.now_us(), std::mem::take(&mut self.lost));
+            self.push(lost)?;
+        }
+        self.flush()?;
+        let now = self.now_us();
+        let (last, recorded) = self.writer.clone().end(how, now);
+        self.append(&last)?;
+        // A crash before the next line: the next start finds the last chunk or closes the file anew.
+        self.file.sync_all().map_err(|error| self.failed(&error))?;
+        self.shelf.finish(&recorded)?;
+        Ok(recorded)
+    }
+
+    fn push(&mut self, event: Event) -> Result<(), HostError> {
+        if self.waiting + event.length() > Chunk::EVENTS {
+            self.flush()?;
+        }
+        if self.events.is_empty() {
+            self.since = Stopwatch::start();
+        }
+        self.waiting += event.length();
+        self.events.push(event);
+        if self.waiting >= FULL { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), HostError> {
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        self.waiting = 0;
+        let mut after = self.writer.clone();
+        let chunk = after.data(std::mem::take(&mut self.events));
+        self.append(&chunk)?;
+        self.writer = after;
+        Ok(())
+    }
+
+    /// Appends a chunk whole or not at all, so that the recording goes on after a moment without room.
+    fn append(&mut self, chunk: &[u8]) -> Result<(), HostError> {
+        // A crash within: a part of a chunk at the end, which the next start cuts off.
+        if let Err(error) = self.file.write_all(chunk) {
+            let failed = self.failed(&error);
+            let _ = self.file.set_len(self.written);
+            return Err(failed);
+        }
+        self.written += chunk.len() as u64;
+        self.unsynced.get_or_insert_with(Stopwatch::start);
+        Ok(())
+    }
+
+    fn failed(&self, error: &std::io::Error) -> HostError {
+        HostError::Write { path: self.writer.recorded().recording.to_string().into(), why: error.to_string() }
+    }
+}

@@ -1,0 +1,164 @@
+//! The folder of recordings: a file a recording, named by its random id, mode 0600 in a folder of mode 0700,
+//! only ever appended to. When it has its last chunk, a file `<id>.end` beside it says what it comes to.
+//!
+//! Whoever can write here (root) can forge and remove what the CA does not have yet, and is found out by what
+//! it has. Whoever sends the files reads whole chunks from one that grows, and removes it when the CA has all.
+
+use std::fs::{self, File, Permissions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use fireaxe_protocol::host::Recorded;
+use fireaxe_protocol::limits;
+use fireaxe_protocol::recording::{Chain, Ended};
+use fireaxe_protocol::statement::Nonce;
+
+use crate::atomic;
+use crate::error::HostError;
+
+/// The folder.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    folder: PathBuf,
+}
+
+/// A recording on the shelf.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its name.
+    pub recording: Nonce,
+    /// Its file. Whole chunks but for the last, which may be half written while it grows.
+    pub path: PathBuf,
+    /// What it comes to, when it has its last chunk.
+    pub ended: Option<Recorded>,
+}
+
+/// A recording that an earlier daemon left open, and that is closed now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The connection that it belongs to.
+    pub connection: Nonce,
+    /// What it comes to.
+    pub recorded: Recorded,
+}
+
+impl Shelf {
+    /// The shelf in this folder, made when missing.
+    pub fn open(folder: &Path) -> Result<Shelf, HostError> {
+        atomic::folder(folder)?;
+        fs::set_permissions(folder, Permissions::from_mode(0o700))
+            .map_err(|error| HostError::write(folder, &error))?;
+        Ok(Shelf { folder: folder.into() })
+    }
+
+    /// All recordings, by name.
+    pub fn kept(&self) -> Result<Vec<Kept>, HostError> {
+        let failed = |error| HostError::read(&self.folder, &error);
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let Some(recording) = name.to_str().and_then(|name| name.parse::<Nonce>().ok()) else { continue };
+            let ended =
+                fs::read(self.mark(recording)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            kept.push(Kept { recording, path: self.path(recording), ended });
+        }
+        kept.sort_by_key(|kept| kept.recording.0);
+        Ok(kept)
+    }
+
+    /// Takes a recording off the shelf: the CA has all of it.
+    pub fn remove(&self, recording: Nonce) -> Result<(), HostError> {
+        // A crash between the two: a recording without its mark, which the next start closes again in the
+        // same words, and which the CA has already.
+        atomic::remove(&self.mark(recording))?;
+        atomic::remove(&self.path(recording)).map(|_| ())
+    }
+
+    /// Bytes that are free on its disk, and the disk's size.
+    pub fn free(&self) -> Result<(u64, u64), HostError> {
+        let disk = rustix::fs::statvfs(&self.folder)
+            .map_err(|error| HostError::read(&self.folder, &std::io::Error::from(error)))?;
+        Ok((disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize)))
+    }
+
+    /// A new file for a recording.
+    pub(super) fn create(&self, recording: Nonce) -> Result<File, HostError> {
+        let path = self.path(recording);
+        // Read too: so that a chunk that was written in part can be cut off again.
+        let open = File::options().read(true).append(true).create_new(true).mode(0o600).open(&path);
+        open.map_err(|error| HostError::write(&path, &error))
+    }
+
+    /// Marks a recording as finished; its file is on the disk by now.
+    pub(super) fn finish(&self, recorded: &Recorded) -> Result<(), HostError> {
+        let text = serde_json::to_vec(recorded).unwrap_or_default();
+        // A crash before the mark is whole: the next start reads the last chunk and makes the mark again.
+        atomic::write(&self.mark(recorded.recording), &text).map(|_| ())
+    }
+
+    /// Closes what was left open: cuts off a chunk that is not whole, appends the last one, marks it. A file
+    /// that never had its first chunk held nothing, and goes.
+    pub(super) fn recover(&self) -> Result<Vec<Found>, HostError> {
+        let mut found = Vec::new();
+        for kept in self.kept()? {
+            if kept.ended.is_some() {
+                continue;
+            }
+            let failed = |error| HostError::write(&kept.path, &error);
+            let mut file = File::options().read(true).write(true).open(&kept.path).map_err(failed)?;
+            let (chain, whole) = read(&mut file).map_err(failed)?;
+            let Some(header) = chain.header() else {
+                atomic::remove(&kept.path)?;
+                continue;
+            };
+            let connection = header.connection;
+            let recorded = match chain.resume() {
+                None => chain.recorded(),
+                Some(writer) => {
+                    file.set_len(whole).map_err(failed)?;
+                    file.seek(SeekFrom::End(0)).map_err(failed)?;
+                    let (last, recorded) = writer.end(Ended::Restarted, chain.latest_us());
+                    // A crash within: the next start cuts it off and writes the same chunk again.
+                    file.write_all(&last).map_err(failed)?;
+                    file.sync_all().map_err(failed)?;
+                    Some(recorded)
+                }
+            };
+            if let Some(recorded) = recorded {
+                self.finish(&recorded)?;
+                found.push(Found { connection, recorded });
+            }
+        }
+        Ok(found)
+    }
+
+    fn path(&self, recording: Nonce) -> PathBuf {
+        self.folder.join(recording.to_string())
+    }
+
+    fn mark(&self, recording: Nonce) -> PathBuf {
+        self.folder.join(format!("{recording}.end"))
+    }
+}
+
+/// Reads as far as the chunks continue each other; gives how many bytes that are. What comes after was never
+/// said to anybody: the daemon writes in order.
+fn read(file: &mut File) -> std::io::Result<(Chain, u64)> {
+    let (mut chain, mut have, mut whole) = (Chain::default(), Vec::new(), 0u64);
+    loop {
+        match chain.next(&have) {
+            Ok(Some((_, taken))) => {
+                have.drain(..taken);
+                whole += taken as u64;
+            }
+            Ok(None) => {
+                let room = (limits::RECORDING_CHUNK as u64) * 8;
+                if Read::by_ref(file).take(room).read_to_end(&mut have)? == 0 {
+                    return Ok((chain, whole));
+                }
+            }
+            Err(_) => return Ok((chain, whole)),
+        }
+    }
+}
