@@ -8,7 +8,7 @@ mod installed;
 use fireaxe_ca::keys::{self, Purpose};
 use fireaxe_ca::log::{Log, Reader};
 use fireaxe_ca::verify::verify;
-use fireaxe_protocol::certificate::{Body, Issue, Profile};
+use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::tree::leaf_hash;
 use fireaxe_protocol::log::{Entry, Event, Hash, IncidentUpdate, NoteSigner};
@@ -203,8 +203,7 @@ fn certificate(log: &[Entry], of: Hash, terms: &Terms, key: Ed25519Key, at: u64)
         nonce: [5; 32],
         public_key: key,
         serial: log.len() as u64,
-        emergency: EmergencyId(1),
-        person: &"ana".parse().unwrap(),
+        subject: Subject::Person(EmergencyId(1), &"ana".parse().unwrap()),
         at,
         grant_end: at + u64::from(terms.lifetime_s),
         ca_key: keys.user_ca,
