@@ -10,6 +10,8 @@
 //! | [`bench`] | what `make bench` measures, and how |
 //! | [`ca`] | a `fireaxe-ca` that is started, killed and started again |
 //! | [`engineer`] | a person with a home, a key and a `fireaxe` |
+//! | [`fleet`] | any number of simulated hosts on the real feed |
+//! | [`holder`] | somebody who keeps a certificate that an agent would drop |
 //! | [`keys`] | key pairs and certificates made by `ssh-keygen` or, where it refuses, by hand |
 //! | [`lists`] | a server of revocation lists, good and bad |
 //! | [`scene`] | what most tests begin with: the default policy, two hosts, three people |
@@ -31,6 +33,8 @@ pub mod bench;
 pub mod ca;
 pub mod clock;
 pub mod engineer;
+pub mod fleet;
+pub mod holder;
 pub mod host;
 pub mod keys;
 pub mod lists;
