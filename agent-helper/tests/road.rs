@@ -431,6 +431,7 @@ fn emergency(state: &str) -> Value {
         closed_by: Some("ben".into()),
         closed_at: None,
         serials: vec![1],
+        narrowed: 0,
         waiting: None,
         seconds: Vec::new(),
         approved_by: Vec::new(),
