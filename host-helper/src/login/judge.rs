@@ -389,8 +389,10 @@ mod tests {
                 nonce: [9; 32],
                 public_key: Ed25519Key::from(&key(2)),
                 serial: 2,
-                emergency: EmergencyId(42),
-                person: &"ana".parse().unwrap(),
+                subject: fireaxe_protocol::certificate::Subject::Person(
+                    EmergencyId(42),
+                    &"ana".parse().unwrap(),
+                ),
                 at: self.at,
                 grant_end: self.at + 1800,
                 ca_key: Ed25519Key::from(&self.ca),
