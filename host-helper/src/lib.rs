@@ -10,6 +10,7 @@
 //! | [`files`] | `fireaxe-host files`: CA keys, principals, the drop-in, in an order that never locks out |
 //! | [`drop_in`] | the drop-in's text, and what in sshd's configuration contradicts it |
 //! | [`krl`] | `fireaxe-host krl`: fetch, check, self-test, replace |
+//! | [`enrol`] | `fireaxe-host enrol`: makes this host one of the CA's |
 //! | [`daemon`] | `fireaxe-host run` |
 //! | [`host_key`] | the host key: signs reports, proves requests |
 //! | [`authority`] | the CA as an enrolled host sees it |
@@ -41,6 +42,7 @@ pub mod connections;
 pub mod daemon;
 pub mod doctor;
 pub mod drop_in;
+pub mod enrol;
 pub mod error;
 pub mod escape;
 pub mod files;

@@ -97,6 +97,8 @@ impl Connections for Everybody {
     }
     fn listed(&self, _: InForce<'_>) {}
     fn closing(&self, _: Vec<FeedClosing>) {}
+    fn extended(&self, _: &[Vec<u8>]) {}
+    fn unrecorded(&self, _: Nonce) {}
     fn count(&self) -> u32 {
         0
     }
@@ -161,7 +163,8 @@ fn stack(record: Record) -> Stack {
     });
     let host = "db-3.payments.prod".parse().unwrap();
     let limits = Limits { reserve: 0, ..Limits::default() };
-    let (sink, _) = Recordings::open(&dir.path().join("recordings"), host, limits, Arc::new(Silent)).unwrap();
+    let (sink, _) =
+        Recordings::open(&dir.path().join("recordings"), host, limits, Arc::new(Silent), || ()).unwrap();
     let sink = Arc::new(Steered { sink, streams: Mutex::default(), slow: AtomicBool::new(false) });
     let stack = Stack { dir, who, sink };
     let listener = bind(&stack.dir.path().join("run/host.sock")).unwrap();
