@@ -22,6 +22,7 @@ use fireaxe_tests::host::Login;
 use fireaxe_tests::keys::{Authority, KeyPair, Says};
 use fireaxe_tests::lists::{Lists, Served};
 use fireaxe_tests::run::{Ran, end};
+use fireaxe_tests::scene::Scene;
 use fireaxe_tests::{Host, World, clock};
 
 const NAME: &str = "db-3.payments.prod";
@@ -196,7 +197,7 @@ fn every_wrong_ca_file_refuses_certificates_and_nothing_else() {
         ("cut", bytes(&own[..40]), KEYS_ONLY),
         ("another CA's", bytes(other.key.public_line()), KEYS_ONLY),
         ("two CAs, ours second", bytes(both), GOOD),
-        ("a line of garbage before ours", bytes(format!("x\n{own}")), GOOD),
+        ("a line of garbage before ours", bytes(format!("x\n{own}")), KEYS_ONLY),
         ("a folder", Instead::Folder, KEYS_ONLY),
         ("a dangling link", Instead::Link("/nowhere"), KEYS_ONLY),
         ("readable by nobody", Instead::Mode(0), GOOD),
@@ -340,8 +341,10 @@ fn whatever_overrules_the_drop_in_is_refused_and_everything_is_as_it_was() {
     let listen = host.file("/etc/ssh/sshd_config.d/00-listen.conf");
     let aside = listen.with_extension("aside");
     fs::rename(&listen, &aside).unwrap();
-    for text in [format!("Match User ops\n    X11Forwarding no\n{main}"), main.replace("Include", "#Include")]
-    {
+    for text in [
+        "Match User ops\n    X11Forwarding no\nInclude /etc/ssh/sshd_config.d/*.conf\n".to_owned(),
+        main.replace("Include", "#Include"),
+    ] {
         host.put("/etc/ssh/sshd_config", &text);
         apply(host, &["--stock", "--no-self-test"]).exits(78).says("sshd_config");
         assert!(!host.file(DROP_IN).exists());
@@ -688,4 +691,51 @@ fn the_two_ways_are_changed_whole_and_back() {
         assert!(!host.file(DROP_IN).exists());
         host.apply_with(&ACCOUNTS, &["--no-self-test", "--stock"]).ok();
     }
+}
+
+#[test]
+fn a_daemon_that_is_gone_or_hangs_lets_standing_keys_in_and_no_certificate() {
+    let mut scene = Scene::begin_with_helper();
+    let standing = KeyPair::generate(&scene.world.room("keys"), "standing");
+    for home in ["root", "home/deploy"] {
+        scene.db_3.put(&format!("/{home}/.ssh/authorized_keys"), standing.public_line());
+    }
+    scene.ana.open(&[NAME, "-s", "2", "-r", "primary refuses writes"]);
+    let key = Login::Key(standing.path().into());
+    let doors = |scene: &Scene| {
+        let open = |login: &Login, account: &str| scene.db_3.ssh(login, account, "true").code == 0;
+        [open(&key, "deploy"), open(&key, "root"), open(&scene.ana.login(), "ops")]
+    };
+    assert_eq!(doors(&scene), [true, true, true], "as it should be");
+    // Applied again: nothing changes, and the logins are tried again.
+    let again = scene.db_3.apply_with(&["look", "ops", "root"], &[]);
+    again.ok();
+    again.says("nothing to change").says("logged in to ops with a certificate of a minute");
+
+    scene.db_3.hang_daemon();
+    assert_eq!(doors(&scene), [true, true, false], "the daemon hangs");
+    scene.db_3.resume_daemon();
+    assert_eq!(doors(&scene), [true, true, true], "it goes on");
+    scene.db_3.kill_daemon();
+    assert_eq!(doors(&scene), [true, true, false], "the daemon is gone");
+    // A change that cannot be proved is no change: the login of the self-test is refused like any other.
+    let before = as_it_is(&scene.db_3);
+    scene.db_3.apply_with(&["ops", "root"], &[]).exits(1).says("everything is as it was before");
+    assert_eq!(as_it_is(&scene.db_3), before);
+    scene.db_3.daemon();
+    assert_eq!(doors(&scene), [true, true, true], "the daemon is back");
+
+    // sshd would refuse the account whatever the certificate says.
+    scene.db_3.put("/etc/ssh/sshd_config.d/05-site.conf", "DenyUsers ops\n");
+    let before = as_it_is(&scene.db_3);
+    scene.db_3.apply_with(&["ops", "root"], &[]).exits(1).says("the self-test login to ops failed");
+    assert_eq!(as_it_is(&scene.db_3), before);
+    fs::remove_file(scene.db_3.file("/etc/ssh/sshd_config.d/05-site.conf")).unwrap();
+    // Without the CA there is no certificate to try.
+    scene.ca.kill();
+    let before = as_it_is(&scene.db_3);
+    scene.db_3.apply_with(&["ops", "root"], &[]).exits(69).says("everything is as it was before");
+    assert_eq!(as_it_is(&scene.db_3), before);
+    scene.db_3.restart();
+    assert_eq!(doors(&scene), [true, true, true], "the CA is gone, which no login needs");
 }

@@ -136,8 +136,8 @@ fn reload(sshd: &Path) -> Result<(), HostError> {
 pub(crate) struct Timer<'a> {
     /// This program.
     pub(crate) program: &'a Path,
-    /// Its configuration.
-    pub(crate) config: &'a Path,
+    /// The state, in which the room is.
+    pub(crate) state: &'a Path,
     /// The server that is asked and told.
     pub(crate) sshd: &'a Path,
     /// Seconds.
@@ -170,7 +170,7 @@ impl Timer<'_> {
 
     fn words<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.args(["apply", "--restore-after", &format!("{}s", self.within_s)]);
-        command.arg("--config").arg(self.config).arg("--sshd").arg(self.sshd)
+        command.arg("--state").arg(self.state).arg("--sshd").arg(self.sshd)
     }
 }
 

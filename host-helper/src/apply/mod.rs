@@ -68,7 +68,7 @@ pub struct Apply {
     pub sshd: PathBuf,
     /// This program, as sshd and PAM are to call it.
     pub program: PathBuf,
-    /// The configuration's own path, for the timer.
+    /// The configuration's own path.
     pub config: PathBuf,
     /// How long until the timer puts the old state back, seconds.
     pub within_s: u64,
@@ -134,7 +134,7 @@ impl Apply {
         if !changes.is_empty() {
             let timer = Timer {
                 program: &self.program,
-                config: &self.config,
+                state: &config.state,
                 sshd: &self.sshd,
                 within_s: self.within_s,
             };

@@ -84,7 +84,7 @@ pub fn remove(how: &Remove) -> Result<Removed, HostError> {
     let cut =
         pam_text.as_ref().map(|text| pam::without_block(text)).filter(|cut| Some(cut) != pam_text.as_ref());
     if drop_in.exists() || cut.is_some() {
-        let timer = Timer { program: &how.program, config: &how.config, sshd: &how.sshd, within_s: WITHIN_S };
+        let timer = Timer { program: &how.program, state: &state, sshd: &how.sshd, within_s: WITHIN_S };
         room.arm(&[drop_in.clone(), pam.to_path_buf()], &timer)?;
         let let_go = || -> Result<(), HostError> {
             atomic::remove(&drop_in)?;

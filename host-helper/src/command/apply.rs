@@ -39,14 +39,17 @@ pub(super) struct Args {
     /// Be the timer.
     #[arg(long, value_name = "TIME", hide = true, value_parser = seconds)]
     restore_after: Option<u64>,
+    /// Where the timer finds what it puts back.
+    #[arg(long, value_name = "DIR", hide = true, default_value = config::STATE)]
+    state: PathBuf,
 }
 
 impl Args {
     pub(super) fn run(self, json: bool) -> Result<ExitCode, HostError> {
-        let config = Config::read(&self.config)?;
         if let Some(within_s) = self.restore_after {
-            return be_the_timer(&config, &self.sshd, within_s);
+            return be_the_timer(&self.state, &self.sshd, within_s);
         }
+        let config = Config::read(&self.config)?;
         let done = Apply {
             accounts: self.accounts.into_iter().collect(),
             stock: self.stock,
@@ -105,7 +108,7 @@ fn text(done: &Applied) -> String {
 }
 
 /// The timer's whole life. It leaves the session that started it, so that its end does not reach it.
-fn be_the_timer(config: &Config, sshd: &Path, within_s: u64) -> Result<ExitCode, HostError> {
+fn be_the_timer(state: &Path, sshd: &Path, within_s: u64) -> Result<ExitCode, HostError> {
     // Under systemd it leads a session of its own already.
     let _ = rustix::process::setsid();
     {
@@ -113,7 +116,7 @@ fn be_the_timer(config: &Config, sshd: &Path, within_s: u64) -> Result<ExitCode,
         let mut out = std::io::stdout();
         let _ = out.write_all(ARMED.as_bytes()).and_then(|()| out.flush());
     }
-    wait_and_restore(&Room::of(config), sshd, within_s)?;
+    wait_and_restore(&Room::at(state), sshd, within_s)?;
     Ok(ExitCode::SUCCESS)
 }
 
