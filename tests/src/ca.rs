@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{IpAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -128,7 +129,9 @@ impl Ca {
             if child.try_wait().ok().flatten().is_some() {
                 Some(false)
             } else {
-                TcpStream::connect((self.address, self.port)).ok().map(|_| true)
+                let operators = || UnixStream::connect(self.data.join("operator.sock"));
+                let both = TcpStream::connect((self.address, self.port)).and_then(|_| operators());
+                both.ok().map(|_| true)
             }
         });
         if up == Some(true) {

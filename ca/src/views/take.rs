@@ -8,7 +8,7 @@ use fireaxe_protocol::log::{Closer, Decided, Entry, Event, Hash, SignedBy};
 use fireaxe_protocol::names::{EmergencyId, HostName};
 use fireaxe_protocol::policy::Terms;
 use fireaxe_protocol::statement::Statement;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{ViewError, hosts};
 use crate::state::host_of;
@@ -152,9 +152,12 @@ fn decided_anew(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), View
 }
 
 fn issued(to: &Connection, entry: &Entry, of: &Hash, terms: &Hash) -> Result<(), ViewError> {
-    let (id, json): (i64, String) = to
+    let decision: Option<(i64, String)> = to
         .prepare_cached("SELECT emergency, json FROM decision WHERE leaf = ?1")?
-        .query_row([of.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row([of.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    // A host's self-test rests on no decision and belongs to no emergency.
+    let Some((id, json)) = decision else { return Ok(()) };
     let both: Vec<Terms> = serde_json::from_str(&json).map_err(|_| ViewError::Row)?;
     let json: String =
         to.prepare_cached("SELECT json FROM emergency WHERE id = ?1")?.query_row([id], |row| row.get(0))?;

@@ -10,6 +10,8 @@
 //! | [`upgrade`] | from an approval to the certificate in the agent of whoever waits |
 //! | [`decide`] | one decision of the policy, without anything around it |
 //! | [`offline`] | `policy check` and `policy simulate` as an operator runs them |
+//! | [`hosts`] | logins as ratios to one with a plain key, revocations, a recording that is flooded |
+//! | [`reach`] | a revocation on its way to a fleet and back |
 //! | [`fleet`] | generates a bundle of many systems |
 //! | [`history`] | generates a log of many emergencies |
 //! | [`dice`] | what is drawn in a generated history |
@@ -22,8 +24,10 @@ pub mod decide;
 pub mod dice;
 pub mod fleet;
 pub mod history;
+pub mod hosts;
 pub mod load;
 pub mod offline;
 pub mod process;
+pub mod reach;
 pub mod summary;
 pub mod upgrade;

@@ -14,8 +14,11 @@ use std::path::PathBuf;
 use ed25519_dalek::SigningKey;
 use fireaxe_protocol::api::Keys;
 use fireaxe_protocol::keys::Ed25519Key;
+use fireaxe_tests::bench::hosts::Hosts;
+use fireaxe_tests::bench::reach;
 use fireaxe_tests::bench::summary::{Summary, quantile};
 use fireaxe_tests::bench::{ceilings, client, decide, load, offline, process, upgrade};
+use fireaxe_tests::holder::Holder;
 use fireaxe_tests::{Ca, Engineer, World};
 use fireaxe_transport::{Ca as Transport, Timeouts};
 use tokio::runtime::Runtime;
@@ -42,7 +45,12 @@ const ODD: u64 = 2000;
 
 fn main() {
     let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(2);
+    let fleet: u64 = std::env::args().nth(2).and_then(|s| s.parse().ok()).unwrap_or(10_000);
     let mut figures = Summary::default();
+    if seconds == 0 {
+        hosts(&mut figures, fleet);
+        return;
+    }
     let world = World::new();
     eprintln!("this machine's own ceilings");
     ceilings::measure(&mut figures, &world.room("ceilings"));
@@ -82,6 +90,8 @@ fn main() {
     decide::measure(&mut figures);
     offline::measure(&mut figures, &world);
 
+    hosts(&mut figures, fleet);
+
     eprintln!("ratios to the ceilings of this run");
     ratios(&mut figures);
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
@@ -118,6 +128,31 @@ fn bundle(
     let policy = fireaxe_tests::scene::policy_without_limits();
     let on_call: &[&str] = &["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"];
     world.bundle(&policy, &[(ana, on_call), (ben, &["sre"])], &roster)
+}
+
+/// Hosts and the fleet, at a CA of their own. `bench 0 N` does this alone, with a fleet of N.
+fn hosts(figures: &mut Summary, fleet: u64) {
+    let world = World::new();
+    let (ana, ben) = (world.engineer("ana"), world.engineer("ben"));
+    let all: &[&str] = &["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"];
+    let policy = fireaxe_tests::scene::policy_without_limits();
+    let bundle = world.bundle(&policy, &[(&ana, all), (&ben, all)], fireaxe_tests::scene::COLLEAGUES);
+    let mut ca = world.ca(&bundle);
+    ca.start();
+    ca.cmd(&["incident", "put", "pd:BENCH", "--severity", "1", "--system", "payments-db"]).ok();
+    let (ana, ben) = (Holder::new(&ana, &ca), Holder::new(&ben, &ca));
+    {
+        eprintln!("logins: whole processes on loopback, interleaved");
+        let hosts = Hosts::new(&world, &ca);
+        hosts.logins(figures, &ana, &ben, 60);
+        eprintln!("revocations of a live session");
+        hosts.revocations(figures, &ana, 100);
+        eprintln!("a recording that is flooded");
+        hosts.flood(figures, &ca, &ben, 500);
+    }
+    eprintln!("a fleet of {fleet} simulated hosts on the feed");
+    reach::measure(figures, &world, &ca, &ana, fleet);
+    ca.cmd(&["log", "verify"]).ok();
 }
 
 fn transport(ca: &Ca) -> Transport {

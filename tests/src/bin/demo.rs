@@ -8,11 +8,13 @@
     reason = "a failed expectation ends the demo"
 )]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 
+use fireaxe_protocol::log::{Entry, Event};
+use fireaxe_tests::running::{Running, start, start_on_a_terminal};
 use fireaxe_tests::scene::Scene;
 use fireaxe_tests::{Ran, clock};
 
@@ -55,7 +57,18 @@ fn tell(signals: &Receiver<()>) {
     );
     say("its own /etc, users and Debian's own sshd, on loopback ports; a certificate authority; and three\n");
     say("people, ana, ben and cleo, each with a home and an SSH key. No key of theirs lies on any host.\n");
-    let mut scene = Scene::begin();
+    say(
+        "Each host was invited, enrolled its host key with the token, and let `fireaxe-host apply` set up sshd,\n",
+    );
+    say(
+        "which stays only because a login with a certificate of a minute came in. Its daemon follows the CA.\n",
+    );
+    let mut scene = Scene::begin_with_helper_and(|setting| {
+        // So that there is a forward to be cut: the default policy gives nobody one.
+        let fix = "account = \"ops\"\nextensions = [\"pty\"]";
+        let forwarding = "account = \"ops\"\nextensions = [\"pty\", \"port-forwarding\"]";
+        setting.policy = setting.policy.replacen(fix, forwarding, 1);
+    });
     for person in [&scene.ana, &scene.ben] {
         person.knows(&[&scene.db_3, &scene.db_4]);
     }
@@ -137,19 +150,29 @@ fn tell(signals: &Receiver<()>) {
     expect(terminal.stderr.contains("PTY allocation request failed"), "no terminal");
     refused("no other account", &scene.db_4.ssh(&ben, "ops", "true"));
 
-    step(7, "It is over. Ben, who may close anybody's emergency, closes ana's; the hosts fetch the new");
-    say("   revocation list (a timer does that), test it, and put it in force.\n");
+    step(
+        7,
+        "It is over while ana still has a root shell open. Ben, who may close anybody's emergency, closes",
+    );
+    say("   hers: the hosts hear it at once, refuse the certificate, and end what came in with it.\n");
+    let mut shell = start_on_a_terminal(&scene.db_3.ssh_command(&login, "root", &["-tt"]));
+    shell.types("echo I am still $(id -un)\n");
+    shell.shows("I am still root");
+    say("   ana's terminal: echo I am still $(id -un)\n     I am still root\n");
     show(&scene.ben.fireaxe(&["close", "EM-1"]));
-    let fetched = scene.db_3.fireaxe(&["krl"]);
-    say("   $ fireaxe-host krl\n");
-    quote(&fetched);
-    fetched.ok();
+    let cut = shell.ends_by_itself();
+    expect(cut.code != 0, "her live root shell is cut");
     refused("the same certificate, still in ana's agent", &scene.db_3.ssh(&login, "root", "true"));
-    scene.db_3.logs("revoked by file /etc/ssh/fireaxe_revoked_keys");
-    expect(true, "sshd says why: revoked by file /etc/ssh/fireaxe_revoked_keys");
+    proof(&scene, HOST, 1);
+    say(
+        "   What was on her screen is recorded, in chunks that hang together and are what the host reported:\n",
+    );
+    let recorded = || scene.ca.cmd(&["recording", "verify", "EM-1"]);
+    let there = clock::wait_for(clock::LIMIT, || Some(recorded()).filter(|ran| ran.code == 0));
+    show(&there.unwrap_or_else(recorded));
 
-    approve_and_upgrade(&scene);
-    close_and_review(&scene);
+    let forward = approve_and_upgrade(&scene);
+    close_and_review(&scene, forward);
     change_the_policy(&scene);
 
     step(13, "An auditor verifies the whole log: every entry, signature, decision and certificate.");
@@ -164,7 +187,7 @@ fn tell(signals: &Receiver<()>) {
 }
 
 /// What one person may not have alone: the weaker tier at once, the stronger one when a colleague says yes.
-fn approve_and_upgrade(scene: &Scene) {
+fn approve_and_upgrade(scene: &Scene) -> Running {
     let (ana, ben) = (&scene.ana, &scene.ben);
     // One host alone is worth less than its system, but not to somebody who has the whole system open.
     ben.fireaxe(&["close", "EM-2"]).ok();
@@ -182,6 +205,17 @@ fn approve_and_upgrade(scene: &Scene) {
     show(&meanwhile);
     expect(meanwhile.stdout.trim() == "ops", "he is in meanwhile, as ops");
     expect(ben.fireaxe(&["approve", "EM-3", "--yes"]).code == 77, "he cannot approve it himself");
+    let port = free_port();
+    let line = format!("{port}:127.0.0.1:{}", scene.db_4.port());
+    let options = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", &line];
+    let forward = start(&mut scene.db_4.ssh_command(&ben.login(), "ops", &options));
+    let through = clock::wait_for(clock::LIMIT, || {
+        let mut banner = [0; 4];
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.read_exact(&mut banner).ok().filter(|()| &banner == b"SSH-")
+    });
+    say(&format!("   $ ssh -N -L {line} ops@{OTHER} &\n"));
+    expect(through.is_some(), "this tier lets him forward a port; no session goes with it");
 
     step(9, "Ana sees one screen, made by her own program from the very bytes in the log, and signs yes.");
     show(&ana.fireaxe(&["approve", "EM-3", "-r", "go ahead", "--yes"]));
@@ -202,16 +236,19 @@ fn approve_and_upgrade(scene: &Scene) {
         (held["account"] == "root" && held["serial"] != before).then_some(())
     });
     expect(longer.is_some(), "ana agrees once more: he has root for longer, and nothing was cut");
+    forward
 }
 
 /// Over, and looked back at by somebody who took no part.
-fn close_and_review(scene: &Scene) {
+fn close_and_review(scene: &Scene, mut forward: Running) {
     let (ben, cleo) = (&scene.ben, &scene.cleo);
     let login = ben.login();
     step(11, "Ben is done. Every certificate of the emergency is revoked, and a review of it is owed.");
+    expect(forward.goes_on(), "his forward from step 8 is still there");
     show(&ben.fireaxe(&["close", "EM-3"]));
-    scene.db_4.fireaxe(&["krl"]).ok();
+    expect(forward.ends_by_itself().code != 0, "now it is cut, too");
     expect(scene.db_4.ssh(&login, "root", "true").code == 255, "he is out");
+    proof(scene, OTHER, 2);
     say("   Cleo took no part. She reads what happened and signs what she found.\n");
     let found = ["review", "EM-3", "--verdict", "justified", "-r", "replica rebuilt, nothing else touched"];
     show(&cleo.fireaxe(&found));
@@ -244,6 +281,31 @@ fn change_the_policy(scene: &Scene) {
     show_as(&activate(&signed), world);
 }
 
+/// What the CA has of the host's signed word: that the list is in force there, and how sessions ended.
+fn proof(scene: &Scene, host: &str, at_least: usize) {
+    let by = |entry: &Entry| match &entry.event {
+        Event::HostConfirmed { by, .. } if by.host.as_str() == host => Some((entry.index, "host.confirmed")),
+        Event::SessionClosed { by, .. } if by.host.as_str() == host => Some((entry.index, "session.closed")),
+        _ => None,
+    };
+    let proved = clock::wait_for(clock::LIMIT, || {
+        let found: Vec<_> = scene.ca.entries().iter().filter_map(by).collect();
+        let confirmed = found.iter().any(|(_, what)| *what == "host.confirmed");
+        (confirmed && found.len() > at_least).then_some(found)
+    });
+    let proved = proved.expect("the host's signed word in the log");
+    say(&format!("   {host} has said so under its own key; the log has it:\n"));
+    for (index, what) in proved.iter().rev().take(3).rev() {
+        say(&format!("     entry {index}: {what}\n"));
+    }
+    show(&scene.ca.cmd(&["fleet"]));
+}
+
+fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    free.expect("a free port").port()
+}
+
 /// Leaves the world as it is until Ctrl-C.
 fn keep(scene: &mut Scene, signals: &Receiver<()>) {
     let home = scene.ana.home().display();
@@ -258,7 +320,7 @@ fn keep(scene: &mut Scene, signals: &Receiver<()>) {
     say(&format!("  fireaxe-ca log verify --data {data}\n"));
     for host in [&scene.db_3, &scene.db_4] {
         say(&format!("  {}   # {}\n", host.enter_line(), host.name()));
-        say("      then: /run/world/bin/fireaxe-host krl\n");
+        say("      then: fireaxe-host status; fireaxe-host doctor\n");
     }
     say("\n");
     let _ = signals.recv();

@@ -100,7 +100,7 @@ impl Member {
     }
 
     fn takes_list(&mut self, list: &FeedList) -> Result<Option<Confirmed>, String> {
-        let bytes = list.krl.as_ref().ok_or("a list too long for the feed: no fleet here has one")?;
+        let Some(bytes) = &list.krl else { return self.still_newest(list) };
         let bytes = STANDARD.decode(bytes).map_err(|error| error.to_string())?;
         let hash = Hash::of(&bytes);
         let key = (list.note.clone(), hash);
@@ -121,6 +121,14 @@ impl Member {
                 self.list = Some((version, hash));
                 Ok(Some(Confirmed { version, krl: hash, in_force_at: clock::unix(), ended: 0 }))
             }
+        }
+    }
+
+    /// A note alone: the CA's word that the list it has is still the newest.
+    fn still_newest(&self, list: &FeedList) -> Result<Option<Confirmed>, String> {
+        match self.list {
+            Some((version, _)) if version == list.version => Ok(None),
+            has => Err(format!("a note on list {} without the list; it has {has:?}", list.version)),
         }
     }
 
@@ -158,6 +166,11 @@ impl Member {
             return Ok(Some((old, new)));
         }
         Err(format!("head {} does not continue head {}", new.size, old.size))
+    }
+
+    /// The number of its next report for the log.
+    pub(super) fn next(&self) -> u64 {
+        self.seq + 1
     }
 
     /// A report that is not for the log.

@@ -159,14 +159,13 @@ async fn live(plan: Plan) -> String {
         shared: plan.share.then(Shared::default),
     });
     let count = plan.hosts.len() as u64;
-    let turns = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+    let way = follow::Way { door, begin: Arc::new(tokio::sync::Semaphore::new(AT_ONCE)) };
     let mut joining = tokio::task::JoinSet::new();
     for (number, (name, token)) in plan.hosts.into_iter().enumerate() {
-        let (door, turns, pinned) = (door.clone(), turns.clone(), pinned.clone());
+        let (way, pinned) = (way.clone(), pinned.clone());
         joining.spawn(async move {
             let mut member = Member::new(number as u64, name.parse().expect("a name"), pinned);
-            let _turn = turns.acquire_owned().await;
-            follow::join(&door, &mut member, &token).await.map(|()| member)
+            follow::join(&way, &mut member, &token).await.map(|()| member)
         });
     }
     let mut members = Vec::new();
@@ -180,7 +179,7 @@ async fn live(plan: Plan) -> String {
     let tally = Arc::new(Tally::new(count));
     let mut following = tokio::task::JoinSet::new();
     for member in members {
-        following.spawn(follow::follow(door.clone(), member, tally.clone()));
+        following.spawn(follow::follow(way.clone(), member, tally.clone()));
     }
     following.join_next().await.map_or_else(|| "no hosts".into(), |ended| ended.expect("a task"))
 }
@@ -189,5 +188,5 @@ fn name(number: u64) -> String {
     format!("web-{number}.shop.prod")
 }
 
-/// Joining at once.
+/// Joining, or beginning to follow, at once.
 const AT_ONCE: usize = 64;
