@@ -41,6 +41,9 @@ pub(crate) struct Known {
     pub(crate) user_ca: Ed25519Key,
     /// Signs checkpoints; a C2SP verifier key.
     pub(crate) log: String,
+    /// Signs host certificates. Not remembered by a client that is older than those.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) host_ca: Option<Ed25519Key>,
 }
 
 /// A certificate and what it must be.
@@ -109,13 +112,30 @@ impl<'a> Authority<'a> {
                     origin: keys.origin,
                     user_ca: keys.user_ca,
                     log: keys.log,
+                    host_ca: Some(keys.host_ca),
                 };
                 known.log.parse::<NoteKey>().map_err(Failure::LogKey)?;
-                places::replace(&self.places.known_ca(), &serde_json::to_string(&known).unwrap_or_default())?;
+                self.remember(&known)?;
                 known
             }
         };
         Ok(self.known.get_or_init(|| known))
+    }
+
+    fn remember(&self, known: &Known) -> Result<(), Failure> {
+        Ok(places::replace(&self.places.known_ca(), &serde_json::to_string(known).unwrap_or_default())?)
+    }
+
+    /// The key that vouches for hosts: remembered; or asked for and remembered, if the others are as they were.
+    pub(crate) fn host_ca(&self) -> Result<Ed25519Key, Failure> {
+        let known = self.known()?;
+        if let Some(host_ca) = known.host_ca {
+            return Ok(host_ca);
+        }
+        let keys = self.keys()?;
+        self.compare_keys(&keys)?;
+        self.remember(&Known { host_ca: Some(keys.host_ca), ..known.clone() })?;
+        Ok(keys.host_ca)
     }
 
     /// The CA's keys and time as it shows them now.
@@ -132,7 +152,8 @@ impl<'a> Authority<'a> {
         };
         differs("log's name", &known.origin, &keys.origin)?;
         differs("user CA key", &known.user_ca, &keys.user_ca)?;
-        differs("log key", &known.log, &keys.log)
+        differs("log key", &known.log, &keys.log)?;
+        known.host_ca.map_or(Ok(()), |host_ca| differs("host CA key", &host_ca, &keys.host_ca))
     }
 
     /// The common fields of a new statement.
