@@ -36,7 +36,7 @@ fn reach(ca: &Ca, is: impl Fn(&Reach) -> bool) {
 fn a_host_that_is_cut_off_refuses_what_needs_a_fresh_list_and_catches_up_when_it_is_back() {
     let world = World::new();
     let network = world.network();
-    let (mut ana, mut ben) = (world.engineer("ana"), world.engineer("ben"));
+    let (ana, ben) = (world.engineer("ana"), world.engineer("ben"));
     let people: [(&_, &[&str]); 2] =
         [(&ana, &["payments", "payments-oncall", "sre"]), (&ben, &["sre", "sre-leads", "security", "audit"])];
     let mut ca = world.ca(&world.bundle(&policy(), &people, COLLEAGUES));
