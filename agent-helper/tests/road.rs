@@ -437,7 +437,6 @@ fn emergency(state: &str) -> Value {
         approved_by: Vec::new(),
         extensions: 0,
         review: None,
-        narrowed: 0,
         connections: None,
         confirmed: None,
     })
