@@ -103,7 +103,8 @@ impl Config {
         Config::parse(&text).map_err(|why| HostError::Config { path: path.into(), why })
     }
 
-    fn parse(text: &str) -> Result<Config, String> {
+    /// Reads and checks its text.
+    pub(crate) fn parse(text: &str) -> Result<Config, String> {
         let written: Written =
             toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         let paths = [&written.user_ca, &written.revoked_keys, &written.state];

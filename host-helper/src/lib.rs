@@ -8,6 +8,7 @@
 //! | [`files`] | `fireaxe-host files`: CA keys, principals, the drop-in, in an order that never locks out |
 //! | [`drop_in`] | the drop-in's text, and what in sshd's configuration contradicts it |
 //! | [`krl`] | `fireaxe-host krl`: fetch, check, self-test, replace |
+//! | [`enrol`] | `fireaxe-host enrol`: makes this host one of the CA's |
 //! | [`daemon`] | `fireaxe-host run` |
 //! | [`host_key`] | the host key: signs reports, proves requests |
 //! | [`authority`] | the CA as an enrolled host sees it |
@@ -36,6 +37,7 @@ pub mod config;
 pub mod connections;
 pub mod daemon;
 pub mod drop_in;
+pub mod enrol;
 pub mod error;
 pub mod files;
 pub mod host_key;

@@ -505,9 +505,9 @@ fn a_larger_band_with_weaker_controls_at_equal_power_is_found_field_by_field() {
             "extensions = [\"pty\"]\nttl = \"20m\"",
             "extensions = [\"pty\", \"port-forwarding\"]\nttl = \"20m\"",
         ),
-        ("ttl = \"45m\"", "ttl = \"45m\"\nrecord = \"required\""),
+        ("presence = \"touch\"\nrecord = \"required\"", "presence = \"touch\"\nrecord = \"none\""),
         ("ttl = \"45m\"", "ttl = \"45m\"\npresence = \"verified\""),
-        ("ttl = \"45m\"", "ttl = \"45m\"\nkrl_max_age = \"10m\""),
+        ("ttl = \"45m\"", "ttl = \"45m\"\nkrl_max_age = \"5m\""),
         ("ttl = \"45m\"", "ttl = \"45m\"\nsource_address = [\"10.0.0.0/8\"]"),
         (
             "ttl = \"45m\"",

@@ -81,7 +81,7 @@ fn nothing_of_the_machine_changes_and_a_reboot_keeps_the_disk_alone() {
     host.install();
     host.start();
     let login = key_of_ops(&world, &host);
-    host.run("id", &["fireaxe-host"]).ok();
+    host.run("useradd", &["--system", "fireaxe-host"]).ok();
     host.run("test", &["-x", "/usr/libexec/fireaxe/session"]).ok();
     host.run("touch", &["/run/gone", "/var/lib/kept"]).ok();
     let mut staying =

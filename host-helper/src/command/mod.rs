@@ -1,9 +1,11 @@
 //! The command line: a verb a file. Each reads its words, asks a room, and says what came of it.
 
+mod enrol;
 mod files;
 mod hook;
 mod krl;
 mod principals;
+mod run;
 mod status;
 
 use std::io::Write;
@@ -30,6 +32,10 @@ enum Command {
     Files(files::Args),
     /// Fetch the newest revocation list, check it and put it in force. Once; for a timer.
     Krl(krl::Args),
+    /// Make this host one of the CA's: its name, its host certificate, its first revocation list.
+    Enrol(enrol::Args),
+    /// Follow the CA, keep the revocation list, register what comes in and end it in time.
+    Run(run::Args),
     /// Show what is in force and how old it is.
     Status(status::Args),
     /// Run and record a session. sshd calls it, by a certificate's forced command or as a login shell.
@@ -73,6 +79,8 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Files(args) => args.run(json),
         Command::Krl(args) => args.run(json),
+        Command::Enrol(args) => args.run(json),
+        Command::Run(args) => args.run(),
         Command::Status(args) => args.run(json),
         Command::Session { words } => return crate::session::main(&words),
         Command::Principals(args) => return args.run(),

@@ -306,7 +306,7 @@ const SIGNATURE: usize = 4 + 4 + 11 + 4 + 64;
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::{Signer, SigningKey};
-    use fireaxe_protocol::certificate::{Body, Issue, Profile, assemble};
+    use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, assemble};
     use fireaxe_protocol::log::{
         Checkpoint, Event, Hash, KrlNote, NoteSigner, Receipt, encode_entry, line1, tree,
     };
@@ -389,8 +389,7 @@ mod tests {
                 nonce: [9; 32],
                 public_key: Ed25519Key::from(&key(2)),
                 serial: 2,
-                emergency: EmergencyId(42),
-                person: &"ana".parse().unwrap(),
+                subject: Subject::Person(EmergencyId(42), &"ana".parse().unwrap()),
                 at: self.at,
                 grant_end: self.at + 1800,
                 ca_key: Ed25519Key::from(&self.ca),

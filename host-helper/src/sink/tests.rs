@@ -34,7 +34,7 @@ fn scene(limits: Limits) -> Scene {
     let heard = Arc::new(Heard::default());
     let host = "db-3.payments.prod".parse().unwrap();
     let (sink, found) =
-        Recordings::open(&dir.path().join("recordings"), host, limits, heard.clone()).unwrap();
+        Recordings::open(&dir.path().join("recordings"), host, limits, heard.clone(), || ()).unwrap();
     assert_eq!(found, []);
     Scene { dir, heard, sink }
 }

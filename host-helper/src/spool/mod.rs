@@ -110,7 +110,7 @@ struct Inner {
 }
 
 /// How the spool is, for `status` and heartbeats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Filled {
     /// Reports that wait, those in a batch included.
     pub reports: usize,
