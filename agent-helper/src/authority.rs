@@ -6,7 +6,7 @@
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use fireaxe_protocol::api::{Closed, Keys, LoggedIn, Opened};
+use fireaxe_protocol::api::{Closed, Keys, LoggedIn, Narrowed, Opened};
 use fireaxe_protocol::certificate::{self, Expected, Subject};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{self, Deadline};
 use crate::config::Config;
 use crate::control::client::Control;
-use crate::control::{ReadRequest, Reader};
+use crate::control::{Narrow, Pinned, ReadRequest, Reader};
 use crate::failure::Failure;
 use crate::places::{self, Places};
 use crate::randomness;
@@ -41,6 +41,9 @@ pub(crate) struct Known {
     pub(crate) user_ca: Ed25519Key,
     /// Signs checkpoints; a C2SP verifier key.
     pub(crate) log: String,
+    /// Signs host certificates. One that was remembered before it was asked for is learnt with the next verb.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) host_ca: Option<Ed25519Key>,
 }
 
 /// A certificate and what it must be.
@@ -100,7 +103,8 @@ impl<'a> Authority<'a> {
             return Ok(known);
         }
         let known = match self.remembered() {
-            Some(known) => known,
+            Some(known) if known.host_ca.is_some() => known,
+            Some(known) => self.with_host_ca(known)?,
             None => {
                 let keys = self.keys()?;
                 let known = Known {
@@ -109,13 +113,57 @@ impl<'a> Authority<'a> {
                     origin: keys.origin,
                     user_ca: keys.user_ca,
                     log: keys.log,
+                    host_ca: Some(keys.host_ca),
                 };
                 known.log.parse::<NoteKey>().map_err(Failure::LogKey)?;
-                places::replace(&self.places.known_ca(), &serde_json::to_string(&known).unwrap_or_default())?;
+                self.remember(&known)?;
                 known
             }
         };
         Ok(self.known.get_or_init(|| known))
+    }
+
+    /// The same keys with the host CA's, if the CA can be asked and shows the others as they are remembered.
+    fn with_host_ca(&self, known: Known) -> Result<Known, Failure> {
+        let Ok(keys) = self.keys() else { return Ok(known) };
+        let same = keys.origin == known.origin && keys.user_ca == known.user_ca && keys.log == known.log;
+        if !same {
+            // Whoever compares them says so.
+            return Ok(known);
+        }
+        let known = Known { host_ca: Some(keys.host_ca), ..known };
+        self.remember(&known)?;
+        Ok(known)
+    }
+
+    fn remember(&self, known: &Known) -> Result<(), Failure> {
+        Ok(places::replace(&self.places.known_ca(), &serde_json::to_string(known).unwrap_or_default())?)
+    }
+
+    /// What certificates for single hosts of this emergency will be held against, for the agent.
+    pub(crate) fn pinned(&self, of: Hash) -> Result<Option<Pinned>, Failure> {
+        let known = self.known()?;
+        let (person, user_ca) = (self.person()?.clone(), known.user_ca);
+        Ok(known.host_ca.map(|host_ca| Pinned { of, person, user_ca, host_ca }))
+    }
+
+    /// Asks for a certificate for one host, with the emergency's own key.
+    pub(crate) fn narrowed(&self, control: &mut Control, narrow: &Narrow) -> Result<Narrowed, Failure> {
+        let path = format!("/v1/emergencies/{}/certificates/{}", narrow.emergency, narrow.host);
+        let proof = self.proof(control, Reader::Emergency(narrow.emergency), "POST", &path)?;
+        Ok(self.ca.post(&path, Some(&proof), &())?)
+    }
+
+    /// The key that vouches for hosts: remembered; or asked for and remembered, if the others are as they were.
+    pub(crate) fn host_ca(&self) -> Result<Ed25519Key, Failure> {
+        let known = self.known()?;
+        if let Some(host_ca) = known.host_ca {
+            return Ok(host_ca);
+        }
+        let keys = self.keys()?;
+        self.compare_keys(&keys)?;
+        self.remember(&Known { host_ca: Some(keys.host_ca), ..known.clone() })?;
+        Ok(keys.host_ca)
     }
 
     /// The CA's keys and time as it shows them now.
@@ -132,7 +180,8 @@ impl<'a> Authority<'a> {
         };
         differs("log's name", &known.origin, &keys.origin)?;
         differs("user CA key", &known.user_ca, &keys.user_ca)?;
-        differs("log key", &known.log, &keys.log)
+        differs("log key", &known.log, &keys.log)?;
+        known.host_ca.map_or(Ok(()), |host_ca| differs("host CA key", &host_ca, &keys.host_ca))
     }
 
     /// The common fields of a new statement.

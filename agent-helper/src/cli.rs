@@ -100,6 +100,16 @@ pub(crate) enum Verb {
     /// Stay when `open` has gone: put what is approved into the agent, warn before the end.
     #[command(hide = true)]
     Follow(Follow),
+    /// For the agent: ask the CA for a certificate for one host, and put it into the agent.
+    #[command(hide = true)]
+    Narrow {
+        /// EM-42.
+        #[arg(value_parser = emergency)]
+        emergency: EmergencyId,
+        /// The host's full name.
+        #[arg(value_parser = host)]
+        host: HostName,
+    },
     /// Check everything an emergency needs, before it happens.
     Doctor,
     /// Print completions for a shell.

@@ -431,12 +431,12 @@ fn emergency(state: &str) -> Value {
         closed_by: Some("ben".into()),
         closed_at: None,
         serials: vec![1],
+        narrowed: 0,
         waiting: None,
         seconds: Vec::new(),
         approved_by: Vec::new(),
         extensions: 0,
         review: None,
-        narrowed: 0,
         connections: None,
         confirmed: None,
     })

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use fireaxe_protocol::api::Problem;
 use fireaxe_protocol::names::NameError;
 use fireaxe_transport::TransportError;
 use thiserror::Error;
 
+use crate::apply::ApplyError;
 use crate::drop_in::Conflict;
 use crate::krl::KrlError;
 
@@ -72,6 +74,9 @@ pub enum HostError {
     /// A list came that is not taken; the last good one stays.
     #[error("the new revocation list is not taken, the last good one stays: {0}")]
     Krl(#[from] KrlError),
+    /// sshd's way in was not changed, or was changed back.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
     /// The kernel gave no random bytes. Nothing is made without them.
     #[error("the system gives no random bytes: {0}")]
     NoRandomness(String),
@@ -94,6 +99,32 @@ pub enum HostError {
         /// What is wrong.
         why: String,
     },
+    /// The CA does not enrol this host.
+    #[error("the CA does not enrol this host: {}{}", .0.title, reasons(.0))]
+    Refused(Box<Problem>),
+    /// The CA's keys are not what they must be.
+    #[error("the CA's keys cannot be used: {0}")]
+    Keys(&'static str),
+    /// sshd trusts another CA here.
+    #[error("sshd trusts another CA here: {} does not hold this one's key", path.display())]
+    OtherCa {
+        /// The file of CA keys.
+        path: PathBuf,
+    },
+    /// A host certificate came that is not what it must be. The one that is there stays.
+    #[error("the host certificate is not taken: {0}")]
+    Certificate(String),
+    /// A thread of the daemon cannot go on.
+    #[error("the daemon's thread {name}: {why}")]
+    Thread {
+        /// Which.
+        name: &'static str,
+        /// What happened.
+        why: String,
+    },
+    /// sshd was not told to read its files again.
+    #[error("sshd was not reloaded: {0}")]
+    Reload(String),
     /// A report is not kept. It is counted, and one alarm will say how many were not.
     #[error("the report is not kept: {0}")]
     Unsaid(String),
@@ -117,6 +148,7 @@ impl HostError {
     pub fn exit_code(&self) -> u8 {
         match self {
             HostError::Transport(error) if error.is_unavailable() => 69,
+            HostError::Apply(error) => error.exit_code(),
             HostError::NoList { .. } | HostError::NoDaemon { .. } | HostError::Running(_) => 75,
             HostError::Name(_)
             | HostError::UserCa { .. }
@@ -160,9 +192,22 @@ impl HostError {
                 "fireaxe-host status shows what is in force; look at the CA with fireaxe-ca doctor"
             }
             HostError::Name(_) => "fireaxe-host files --help",
+            HostError::Apply(error) => error.next(),
             HostError::NoRandomness(_) => "look at /dev/urandom and at the kernel's log",
             HostError::NoDaemon { .. } => "systemctl start fireaxe-host, or `fireaxe-host run`",
             HostError::Running(_) => "systemctl status fireaxe-host",
+            HostError::Refused(_) => {
+                "fireaxe-ca host invite makes a new token; fireaxe-ca host ls shows who is invited"
+            }
+            HostError::Keys(_) => "look at the CA with fireaxe-ca doctor",
+            HostError::OtherCa { .. } => {
+                "fireaxe-host remove, then this again; or add the new CA's key to that file first"
+            }
+            HostError::Certificate(_) => {
+                "look at the CA with fireaxe-ca doctor; fireaxe-host enrol, with a new token"
+            }
+            HostError::Thread { .. } => "its lines above say why; systemctl restart fireaxe-host",
+            HostError::Reload(_) => "sshd -t && systemctl reload ssh",
             HostError::Unsaid(_) => "make room on /var; look whether the CA is there: fireaxe-host status",
             HostError::HostKey { .. } => {
                 "ssh-keygen -A makes the host keys that are missing; then this again"
@@ -187,9 +232,16 @@ impl HostError {
             HostError::Transport(error) if error.is_unavailable() => "ca.unavailable",
             HostError::Transport(_) => "ca.unreadable",
             HostError::Krl(_) => "host.list_refused",
+            HostError::Apply(error) => error.code(),
             HostError::NoRandomness(_) => "host.no_randomness",
             HostError::NoDaemon { .. } => "host.no_daemon",
             HostError::Running(_) => "host.running",
+            HostError::Refused(_) => "host.refused",
+            HostError::Keys(_) => "ca.keys",
+            HostError::OtherCa { .. } => "host.other_ca",
+            HostError::Certificate(_) => "host.certificate",
+            HostError::Thread { .. } => "host.thread",
+            HostError::Reload(_) => "host.reload",
             HostError::Unsaid(_) => "host.unsaid",
             HostError::HostKey { .. } => "host.key",
             HostError::NotEnrolled(_) => "host.not_enrolled",
@@ -199,4 +251,8 @@ impl HostError {
 
 fn list(conflicts: &[Conflict]) -> String {
     conflicts.iter().map(|c| format!("\n  {} line {}: {}", c.file, c.line, c.what)).collect()
+}
+
+fn reasons(problem: &Problem) -> String {
+    problem.reasons.iter().map(|reason| format!("\n  {} ({})", reason.sentence, reason.code)).collect()
 }

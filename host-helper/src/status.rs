@@ -1,19 +1,25 @@
 //! `fireaxe-host status`: which list is in force, how old it is, and whom the host trusts.
 
 use std::path::Path;
+use std::time::Duration;
 
 use fireaxe_protocol::log::Hash;
-use serde::Serialize;
+use fireaxe_protocol::names::{HostName, SystemName};
+use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, Enrolled};
+use crate::daemon::witness::Witness;
+use crate::daemon::words::{Answer, Ask};
+use crate::daemon::{Live, call, renewal};
 use crate::files;
+use crate::host_key::HostKey;
 use crate::krl::{State, installed};
 
 /// What is in force on this host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// `fireaxe.host-status/v1`
-    pub schema: &'static str,
+    pub schema: String,
     /// Whether the revocation list is one that revokes.
     pub list_ok: bool,
     /// Why it is not.
@@ -32,6 +38,27 @@ pub struct Status {
     pub user_ca: Vec<String>,
     /// Whether the drop-in is there.
     pub drop_in: bool,
+    /// As whom this host is enrolled.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub enrolled: Option<EnrolledAs>,
+    /// Whether the log was seen with two pasts: the evidence is in the state's folder.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub log_forked: bool,
+    /// What the daemon knows, when it could be asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub daemon: Option<Live>,
+}
+
+/// Who the host is to the CA.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolledAs {
+    /// Its name.
+    pub host: HostName,
+    /// Its system.
+    pub system: SystemName,
+    /// When its host certificate ends, unix seconds; nothing: there is none that is good.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub certificate_until: Option<u64>,
 }
 
 /// Looks; `now` is unix seconds.
@@ -42,7 +69,7 @@ pub fn status(config: &Config, now: u64) -> Status {
     let known = state.filter(|state| Some(state.hash) == hash);
     let keys = files::read_user_ca(&config.user_ca).unwrap_or_default();
     Status {
-        schema: "fireaxe.host-status/v1",
+        schema: "fireaxe.host-status/v1".into(),
         list_ok: list.is_ok(),
         problem: list.as_ref().err().map(ToString::to_string),
         version: list.as_ref().ok().map(|list| list.version),
@@ -50,10 +77,38 @@ pub fn status(config: &Config, now: u64) -> Status {
         age_s: known.map(|state| now.saturating_sub(state.signed_at)),
         user_ca: keys.iter().map(|key| key.fingerprint().to_string()).collect(),
         drop_in: Path::new("/").join(crate::drop_in::DROP_IN).exists(),
+        enrolled: config.enrolled.as_ref().map(|enrolled| enrolled_as(enrolled, now)),
+        log_forked: Witness::forked(&config.state),
+        daemon: None,
+    }
+}
+
+fn enrolled_as(enrolled: &Enrolled, now: u64) -> EnrolledAs {
+    // Only root can read the key; to others the certificate is unknown.
+    let key = HostKey::read(&enrolled.host_key).ok();
+    let certificate = key.and_then(|key| renewal::certificate(enrolled, &key, now));
+    EnrolledAs {
+        host: enrolled.host.clone(),
+        system: enrolled.system.clone(),
+        certificate_until: certificate.map(|there| there.valid_before),
+    }
+}
+
+/// The same with the daemon's part, if it is there and this is root.
+pub fn asked(config: &Config, socket: &Path, now: u64) -> Status {
+    match call::ask(socket, &Ask::Status, PATIENCE) {
+        Ok(Answer::Status(value)) => serde_json::from_value(value).unwrap_or_else(|_| status(config, now)),
+        _ => status(config, now),
     }
 }
 
 impl Status {
+    /// With what the daemon knows.
+    #[must_use]
+    pub fn with(self, daemon: Option<Live>) -> Status {
+        Status { daemon, ..self }
+    }
+
     /// The same in words.
     pub fn text(&self) -> String {
         let list = match (&self.problem, self.version, self.age_s) {
@@ -66,7 +121,36 @@ impl Status {
         };
         let keys = if self.user_ca.is_empty() { "none".into() } else { self.user_ca.join(", ") };
         let drop_in = if self.drop_in { "in place" } else { "missing: run `fireaxe-host files`" };
-        format!("revocation list  {list}\ntrusted CA keys  {keys}\nsshd drop-in     {drop_in}\n")
+        let mut text =
+            format!("revocation list  {list}\ntrusted CA keys  {keys}\nsshd drop-in     {drop_in}\n");
+        match &self.enrolled {
+            Some(EnrolledAs { host, system, certificate_until }) => {
+                let until = certificate_until.map_or("no good host certificate".to_owned(), |until| {
+                    format!("host certificate until {until}")
+                });
+                text.push_str(&format!("enrolled         {host} of {system}, {until}\n"));
+            }
+            None => text.push_str("enrolled         no: run `fireaxe-host enrol`\n"),
+        }
+        if let Some(live) = &self.daemon {
+            let feed = live.feed_since.map_or("not followed: the CA is not there".to_owned(), |since| {
+                format!("followed since {since}")
+            });
+            let lost = match live.spool.lost {
+                0 => String::new(),
+                lost => format!(", {lost} lost"),
+            };
+            text.push_str(&format!(
+                "feed             {feed}\nto be sent       {} reports{lost}\nconnections      {}\n",
+                live.spool.reports, live.sessions
+            ));
+        } else {
+            text.push_str("daemon           not asked: it does not run, or this is not root\n");
+        }
+        if self.log_forked {
+            text.push_str("LOG              SEEN WITH TWO PASTS: see evidence/ in the state's folder\n");
+        }
+        text
     }
 }
 
@@ -77,3 +161,6 @@ fn age_words(seconds: u64) -> String {
         _ => format!("{} h", seconds / 3600),
     }
 }
+
+/// How long the daemon may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(2);

@@ -505,9 +505,9 @@ fn a_larger_band_with_weaker_controls_at_equal_power_is_found_field_by_field() {
             "extensions = [\"pty\"]\nttl = \"20m\"",
             "extensions = [\"pty\", \"port-forwarding\"]\nttl = \"20m\"",
         ),
-        ("ttl = \"45m\"", "ttl = \"45m\"\nrecord = \"required\""),
+        ("presence = \"touch\"\nrecord = \"required\"", "presence = \"touch\"\nrecord = \"none\""),
         ("ttl = \"45m\"", "ttl = \"45m\"\npresence = \"verified\""),
-        ("ttl = \"45m\"", "ttl = \"45m\"\nkrl_max_age = \"10m\""),
+        ("ttl = \"45m\"", "ttl = \"45m\"\nkrl_max_age = \"5m\""),
         ("ttl = \"45m\"", "ttl = \"45m\"\nsource_address = [\"10.0.0.0/8\"]"),
         (
             "ttl = \"45m\"",
@@ -564,4 +564,14 @@ fn what_no_case_brings_up_is_found() {
     assert_eq!(check(&Bundle::parse(&policy, &strict().1).unwrap()).findings, vec![]);
     let (policy, _) = change(&strict().0, &given, &debt("overdue_reviews = 2, severities = [1, 2]"));
     assert_eq!(check(&Bundle::parse(&policy, &strict().1).unwrap()).findings, vec![]);
+}
+
+#[test]
+fn no_tier_is_called_as_the_hosts_self_test_is() {
+    let (policy, roster) = default();
+    let tier = "[tier.self-test]\npower = 1\naccount = \"look\"\nttl = \"30m\"\n\n[tier.fix]";
+    let (policy, line) = change(&policy, "[tier.fix]", tier);
+    let findings = refused(&policy, &roster);
+    let found = findings.iter().find(|finding| finding.line == line && finding.code == "value.invalid");
+    assert!(found.is_some_and(|finding| finding.message.contains("`self-test`")), "{findings:#?}");
 }

@@ -6,6 +6,10 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use fireaxe_ca::log::Reader;
+use fireaxe_protocol::api::Fleet;
+use fireaxe_protocol::log::Entry;
+
 use crate::clock;
 use crate::run::{Ran, bound, end, run};
 use crate::world::World;
@@ -162,6 +166,26 @@ impl Ca {
                 panic!("the CA goes on:\n{}", self.serve_log());
             }
         }
+    }
+
+    /// All entries of its log.
+    pub fn entries(&self) -> Vec<Entry> {
+        let reader = Reader::open(&self.data.join("log.sqlite")).expect("log");
+        let mut found = Vec::new();
+        reader.replay(|_, entry, _| found.push(entry)).expect("the log holds together");
+        found
+    }
+
+    /// Every entry, signature, decision and certificate of its log is as it must be.
+    #[track_caller]
+    pub fn verifies(&self) {
+        self.cmd(&["log", "verify"]).ok();
+    }
+
+    /// `fireaxe-ca fleet --json`
+    pub fn fleet(&self) -> Fleet {
+        let ran = self.cmd(&["fleet", "--json"]);
+        serde_json::from_str(ran.ok()).unwrap_or_else(|error| panic!("no fleet: {error}\n{ran}"))
     }
 
     /// Runs one of its commands on its data: `--data` is added.

@@ -10,11 +10,14 @@
 //! | [`bench`] | what `make bench` measures, and how |
 //! | [`ca`] | a `fireaxe-ca` that is started, killed and started again |
 //! | [`engineer`] | a person with a home, a key and a `fireaxe` |
+//! | [`fleet`] | any number of simulated hosts on the real feed |
+//! | [`holder`] | somebody who keeps a certificate that an agent would drop |
 //! | [`keys`] | key pairs and certificates made by `ssh-keygen` or, where it refuses, by hand |
 //! | [`lists`] | a server of revocation lists, good and bad |
 //! | [`scene`] | what most tests begin with: the default policy, two hosts, three people |
 //! | [`run`] | a command run to its end with a limit, and what it printed |
 //! | [`running`] | a command that goes on while the test does other things |
+//! | [`town`] | a host whose sessions are recorded, without a CA |
 //! | [`clock`] | the one clock, and waiting for a condition |
 //!
 //! It needs root (for the namespaces) and says so. Values clean up when dropped, a panic included.
@@ -31,6 +34,8 @@ pub mod bench;
 pub mod ca;
 pub mod clock;
 pub mod engineer;
+pub mod fleet;
+pub mod holder;
 pub mod host;
 pub mod keys;
 pub mod lists;
@@ -38,6 +43,7 @@ pub mod network;
 pub mod run;
 pub mod running;
 pub mod scene;
+pub mod town;
 pub mod world;
 
 pub use ca::Ca;

@@ -28,6 +28,9 @@ pub struct Scene {
     pub db_4: Host,
 }
 
+/// The system of both hosts.
+const SYSTEM: &str = "payments-db";
+
 /// The accounts of the default policy's tiers.
 pub const TIER_ACCOUNTS: [&str; 3] = ["look", "ops", "root"];
 
@@ -84,7 +87,8 @@ impl Setting {
 }
 
 impl Scene {
-    /// Builds it. Panics, with what is wrong, when something does not come up.
+    /// Builds it with stock hosts: files only, nothing of ours in the login path, so nothing is recorded either.
+    /// Panics, with what is wrong, when something does not come up.
     pub fn begin() -> Scene {
         Scene::begin_with(|_| ())
     }
@@ -99,9 +103,36 @@ impl Scene {
 
     /// The same with what `prepare` changes.
     pub fn begin_with(prepare: impl FnOnce(&mut Setting)) -> Scene {
+        Scene::build(stock_policy(), prepare, |world, ca, name| {
+            let mut host = world.host(name, SYSTEM);
+            host.join_ca(ca, &TIER_ACCOUNTS);
+            host.start();
+            host
+        })
+    }
+
+    /// The whole default policy, and hosts with everything of ours: enrolled, applied, the daemon running.
+    pub fn begin_with_helper() -> Scene {
+        Scene::begin_with_helper_and(|_| ())
+    }
+
+    /// The same with what `prepare` changes.
+    pub fn begin_with_helper_and(prepare: impl FnOnce(&mut Setting)) -> Scene {
+        Scene::build(default_policy(), prepare, |world, ca, name| {
+            let mut host = world.host(name, SYSTEM);
+            host.set_up(ca, &TIER_ACCOUNTS);
+            host
+        })
+    }
+
+    fn build(
+        policy: String,
+        prepare: impl FnOnce(&mut Setting),
+        host: impl Fn(&World, &Ca, &str) -> Host,
+    ) -> Scene {
         let world = World::new();
         let mut setting = Setting {
-            policy: default_policy(),
+            policy,
             ana: world.engineer("ana"),
             ben: world.engineer("ben"),
             cleo: world.engineer("cleo"),
@@ -129,13 +160,7 @@ impl Scene {
             person.enrol(&ca);
             person.start_agent();
         }
-        let host = |name: &str| {
-            let mut host = world.host(name, "payments-db");
-            host.join_ca(&ca, &TIER_ACCOUNTS);
-            host.start();
-            host
-        };
-        let (db_3, db_4) = (host("db-3.payments.prod"), host("db-4.payments.prod"));
+        let [db_3, db_4] = ["db-3.payments.prod", "db-4.payments.prod"].map(|name| host(&world, &ca, name));
         let others = others.into_iter().map(|(person, _)| person).collect();
         Scene { world, ca, ana, ben, cleo, kept, others, db_3, db_4 }
     }
@@ -184,7 +209,7 @@ pub fn default_policy() -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The same without its `[limits]`: for whoever declares faster than people do.
+/// [`default_policy`] without its `[limits]`: for whoever declares faster than people do.
 pub fn policy_without_limits() -> String {
     without_limits(&default_policy())
 }
@@ -196,9 +221,20 @@ pub fn without_limits(policy: &str) -> String {
     format!("{before}{after}")
 }
 
-/// The same without its worked examples: for who changes what they are about.
+/// The default policy for hosts that have no recorder, as `fireaxe-host files` sets them up: the same, nothing
+/// recorded. A tier that is recorded is refused there: its certificate names a program that is not there.
+pub fn stock_policy() -> String {
+    let mut policy = default_policy();
+    for setting in ["record = \"best-effort\"", "record = \"required\"", "krl_max_age = \"10m\""] {
+        policy = policy.replace(&format!("{setting}\n"), "").replace(&format!(", {setting}"), "");
+    }
+    assert!(!policy.contains("krl_max_age = ") && !policy.contains("record = \"required"), "{policy}");
+    policy
+}
+
+/// [`stock_policy`] without its worked examples: for who changes what they are about.
 pub fn policy_without_examples() -> String {
-    let policy = default_policy();
+    let policy = stock_policy();
     let (rules, _) = policy.split_once("# --- Worked examples").expect("the examples");
     rules.to_owned()
 }

@@ -89,6 +89,14 @@ impl Binding {
         }
     }
 
+    /// The host key that the session was begun with: a plain one, or a certificate.
+    pub(super) fn host_key(&self) -> Option<&[u8]> {
+        match self {
+            Binding::Local(bound) => Some(&bound.host_key),
+            _ => None,
+        }
+    }
+
     /// Names of the host at the far end, as its certificate claims.
     pub(crate) fn host_names(&self) -> &[String] {
         match self {

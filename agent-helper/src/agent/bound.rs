@@ -3,9 +3,12 @@
 
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::keys::Ed25519Key;
-use fireaxe_protocol::names::{EmergencyId, Origin};
+use fireaxe_protocol::names::{EmergencyId, HostName, Origin};
+use fireaxe_protocol::policy::Terms;
 
-use crate::control::{Held, Pending};
+use super::binding::Binding;
+use super::narrowed::{NarrowedCertificates, certified};
+use crate::control::{Held, Narrow, Pending, Pinned};
 
 /// Certificates of one emergency at once: a tier's, a weaker one that lasts longer, and no heap of them.
 const CERTIFICATES: usize = 4;
@@ -16,6 +19,9 @@ const AFTERWARDS_S: u64 = 600;
 pub(super) struct Entry {
     pub(super) blob: Vec<u8>,
     pub(super) held: Held,
+    pub(super) terms: Terms,
+    /// What its narrowed ones are held against; nothing: none are taken.
+    pub(super) pinned: Option<Pinned>,
 }
 
 /// The key of one emergency.
@@ -26,6 +32,7 @@ pub(super) struct Bound {
     origin: Origin,
     pub(super) entries: Vec<Entry>,
     pub(super) pending: Option<Pending>,
+    pub(super) narrowed: NarrowedCertificates,
     uses: u32,
 }
 
@@ -33,12 +40,23 @@ impl Bound {
     /// A key that belongs to this emergency from now on.
     pub(super) fn new(key: Box<SigningKey>, emergency: EmergencyId, origin: Origin) -> Bound {
         let public = Ed25519Key(key.verifying_key().to_bytes());
-        Bound { key, public, emergency, origin, entries: Vec::new(), pending: None, uses: 0 }
+        let narrowed = NarrowedCertificates::default();
+        Bound { key, public, emergency, origin, entries: Vec::new(), pending: None, narrowed, uses: 0 }
     }
 
     /// Whether it is this emergency's.
     pub(super) fn is_of(&self, emergency: EmergencyId, origin: &Origin) -> bool {
         self.emergency == emergency && self.origin == *origin
+    }
+
+    /// Whether it is of that CA.
+    pub(super) fn is_from(&self, origin: &Origin) -> bool {
+        self.origin == *origin
+    }
+
+    /// The question for a certificate of its own for one host.
+    pub(super) fn narrow(&self, host: HostName) -> Narrow {
+        Narrow { emergency: self.emergency, origin: self.origin.clone(), host }
     }
 
     /// Its number.
@@ -54,7 +72,8 @@ impl Bound {
     /// Takes a certificate over this key. It replaces every older one that can do no more: after an
     /// upgrade only the stronger is left, after an extension only the one that lasts longer. An old one
     /// that comes late never replaces a newer. What is held of the two.
-    pub(super) fn hold(&mut self, blob: Vec<u8>, held: Held) -> Held {
+    pub(super) fn hold(&mut self, new: Entry) -> Held {
+        let held = &new.held;
         let stays = |e: &&Entry| {
             e.held.serial == held.serial || e.held.serial > held.serial && e.held.power >= held.power
         };
@@ -70,8 +89,8 @@ impl Bound {
         if self.entries.len() >= CERTIFICATES {
             self.entries.remove(0);
         }
-        let answer = self.counted(&held);
-        self.entries.push(Entry { blob, held });
+        let answer = self.counted(held);
+        self.entries.push(new);
         answer
     }
 
@@ -84,6 +103,40 @@ impl Bound {
         Held { uses: self.uses, ..held.clone() }
     }
 
+    /// The most powerful certificate, by which `ssh` takes the account.
+    pub(super) fn strongest(&self) -> Option<&Entry> {
+        self.entries.iter().min_by_key(|e| e.held.rank())
+    }
+
+    /// The one host at the far end that the strongest certificate reaches, as a certificate of its host CA says.
+    /// A host of several such names is none: which of them it goes by is not known here.
+    pub(super) fn host(&self, binding: &Binding, now: u64) -> Option<HostName> {
+        let strongest = self.strongest()?;
+        let names = certified(binding.host_key()?, &strongest.pinned.as_ref()?.host_ca, now);
+        let mut reached = names.into_iter().filter(|name| strongest.held.reaches(name));
+        let host = reached.next()?;
+        reached.next().is_none().then_some(host)
+    }
+
+    /// The host for which a certificate should be asked for, for this connection.
+    pub(super) fn wants(&self, binding: &Binding, now: u64) -> Option<HostName> {
+        let host = self.host(binding, now)?;
+        self.narrowed.is_wanted(self.strongest()?, &host, now).then_some(host)
+    }
+
+    /// What this emergency shows to a connection: each certificate; but one for that host alone instead of the
+    /// wide ones for which it stands in, those of its account. The rank is the wide one's.
+    pub(super) fn shown(&self, binding: &Binding, now: u64) -> Vec<(&Held, &Entry)> {
+        let strongest = self.strongest();
+        let host = self.host(binding, now);
+        let stands_in = strongest.zip(host).and_then(|(wide, host)| {
+            self.narrowed.stands_in(wide, &host, now).map(|narrow| (&wide.held, narrow))
+        });
+        let account = stands_in.map(|(wide, _)| &wide.account);
+        let others = self.entries.iter().filter(|e| Some(&e.held.account) != account);
+        stands_in.into_iter().chain(others.map(|e| (&e.held, e))).collect()
+    }
+
     /// Signs a login, and counts it.
     pub(super) fn sign_login(&mut self, data: &[u8]) -> [u8; 64] {
         self.uses = self.uses.saturating_add(1);
@@ -93,6 +146,7 @@ impl Bound {
     /// Drops what has ended. When the next part of it ends, unix seconds; `None`: nothing is left.
     pub(super) fn sweep(&mut self, now: u64) -> Option<u64> {
         self.entries.retain(|e| e.held.valid_before > now);
+        self.narrowed.sweep(&self.entries, now);
         self.pending.take_if(|p| p.until.saturating_add(AFTERWARDS_S) <= now);
         let waits = self.pending.as_ref().map(|p| p.until.saturating_add(AFTERWARDS_S));
         self.entries.iter().map(|e| e.held.valid_before).chain(waits).min()
@@ -128,6 +182,7 @@ mod tests {
             hosts: vec!["db-3.payments.prod".into()],
             terms: terms(account, power),
             drill: false,
+            pinned: None,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use ed25519_dalek::SigningKey;
 use fireaxe_protocol::api::ReadProof;
+use fireaxe_protocol::certificate::{self, Expected, Subject};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, Origin, PersonName};
@@ -14,8 +15,11 @@ use zeroize::Zeroizing;
 
 use super::binding::Binding;
 use super::bound::{Bound, Entry};
+use super::narrowed::Narrowed;
 use super::userauth;
-use crate::control::{Held, Hold, Pending, ReadRequest, Reader, SessionState};
+use crate::control::{
+    Held, Hold, Narrow, Narrowing, NewNarrowed, Pending, Pinned, ReadRequest, Reader, SessionState,
+};
 
 /// Certificates of tiers shown to one connection, and of actions beside them: a stock sshd closes after six
 /// keys that do not fit.
@@ -124,18 +128,19 @@ impl Keyring {
             system: hold.system,
             host: hold.host,
             hosts: hold.hosts,
-            tier: hold.terms.tier,
+            tier: hold.terms.tier.clone(),
             power: hold.terms.power,
-            account: hold.terms.account,
+            account: hold.terms.account.clone(),
             drill: hold.drill,
             serial: certificate.serial(),
-            action: hold.terms.action,
+            action: hold.terms.action.clone(),
             public_key: public,
             fingerprint: public.fingerprint(),
             uses: 0,
             valid_before: certificate.valid_before(),
         };
-        Ok(self.bind(public, hold.emergency, &hold.origin)?.hold(blob, held))
+        let entry = Entry { blob, held, terms: hold.terms, pinned: hold.pinned };
+        Ok(self.bind(public, hold.emergency, &hold.origin)?.hold(entry))
     }
 
     /// Remembers that something of an emergency waits. Its key lives until then, with or without a
@@ -225,21 +230,102 @@ impl Keyring {
             return Vec::new();
         }
         let claimed: Vec<HostName> = binding.host_names().iter().filter_map(|n| n.parse().ok()).collect();
-        let fits = |e: &Entry| claimed.iter().any(|h| e.held.reaches(h));
-        let all = self.bound.iter().flat_map(|b| &b.entries);
-        let mut entries: Vec<(bool, &Entry)> = all.map(|e| (fits(e), e)).collect();
-        if entries.iter().any(|(fits, _)| *fits) {
-            entries.retain(|(fits, _)| *fits);
+        // By what each was made of: one for a host alone stands where its wide one would.
+        type Shown<'a> = (&'a Held, &'a Entry);
+        let fits = |(wide, _): &Shown<'_>| claimed.iter().any(|h| wide.reaches(h));
+        let mut entries: Vec<Shown<'_>> = self.bound.iter().flat_map(|b| b.shown(binding, now)).collect();
+        if entries.iter().any(fits) {
+            entries.retain(fits);
         }
-        let (mut actions, mut tiers): (Vec<&Entry>, Vec<&Entry>) =
-            entries.into_iter().map(|(_, e)| e).partition(|e| e.held.action.is_some());
-        tiers.sort_by_key(|e| e.held.rank());
+        let (mut actions, mut tiers): (Vec<Shown<'_>>, Vec<Shown<'_>>) =
+            entries.into_iter().partition(|(wide, _)| wide.action.is_some());
+        tiers.sort_by_key(|(wide, _)| wide.rank());
         // The newest: it is the one that is being run.
-        actions.sort_by_key(|e| std::cmp::Reverse(e.held.serial));
+        actions.sort_by_key(|(wide, _)| std::cmp::Reverse(wide.serial));
         tiers.truncate(OFFERED);
         tiers.extend(actions.into_iter().take(ACTIONS_OFFERED));
-        tiers.sort_by_key(|e| e.held.rank());
-        tiers.iter().map(|e| (e.blob.clone(), e.held.comment())).collect()
+        tiers.sort_by_key(|(wide, _)| wide.rank());
+        tiers.iter().map(|(_, e)| (e.blob.clone(), e.held.comment())).collect()
+    }
+
+    /// For which emergencies a certificate for the host at the far end should be asked for, before anything is
+    /// shown to this connection: at most [`OFFERED`], the most powerful first.
+    pub(crate) fn wanted(&mut self, binding: &Binding, now: u64) -> Vec<Narrow> {
+        self.sweep(now);
+        let mut wanted: Vec<_> = self
+            .bound
+            .iter()
+            .filter_map(|b| Some((b.strongest()?.held.rank(), b.narrow(b.wants(binding, now)?))))
+            .collect();
+        wanted.sort_by_key(|(rank, _)| *rank);
+        wanted.into_iter().take(OFFERED).map(|(_, narrow)| narrow).collect()
+    }
+
+    /// What a certificate for that host must be made of.
+    pub(crate) fn narrowing(&mut self, narrow: &Narrow, now: u64) -> Result<Narrowing, Refused> {
+        self.sweep(now);
+        let (_, wide, pinned) = self.wide(narrow)?;
+        Ok(Narrowing { public_key: wide.held.public_key, terms: wide.terms.clone(), of: pinned.of })
+    }
+
+    /// Takes a certificate for one host. Whoever hands it in is not believed: it must be what is held already,
+    /// narrowed to that host, field by field, signed by the CA that was pinned when the emergency was opened, and
+    /// end no later.
+    pub(crate) fn narrow(&mut self, narrow: &Narrow, new: &NewNarrowed, now: u64) -> Result<(), Refused> {
+        self.sweep(now);
+        let (at, wide, pinned) = self.wide(narrow)?;
+        if !wide.held.reaches(&narrow.host) || !new.terms.are_narrowed_from(&wide.terms, &narrow.host) {
+            return Err(Refused::Certificate("its terms are not what is held, for that host"));
+        }
+        let expected = Expected {
+            public_key: wide.held.public_key,
+            terms: &new.terms,
+            ca_key: pinned.user_ca,
+            subject: Subject::Person(narrow.emergency, &pinned.person),
+            now,
+        };
+        let accepted = certificate::compare(&new.certificate, &expected)
+            .map_err(|_| Refused::Certificate("it is not what its terms say"))?;
+        if accepted.valid_before <= now || accepted.valid_before > wide.held.valid_before {
+            return Err(Refused::Certificate("it has ended, or ends later than what is held"));
+        }
+        let blob = certificate::from_openssh(&new.certificate)
+            .map_err(|_| Refused::Certificate("it is not an OpenSSH certificate"))?;
+        let held = Held {
+            host: Some(narrow.host.clone()),
+            hosts: vec![narrow.host.to_string()],
+            serial: accepted.serial,
+            valid_before: accepted.valid_before,
+            ..wide.held.clone()
+        };
+        let base = wide.held.serial;
+        let entry = Entry { blob, held, terms: new.terms.clone(), pinned: None };
+        let host = narrow.host.clone();
+        if let Some(bound) = self.bound.get_mut(at) {
+            bound.narrowed.take(Narrowed { host, base, entry });
+        }
+        Ok(())
+    }
+
+    /// None came for that host. `away`: its CA did not answer at all, so nothing is asked of it for a while.
+    pub(crate) fn none_came(&mut self, narrow: &Narrow, away: bool, now: u64) {
+        let same_ca = |b: &&mut Bound| {
+            if away { b.is_from(&narrow.origin) } else { b.is_of(narrow.emergency, &narrow.origin) }
+        };
+        self.bound.iter_mut().filter(same_ca).for_each(|b| b.narrowed.none_came(&narrow.host, away, now));
+    }
+
+    #[cfg(test)]
+    pub(super) fn narrowed(&self) -> Vec<u64> {
+        self.bound.iter().flat_map(|b| b.narrowed.serials()).collect()
+    }
+
+    /// The wide certificate that would be narrowed, and what that is held against.
+    fn wide(&self, narrow: &Narrow) -> Result<(usize, &Entry, &Pinned), Refused> {
+        let at = self.bound.iter().position(|b| b.is_of(narrow.emergency, &narrow.origin));
+        let wide = at.and_then(|at| Some((at, self.bound.get(at)?.strongest()?)));
+        let (at, wide) = wide.ok_or(Refused::NotHeld)?;
+        Ok((at, wide, wide.pinned.as_ref().ok_or(Refused::NotHeld)?))
     }
 
     /// Signs a login with a held certificate's key, if every rule allows it.
@@ -259,8 +345,12 @@ impl Keyring {
             return Err(Refused::NotHere);
         }
         let found = self.bound.iter_mut().find_map(|b| {
-            let account = b.entries.iter().find(|e| e.blob == key).map(|e| e.held.account.clone());
-            account.map(|account| (b, account))
+            let wide = b.entries.iter().find(|e| e.blob == key);
+            // One for a host alone is used on a connection to that host alone.
+            let here = |narrow: &&Narrowed| b.host(binding, now).as_ref() == Some(&narrow.host);
+            let narrow = b.narrowed.find(key).filter(here).map(|narrow| &narrow.entry);
+            let account = wide.or(narrow)?.held.account.clone();
+            Some((b, account))
         });
         let (bound, account) = found.ok_or(Refused::NotHeld)?;
         if login.key != key {
@@ -409,6 +499,7 @@ pub(crate) mod tests {
             hosts: vec![host.to_owned()],
             terms: terms(account, power),
             drill: false,
+            pinned: None,
         };
         ring.hold(hold, NOW).unwrap()
     }
@@ -520,6 +611,7 @@ pub(crate) mod tests {
             hosts: vec!["db-3.payments.prod".into()],
             terms: terms("root", 3),
             drill: false,
+            pinned: None,
         };
         for bad in [
             "no certificate".to_owned(),

@@ -13,7 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::binding::Binding;
 use super::frames::{self, Request as AgentRequest};
 use super::keyring::{Keyring, Refused};
-use crate::control::{Answer, LINE, Request};
+use crate::clock::Deadline;
+use crate::control::{Answer, LINE, Narrow, Request};
 use crate::randomness;
 
 /// Connections at once, both sockets together.
@@ -25,13 +26,37 @@ const STACK: usize = 256 * 1024;
 /// The longest the sweeper sleeps: its sleep does not count the time a laptop is suspended.
 const SWEEP: Duration = Duration::from_secs(2);
 
+/// How long an ssh that asks for keys is kept waiting for a certificate for its host, all in all.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Processes at once that ask the CA for one.
+const ASKING: usize = 8;
+
+/// What came of asking the CA for a certificate for one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// It was handed in.
+    Held,
+    /// The CA makes none, or what it made was not taken.
+    None,
+    /// The CA did not answer.
+    Away,
+}
+
+/// Asks the CA for certificates for single hosts, and has each handed in over the control socket, within that
+/// time. What came of each, in order.
+pub(crate) type AskCa = Box<dyn Fn(&[Narrow], Duration) -> Vec<Came> + Send + Sync>;
+
 /// The agent as its threads share it.
 pub(crate) struct Service {
     keyring: Mutex<Keyring>,
     changed: Condvar,
+    /// What the CA is being asked for.
+    asking: Mutex<Vec<Narrow>>,
+    asked: Condvar,
     connections: AtomicUsize,
     clock: fn() -> u64,
     notes: Vec<String>,
+    ask_ca: AskCa,
     stop: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -41,14 +66,18 @@ impl Service {
     pub(crate) fn new(
         clock: fn() -> u64,
         notes: Vec<String>,
+        ask_ca: AskCa,
         stop: impl Fn() + Send + Sync + 'static,
     ) -> Arc<Service> {
         Arc::new(Service {
             keyring: Mutex::default(),
             changed: Condvar::new(),
+            asking: Mutex::default(),
+            asked: Condvar::new(),
             connections: AtomicUsize::new(0),
             clock,
             notes,
+            ask_ca,
             stop: Box::new(stop),
         })
     }
@@ -108,10 +137,17 @@ impl Service {
     fn serve_ssh(&self, mut stream: UnixStream) -> io::Result<()> {
         limit(&stream)?;
         let mut binding = Binding::default();
+        // What this connection was shown: nothing else is used on it.
+        let mut shown: Vec<(Vec<u8>, String)> = Vec::new();
         while let Some(frame) = frames::read(&mut stream)? {
             let answer = match frames::parse(&frame) {
                 AgentRequest::Identities => {
-                    frames::identities(&self.keyring().offer(&binding, (self.clock)()))
+                    self.narrow(&binding);
+                    shown = self.keyring().offer(&binding, (self.clock)());
+                    frames::identities(&shown)
+                }
+                AgentRequest::Sign { key, .. } if !shown.iter().any(|(blob, _)| blob == key) => {
+                    frames::failure()
                 }
                 AgentRequest::Sign { key, data } => {
                     match self.keyring().sign(&binding, key, data, (self.clock)()) {
@@ -131,6 +167,47 @@ impl Service {
             frames::write(&mut stream, &answer)?;
         }
         Ok(())
+    }
+
+    /// Has the CA asked for certificates for the host at the far end, where that is wanted. Whatever comes of it,
+    /// the caller goes on within [`PATIENCE`]: what is held without it goes on working.
+    fn narrow(&self, binding: &Binding) {
+        let wanted = self.keyring().wanted(binding, (self.clock)());
+        if wanted.is_empty() {
+            return;
+        }
+        let deadline = Deadline::after(PATIENCE);
+        let Some(mine) = self.begin_asking(&wanted, deadline) else { return };
+        let came = if mine.is_empty() { Vec::new() } else { (self.ask_ca)(&mine, deadline.left()) };
+        let now = (self.clock)();
+        for (narrow, came) in mine.iter().zip(&came).filter(|(_, came)| **came != Came::Held) {
+            self.keyring().none_came(narrow, *came == Came::Away, now);
+        }
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.retain(|one| !mine.contains(one));
+        self.asked.notify_all();
+        // Another connection asks for the same: it is not asked for twice.
+        while asking.iter().any(|one| wanted.contains(one)) && !deadline.left().is_zero() {
+            let waited = self.asked.wait_timeout(asking, deadline.left());
+            asking = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Takes on what nobody asks for yet, once there is a place; nothing when none is free in time.
+    fn begin_asking(&self, wanted: &[Narrow], deadline: Deadline) -> Option<Vec<Narrow>> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let mine: Vec<Narrow> = wanted.iter().filter(|one| !asking.contains(one)).cloned().collect();
+            if asking.len() + mine.len() <= ASKING {
+                asking.extend(mine.iter().cloned());
+                return Some(mine);
+            }
+            if deadline.left().is_zero() {
+                return None;
+            }
+            let waited = self.asked.wait_timeout(asking, deadline.left());
+            asking = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     fn serve_control(&self, stream: UnixStream) -> io::Result<()> {
@@ -208,6 +285,14 @@ impl Service {
             Request::ReadProof { read } => {
                 let proof = keyring.read_proof(&read, now).map_err(say)?;
                 Answer::Proof { key: proof.key, at: proof.at, signature: STANDARD.encode(proof.signature) }
+            }
+            Request::Narrowing { narrow } => {
+                let narrowing = keyring.narrowing(&narrow, now).map_err(say)?;
+                Answer::Narrowing { narrowing: Box::new(narrowing) }
+            }
+            Request::Narrow { narrow, new } => {
+                keyring.narrow(&narrow, &new, now).map_err(say)?;
+                Answer::Done
             }
             Request::Stop => Answer::Done,
         };

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, narrow};
 use crate::agent::service::Service;
 use crate::cli::Agent;
 use crate::clock;
+use crate::control::Narrow;
 use crate::control::client::{Control, ControlError};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -39,7 +40,9 @@ pub(super) fn run(cx: &Context, what: &Agent) -> Result<Exit, Failure> {
             cx.screen.say(&format!("  note: {note}"));
         }
     }
-    let service = Service::new(clock::now, notes, move || {
+    let places = cx.places.clone();
+    let ask_ca = Box::new(move |wanted: &[Narrow], patience| narrow::ask(&places, wanted, patience));
+    let service = Service::new(clock::now, notes, ask_ca, move || {
         let _ = std::fs::remove_file(&agent);
         let _ = std::fs::remove_file(&control);
         std::process::exit(0);

@@ -49,6 +49,11 @@ pub(super) fn run(cx: &Context, emergency: Option<EmergencyId>) -> Result<Exit, 
     if !cx.screen.is_json() {
         let revoked = match closed.revoked.as_slice() {
             [] => "nothing was alive".to_owned(),
+            [first, .., last] if closed.revoked.len() > SERIALS => format!(
+                "revoked: {} certificates, serial {first} to {last} (revocation list {} or newer)",
+                closed.revoked.len(),
+                closed.entry
+            ),
             serials => format!(
                 "revoked: serial {} (revocation list {} or newer)",
                 serials.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
@@ -162,6 +167,9 @@ fn drop_held(cx: &Context, emergency: EmergencyId) {
         let _ = control.drop_emergency(emergency);
     }
 }
+
+/// So many serials are named one by one: with a certificate for each host there may be a hundred.
+const SERIALS: usize = 4;
 
 #[cfg(test)]
 mod tests {

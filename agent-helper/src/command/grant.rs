@@ -72,6 +72,7 @@ pub(super) fn take(
                 hosts: grant.hosts.clone(),
                 terms: terms.clone(),
                 drill: mine.drill,
+                pinned: authority.pinned(of)?,
             })?;
             let longer = before.iter().any(|h| h.power >= held.power);
             new = (held.serial == accepted.serial).then_some(New { held, longer });

@@ -14,6 +14,7 @@ mod follow;
 mod grant;
 mod ls;
 mod match_host;
+mod narrow;
 mod open;
 mod requests;
 mod review;
@@ -88,6 +89,7 @@ pub(crate) fn run(verb: Verb, screen: Screen) -> Result<ExitCode, Failure> {
         Verb::Agent(agent) => agent::run(&cx, &agent),
         Verb::Enrol(enrol) => enrol::run(&cx, enrol),
         Verb::Follow(follow) => follow::run(&cx, &follow),
+        Verb::Narrow { emergency, host } => narrow::run(&cx, emergency, &host),
         Verb::Doctor => doctor::run(&cx),
         Verb::Completion { shell } => Ok(completion::run(shell)),
     };

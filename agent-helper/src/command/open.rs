@@ -193,6 +193,7 @@ pub(super) fn declare(
                 hosts: opened.hosts.clone(),
                 terms: terms.clone(),
                 drill: open.drill,
+                pinned: authority.pinned(of)?,
             })?;
             gone = drop_what_shadows(authority, control, &held);
             Some(held)

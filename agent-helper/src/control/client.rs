@@ -12,7 +12,9 @@ use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::names::{AccountName, EmergencyId, HostName, PersonName};
 use thiserror::Error;
 
-use super::{Answer, Held, Hold, LINE, Pending, ReadRequest, Request, SessionState};
+use super::{
+    Answer, Held, Hold, LINE, Narrow, Narrowing, NewNarrowed, Pending, ReadRequest, Request, SessionState,
+};
 use crate::clock::Deadline;
 use crate::places::Places;
 
@@ -62,7 +64,12 @@ impl Control {
             return Ok(control);
         }
         let me = std::env::current_exe().map_err(|e| ControlError::CannotStart(e.to_string()))?;
-        let mut child = Command::new(me)
+        let mut child = Command::new(me);
+        // What it starts reads the configuration, too; a relative name would mean another file there.
+        if let Ok(config) = std::path::absolute(&places.config) {
+            child.env("FIREAXE_CONFIG", config);
+        }
+        let mut child = child
             .args(["agent", "--detached"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -210,6 +217,22 @@ impl Control {
                 let raw = STANDARD.decode(signature).ok().and_then(|raw| raw.try_into().ok());
                 Ok(ReadProof { key, at, signature: raw.ok_or(ControlError::Unexpected)? })
             }
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// What a certificate for one host must be made of.
+    pub(crate) fn narrowing(&mut self, narrow: &Narrow) -> Result<Narrowing, ControlError> {
+        match self.ask(&Request::Narrowing { narrow: narrow.clone() })? {
+            Answer::Narrowing { narrowing } => Ok(*narrowing),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Hands in a certificate for one host.
+    pub(crate) fn narrow(&mut self, narrow: &Narrow, new: NewNarrowed) -> Result<(), ControlError> {
+        match self.ask(&Request::Narrow { narrow: narrow.clone(), new: Box::new(new) })? {
+            Answer::Done => Ok(()),
             _ => Err(ControlError::Unexpected),
         }
     }

@@ -4,8 +4,10 @@
 //! held, as they could by running `ssh`; they cannot take a key out.
 
 pub(crate) mod client;
+mod narrow;
 mod pending;
 
+pub(crate) use narrow::{Narrow, Narrowing, NewNarrowed, Pinned};
 pub(crate) use pending::{Asked, Pending};
 
 use std::cmp::Reverse;
@@ -84,6 +86,18 @@ pub(crate) enum Request {
         /// Of what, by whom.
         read: ReadRequest,
     },
+    /// What must a certificate for that host be made of?
+    Narrowing {
+        /// Of which emergency, for which host.
+        narrow: Narrow,
+    },
+    /// Hold this certificate for one host; it stands in for the wide one there.
+    Narrow {
+        /// Of which emergency, for which host.
+        narrow: Narrow,
+        /// The certificate.
+        new: Box<NewNarrowed>,
+    },
     /// Drop everything and end.
     Stop,
 }
@@ -142,6 +156,11 @@ pub(crate) enum Answer {
         /// Base64.
         signature: String,
     },
+    /// To [`Request::Narrowing`].
+    Narrowing {
+        /// What is held.
+        narrowing: Box<Narrowing>,
+    },
     /// Done.
     Done,
     /// Not done.
@@ -173,6 +192,9 @@ pub(crate) struct Hold {
     pub(crate) terms: Terms,
     /// A marked rehearsal.
     pub(crate) drill: bool,
+    /// What certificates for single hosts are held against; without it none are asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) pinned: Option<Pinned>,
 }
 
 /// A certificate that is held.

@@ -1,9 +1,14 @@
 //! The command line: a verb a file. Each reads its words, asks a room, and says what came of it.
 
+mod apply;
+mod doctor;
+mod enrol;
 mod files;
 mod hook;
 mod krl;
 mod principals;
+mod remove;
+mod run;
 mod status;
 
 use std::io::Write;
@@ -26,10 +31,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make sshd let certificates in, and prove by a login that they get in; else all is as before.
+    Apply(apply::Args),
+    /// Take everything of Fireaxe off this host.
+    Remove(remove::Args),
+    /// Look for what is not as it was set up, and for ways in that need no emergency.
+    Doctor(doctor::Args),
     /// Write the CA keys, the principals of each account and the sshd drop-in.
     Files(files::Args),
     /// Fetch the newest revocation list, check it and put it in force. Once; for a timer.
     Krl(krl::Args),
+    /// Make this host one of the CA's: its name, its host certificate, its first revocation list.
+    Enrol(enrol::Args),
+    /// Follow the CA, keep the revocation list, register what comes in and end it in time.
+    Run(run::Args),
     /// Show what is in force and how old it is.
     Status(status::Args),
     /// Run and record a session. sshd calls it, by a certificate's forced command or as a login shell.
@@ -71,8 +86,13 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let done = match command {
+        Command::Apply(args) => args.run(json),
+        Command::Remove(args) => args.run(json),
+        Command::Doctor(args) => args.run(json),
         Command::Files(args) => args.run(json),
         Command::Krl(args) => args.run(json),
+        Command::Enrol(args) => args.run(json),
+        Command::Run(args) => args.run(),
         Command::Status(args) => args.run(json),
         Command::Session { words } => return crate::session::main(&words),
         Command::Principals(args) => return args.run(),

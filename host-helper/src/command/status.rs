@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::{print, say};
 use crate::config::{self, Config};
+use crate::daemon::words;
 use crate::error::HostError;
 use crate::{clock, status};
 
@@ -14,11 +15,14 @@ pub(super) struct Args {
     /// Where the CA is and how its lists are known.
     #[arg(long, value_name = "FILE", default_value = config::PATH)]
     config: PathBuf,
+    /// Where the daemon's socket is.
+    #[arg(long, value_name = "FILE", hide = true, default_value = words::SOCKET)]
+    socket: PathBuf,
 }
 
 impl Args {
     pub(super) fn run(self, json: bool) -> Result<ExitCode, HostError> {
-        let status = status::status(&Config::read(&self.config)?, clock::now());
+        let status = status::asked(&Config::read(&self.config)?, &self.socket, clock::now());
         if json {
             print(&status);
         } else {

@@ -1,7 +1,8 @@
 //! `fireaxe-host run`: the daemon. It follows the CA, keeps the revocation list, registers what comes in and
 //! ends it in time, and says so under the host's key.
 //!
-//! Threads that wait; none polls. A thread that ends is started again; what it touched is on the disk.
+//! Threads that wait. One that ends is started again ([`threads`]); what it touched is on the disk. Idle, the
+//! daemon wakes four times a minute: for a comment line on the feed, more than that for nothing.
 //!
 //! | thread | waits for | may touch |
 //! |---|---|---|
@@ -9,12 +10,35 @@
 //! | `question` | one line, two seconds | what [`Rooms`] hands it to: [`Connections`] |
 //! | `session` | what a recorder writes | the [`Sink`]; at its end [`Connections::ended`] |
 //! | `deadlines` | the next end of a connection | [`Connections`] |
+//! | `feed` | the CA's next event | sshd's revocation list, the [`witness`]' head; tells [`Connections`] |
+//! | `poll` | a minute | the same list, when the feed did not bring it |
+//! | `sender` | something in the [`crate::spool`] | the spool's folder |
+//! | `uploads` | a recording that grows | the recordings' folder |
+//! | `heartbeat` | a minute, or a new list | nothing |
+//! | `renewal` | an hour | the host certificate; reloads sshd |
 //!
 //! Rooms say what the CA must learn to [`crate::reports::Reports`]. Times are [`crate::clock`]'s.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `run` | starts everything, in order |
+//! | `rooms` | what the threads know of the rooms behind them |
+//! | [`socket`], [`words`], [`call`] | the socket: served, spoken, asked |
+//! | `feed`, `lists`, [`witness`] | the CA's news: the list is taken, the log's head is checked |
+//! | `heartbeat`, [`renewal`] | how the host is; its certificate |
+//! | `threads` | threads that do not end |
 
 pub mod call;
+mod feed;
+mod heartbeat;
+mod lists;
+pub mod renewal;
 mod rooms;
+mod run;
 pub mod socket;
+mod threads;
+pub mod witness;
 pub mod words;
 
 pub use rooms::{Beginning, Begun, Connections, Considering, InForce, Opening, Rooms, Sink, Took};
+pub use run::{Live, Places, run};

@@ -49,11 +49,7 @@ pub enum Witnessed {
 
 impl Witness {
     /// Reads what was seen before. Also an alarm, when that cannot be read: it is set aside.
-    pub fn open(
-        state: &Path,
-        key: NoteKey,
-        origin: Origin,
-    ) -> Result<(Witness, Option<Reason>), HostError> {
+    pub fn open(state: &Path, key: NoteKey, origin: Origin) -> Result<(Witness, Option<Reason>), HostError> {
         let path = state.join(FILE);
         let mut witness = Witness { state: state.into(), key, origin, seen: None };
         let note = match fs::read_to_string(&path) {

@@ -84,6 +84,8 @@ struct Inner {
     places: Mutex<BTreeMap<Nonce, usize>>,
     /// Whether somebody was told that there is no room, since there last was.
     alarmed: AtomicBool,
+    /// Called when a file has grown or ended: wakes who sends them.
+    grown: Box<dyn Fn() + Send + Sync>,
 }
 
 impl std::fmt::Debug for Recordings {
@@ -94,17 +96,26 @@ impl std::fmt::Debug for Recordings {
 
 impl Recordings {
     /// Opens the shelf in `folder` and closes what an earlier daemon left open: gives what those recordings
-    /// come to, with their connections. Called once, before the socket answers.
+    /// come to, with their connections ([`Connections::ended`](crate::daemon::Connections::ended) takes them).
+    /// Called once, before the socket answers. `grown` is called when a file has grown or ended.
     pub fn open(
         folder: &Path,
         host: HostName,
         limits: Limits,
         reports: Arc<dyn Reports>,
+        grown: impl Fn() + Send + Sync + 'static,
     ) -> Result<(Recordings, Vec<Found>), HostError> {
         let shelf = Shelf::open(folder)?;
         let found = shelf.recover()?;
-        let places = Mutex::default();
-        let inner = Inner { shelf, host, limits, reports, places, alarmed: AtomicBool::new(false) };
+        let inner = Inner {
+            shelf,
+            host,
+            limits,
+            reports,
+            places: Mutex::default(),
+            alarmed: AtomicBool::new(false),
+            grown: Box::new(grown),
+        };
         Ok((Recordings { inner: Arc::new(inner) }, found))
     }
 

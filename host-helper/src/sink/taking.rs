@@ -184,7 +184,7 @@ impl Session {
     /// Reads until the session is over; gives how, if its recorder said so.
     fn carry(&mut self) -> Option<Over> {
         let (mut have, mut buffer) = (Vec::new(), vec![0u8; 64 * 1024]);
-        let mut notices = true;
+        let (mut notices, mut known) = (true, 0);
         loop {
             while notices {
                 match self.begun.notices.try_recv() {
@@ -212,9 +212,19 @@ impl Session {
             }
             have.drain(..at);
             self.with(Taking::tend);
+            self.tell_grown(&mut known);
             if self.recording.as_ref().is_some_and(|(_, taking)| taking.is_due()) {
                 return None;
             }
+        }
+    }
+
+    /// Wakes who sends the file, if it has grown since.
+    fn tell_grown(&self, known: &mut u64) {
+        let Some((_, taking)) = &self.recording else { return };
+        if taking.recording.written() > *known {
+            *known = taking.recording.written();
+            (taking.inner.grown)();
         }
     }
 
@@ -247,6 +257,7 @@ impl Session {
                 None
             }
         };
+        (inner.grown)();
         Took { recorded, unrecorded: required && over.is_none() }
     }
 }

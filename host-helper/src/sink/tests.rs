@@ -34,7 +34,7 @@ fn scene(limits: Limits) -> Scene {
     let heard = Arc::new(Heard::default());
     let host = "db-3.payments.prod".parse().unwrap();
     let (sink, found) =
-        Recordings::open(&dir.path().join("recordings"), host, limits, heard.clone()).unwrap();
+        Recordings::open(&dir.path().join("recordings"), host, limits, heard.clone(), || ()).unwrap();
     assert_eq!(found, []);
     Scene { dir, heard, sink }
 }
@@ -254,7 +254,9 @@ fn nobody_takes_the_places_of_others() {
     let (recorder, answer) = scene.begins(101, Record::Required, None);
     assert!(matches!(answer, Answer::Run(_)));
     recorder.killed();
-    all.into_iter().for_each(|recorder| drop(recorder.killed()));
+    for recorder in all {
+        recorder.killed();
+    }
 }
 
 #[test]

@@ -40,8 +40,8 @@ impl Host {
         self.join(&key, accounts);
     }
 
-    /// Puts the program where a package would: `/usr/bin/fireaxe-host`, the recorder beside it, and the account
-    /// that sshd runs it as. Again after each reboot, by itself.
+    /// Puts the program where a package would: `/usr/bin/fireaxe-host`, and the recorder's name for it. Again after
+    /// each reboot, by itself.
     pub fn install(&self) {
         let package = self.world.room("package").join("fireaxe-host");
         if !package.exists() {
@@ -50,6 +50,14 @@ impl Host {
         }
         self.put(INSTALLED, "");
         self.run("sh", &["-ec", INSTALL]).ok();
+    }
+
+    /// Everything that an owner does for a new host: enrols it, starts the daemon and sshd, applies.
+    pub fn set_up(&mut self, ca: &Ca, accounts: &[&str]) {
+        self.enrol(ca);
+        self.daemon();
+        self.start();
+        self.apply(accounts);
     }
 
     /// Invites this host at the CA and enrols it there: the token goes from one to the other, as by hand.
@@ -189,6 +197,4 @@ const INSTALL: &str = "[ ! -e /usr/bin/fireaxe-host ] || exit 0
 : >/usr/bin/fireaxe-host
 mount --bind /run/world/package/fireaxe-host /usr/bin/fireaxe-host
 mkdir -p /usr/libexec/fireaxe
-ln -sf /usr/bin/fireaxe-host /usr/libexec/fireaxe/session
-getent passwd fireaxe-host >/dev/null ||
-    useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin fireaxe-host";
+ln -sf /usr/bin/fireaxe-host /usr/libexec/fireaxe/session";
