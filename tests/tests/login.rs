@@ -346,7 +346,7 @@ impl Sessions {
                 .collect();
             (closed.len() == Sessions::CONNECTIONS).then_some(closed)
         };
-        let closed = clock::wait_for(clock::LIMIT, ended)
+        let closed = clock::wait_for(clock::LIMIT * 3, ended)
             .unwrap_or_else(|| panic!("not all are closed: {:?}\n{}", town.reports(), town.host.syslog()));
         assert!(closed.iter().all(|closed| closed.why == why && closed.swept.left == 0), "{closed:?}");
         assert_eq!(town.running("sleep 70"), 0, "{}", town.host.run("ps", &["-eo", "pid,ppid,args"]));
