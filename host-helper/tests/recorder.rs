@@ -489,6 +489,14 @@ fn who_kills_the_recorder_has_seen_nothing_that_is_not_recorded() {
     assert_eq!(stack.chunks(1).0.end().unwrap().how, Ended::Broken);
     let recorded = stack.recorded(1, Stream::Output);
     assert!(ran.stdout.len() > 1000 && recorded.starts_with(&ran.stdout));
+
+    // With a disk that is slower than the program: what the recorder still holds was not shown.
+    stack.sink.slow.store(true, Ordering::Relaxed);
+    let ran = stack.runs("(while head -c 100000 /dev/zero; do :; done) & sleep 0.5; kill -9 $PPID");
+    assert!(stack.took().unrecorded);
+    let recorded = stack.recorded(2, Stream::Output).len();
+    let shown = ran.stdout.len();
+    assert!(shown > 100_000 && shown <= recorded, "{shown} bytes were shown and {recorded} are recorded");
 }
 
 #[test]
