@@ -386,9 +386,16 @@ fn who_is_refused_or_cannot_ask_is_told_why_and_what_to_do_and_runs_nothing() {
     assert_eq!((ran.stdout, ran.status.code()), (vec![], Some(77)));
     assert!(said.contains("this serial was revoked at 03:01") && said.contains("next: "), "{said}");
     fs::remove_file(stack.dir.path().join("run/host.sock")).unwrap();
-    let ran = stack.runs("echo ran");
-    assert_eq!((ran.stdout, ran.status.code()), (vec![], Some(75)));
-    assert!(String::from_utf8(ran.stderr).unwrap().contains("systemctl start fireaxe-host"));
+    for words in
+        [&["shell"][..], &["run", "echo ran"], &["-c", "/usr/libexec/fireaxe/session run 'echo ran'"]]
+    {
+        let ran = stack.session(words).env("SSH_ORIGINAL_COMMAND", "echo ran").output().unwrap();
+        assert_eq!((ran.stdout, ran.status.code()), (vec![], Some(75)), "{words:?}");
+        assert!(String::from_utf8(ran.stderr).unwrap().contains("systemctl start fireaxe-host"));
+    }
+    // A certificate that names no recorder need not be recorded: a daemon that is gone locks nobody out.
+    let ran = stack.runs("echo $0 $SHELL $LD_PRELOAD");
+    assert_eq!((&ran.stdout[..], ran.stderr, ran.status.code()), (&b"bash /bin/bash\n"[..], vec![], Some(0)));
 }
 
 #[test]
