@@ -154,6 +154,18 @@ impl<'a> Authority<'a> {
         Ok(self.ca.post(&path, Some(&proof), &())?)
     }
 
+    /// The key that vouches for hosts: remembered; or asked for and remembered, if the others are as they were.
+    pub(crate) fn host_ca(&self) -> Result<Ed25519Key, Failure> {
+        let known = self.known()?;
+        if let Some(host_ca) = known.host_ca {
+            return Ok(host_ca);
+        }
+        let keys = self.keys()?;
+        self.compare_keys(&keys)?;
+        self.remember(&Known { host_ca: Some(keys.host_ca), ..known.clone() })?;
+        Ok(keys.host_ca)
+    }
+
     /// The CA's keys and time as it shows them now.
     pub(crate) fn keys(&self) -> Result<Keys, Failure> {
         Ok(self.ca.get("/v1/keys", None)?)
