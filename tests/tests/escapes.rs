@@ -71,9 +71,10 @@ const WAYS: &[Way] = &[
         t.host.put("/home/ops/evil", "echo mark-bash-env\n");
         t.host.put("/home/ops/.pam_environment", "BASH_ENV DEFAULT=/home/ops/evil\n");
         let (login, _) = t.key(&terms("ops"), 600);
-        let ran = t.ssh(&login, "ops", &[], "true");
+        // Within, since bash does not read it for what sshd runs.
+        let ran = t.ssh(&login, "ops", &[], "bash -c env");
         fs::remove_file(t.host.file("/home/ops/.pam_environment")).unwrap();
-        ran.code == 0 && !ran.stdout.contains("mark-bash-env")
+        ran.code == 0 && !ran.stdout.contains("mark-bash-env") && !ran.stdout.contains("BASH_ENV")
     }),
     ("variables that the client sends", Blocked, |t| {
         let (login, _) = t.key(&terms("ops"), 600);
