@@ -136,6 +136,20 @@ impl<'a> Authority<'a> {
         Ok(known)
     }
 
+    /// The key that vouches for hosts.
+    pub(crate) fn host_ca(&self) -> Result<Ed25519Key, Failure> {
+        let known = self.known()?;
+        match known.host_ca {
+            Some(host_ca) => Ok(host_ca),
+            // Remembered before it was asked for, and the CA was away or showed others since.
+            None => {
+                let keys = self.keys()?;
+                self.compare_keys(&keys)?;
+                Ok(keys.host_ca)
+            }
+        }
+    }
+
     fn remember(&self, known: &Known) -> Result<(), Failure> {
         Ok(places::replace(&self.places.known_ca(), &serde_json::to_string(known).unwrap_or_default())?)
     }

@@ -27,6 +27,7 @@ mod config;
 mod control;
 mod exit;
 mod failure;
+mod known_hosts;
 mod lockdown;
 mod places;
 mod randomness;

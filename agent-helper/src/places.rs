@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | the configuration | yes | another CA, another key: refused when others could write it |
 //! | `ca.json` (remembered keys) | yes | a CA of theirs is believed, as far as the pin lets them answer |
+//! | `known_hosts` (the host CA's line) | yes | ssh takes another machine for a host of the policy |
 //! | the sockets' directory | yes | an agent of theirs is asked; mode 0700 and owner are checked |
 
 use std::fs::{DirBuilder, Metadata, OpenOptions};
@@ -84,6 +85,11 @@ impl Places {
     /// Held by the agent that runs.
     pub(crate) fn lock(&self) -> PathBuf {
         self.run.join("agent.lock")
+    }
+
+    /// Who vouches for hosts.
+    pub(crate) fn known_hosts(&self) -> PathBuf {
+        self.state.join("known_hosts")
     }
 
     /// The CA's keys as first seen.

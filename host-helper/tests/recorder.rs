@@ -386,9 +386,16 @@ fn who_is_refused_or_cannot_ask_is_told_why_and_what_to_do_and_runs_nothing() {
     assert_eq!((ran.stdout, ran.status.code()), (vec![], Some(77)));
     assert!(said.contains("this serial was revoked at 03:01") && said.contains("next: "), "{said}");
     fs::remove_file(stack.dir.path().join("run/host.sock")).unwrap();
-    let ran = stack.runs("echo ran");
-    assert_eq!((ran.stdout, ran.status.code()), (vec![], Some(75)));
-    assert!(String::from_utf8(ran.stderr).unwrap().contains("systemctl start fireaxe-host"));
+    for words in
+        [&["shell"][..], &["run", "echo ran"], &["-c", "/usr/libexec/fireaxe/session run 'echo ran'"]]
+    {
+        let ran = stack.session(words).env("SSH_ORIGINAL_COMMAND", "echo ran").output().unwrap();
+        assert_eq!((ran.stdout, ran.status.code()), (vec![], Some(75)), "{words:?}");
+        assert!(String::from_utf8(ran.stderr).unwrap().contains("systemctl start fireaxe-host"));
+    }
+    // A certificate that names no recorder need not be recorded: a daemon that is gone locks nobody out.
+    let ran = stack.runs("echo $0 $SHELL $LD_PRELOAD");
+    assert_eq!((&ran.stdout[..], ran.stderr, ran.status.code()), (&b"bash /bin/bash\n"[..], vec![], Some(0)));
 }
 
 #[test]
@@ -489,6 +496,14 @@ fn who_kills_the_recorder_has_seen_nothing_that_is_not_recorded() {
     assert_eq!(stack.chunks(1).0.end().unwrap().how, Ended::Broken);
     let recorded = stack.recorded(1, Stream::Output);
     assert!(ran.stdout.len() > 1000 && recorded.starts_with(&ran.stdout));
+
+    // With a disk that is slower than the program: what the recorder still holds was not shown.
+    stack.sink.slow.store(true, Ordering::Relaxed);
+    let ran = stack.runs("(while head -c 100000 /dev/zero; do :; done) & sleep 0.5; kill -9 $PPID");
+    assert!(stack.took().unrecorded);
+    let recorded = stack.recorded(2, Stream::Output).len();
+    let shown = ran.stdout.len();
+    assert!(shown > 100_000 && shown <= recorded, "{shown} bytes were shown and {recorded} are recorded");
 }
 
 #[test]

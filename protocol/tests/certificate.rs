@@ -252,6 +252,34 @@ fn a_key_id_fits_or_is_refused() {
 }
 
 #[test]
+fn a_self_test_has_a_key_id_of_its_own_and_is_no_persons() {
+    let made = profile_with(&bare(), |i| i.subject = Subject::SelfTest).unwrap();
+    let body = Body::of(&made);
+    assert_eq!(lint(&body, &made), Ok(()));
+    let certificate = sign(body.with_receipt(RECEIPT));
+    let of = |subject| Expected {
+        public_key: fresh(),
+        terms: Box::leak(Box::new(bare())),
+        ca_key: Ed25519Key::from(&ca()),
+        subject,
+        now: NOW,
+    };
+    let accepted = compare(&to_openssh(&certificate), &of(Subject::SelfTest)).unwrap();
+    assert_eq!(accepted.key_id, "fireaxe/self-test/1234");
+    assert_eq!(differs(&certificate, &bare()), ["key id"]);
+    let ana = issue(&bare());
+    let refused = compare(&to_openssh(&ana), &of(Subject::SelfTest)).unwrap_err();
+    assert_eq!(refused.iter().map(|d| d.field).collect::<Vec<_>>(), ["key id"]);
+    for id in
+        ["fireaxe/self-test/1235", "fireaxe/self-test/01234", "fireaxe/self-test/1234/x", "self-test/1234"]
+    {
+        let raw = Raw::with(|r| r.key_id = id.into());
+        let findings = lint(&raw.body().unwrap(), &profile(&terms()).unwrap()).unwrap_err();
+        assert!(findings.iter().any(|f| f.rule == "key_id.template"), "{id}: {findings:?}");
+    }
+}
+
+#[test]
 fn a_force_command_is_one_printable_line_or_refused() {
     let with = |command: &str| profile(&Terms { force_command: Some(command.to_owned()), ..bare() });
     let recorded = |command: &str| profile(&Terms { force_command: Some(command.to_owned()), ..terms() });

@@ -565,3 +565,13 @@ fn what_no_case_brings_up_is_found() {
     let (policy, _) = change(&strict().0, &given, &debt("overdue_reviews = 2, severities = [1, 2]"));
     assert_eq!(check(&Bundle::parse(&policy, &strict().1).unwrap()).findings, vec![]);
 }
+
+#[test]
+fn no_tier_is_called_as_the_hosts_self_test_is() {
+    let (policy, roster) = default();
+    let tier = "[tier.self-test]\npower = 1\naccount = \"look\"\nttl = \"30m\"\n\n[tier.fix]";
+    let (policy, line) = change(&policy, "[tier.fix]", tier);
+    let findings = refused(&policy, &roster);
+    let found = findings.iter().find(|finding| finding.line == line && finding.code == "value.invalid");
+    assert!(found.is_some_and(|finding| finding.message.contains("`self-test`")), "{findings:#?}");
+}

@@ -81,6 +81,9 @@ impl Town {
     fn furnish(&mut self) {
         let host = &self.host;
         host.install();
+        let user = "getent passwd fireaxe-host >/dev/null || useradd --system --no-create-home \
+                    --home-dir /nonexistent --shell /usr/sbin/nologin fireaxe-host";
+        host.run("sh", &["-c", user]).ok();
         let krl = SigningKey::from_bytes(&[4; 32]);
         let krl = NoteSigner::new(&KrlNote::key_name(&origin()), krl).expect("a key");
         let config = format!(

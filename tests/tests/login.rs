@@ -23,7 +23,7 @@ use fireaxe_protocol::policy::{Extension, Presence, Record, Terms};
 use fireaxe_tests::clock;
 use fireaxe_tests::host::{Host, Login};
 use fireaxe_tests::keys::KeyPair;
-use fireaxe_tests::run::Ran;
+use fireaxe_tests::run::{Ran, end};
 use fireaxe_tests::running::{Running, start, start_on_a_terminal};
 use fireaxe_tests::world::World;
 
@@ -148,7 +148,7 @@ impl Town {
     fn signal_daemon(&mut self, signal: &str) {
         self.host.run("sh", &["-c", &format!("kill -{signal} $(cat /run/registry.pid)")]).ok();
         if signal == "KILL" {
-            self.daemon.take().unwrap().wait().unwrap();
+            end(&mut self.daemon.take().unwrap());
             self.host.run("rm", &["/run/fireaxe/host.sock"]).ok();
         }
     }
@@ -254,7 +254,8 @@ impl Drop for Town {
     fn drop(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             let _ = self.host.run("sh", &["-c", "kill -KILL $(cat /run/registry.pid)"]);
-            let _ = daemon.wait();
+            // What entered the host for it stopped with it, and would never be seen to end.
+            end(&mut daemon);
         }
         if std::thread::panicking() {
             let _ = writeln!(std::io::stderr(), "--- syslog\n{}", self.host.syslog());
@@ -345,7 +346,7 @@ impl Sessions {
                 .collect();
             (closed.len() == Sessions::CONNECTIONS).then_some(closed)
         };
-        let closed = clock::wait_for(clock::LIMIT, ended)
+        let closed = clock::wait_for(clock::LIMIT * 3, ended)
             .unwrap_or_else(|| panic!("not all are closed: {:?}\n{}", town.reports(), town.host.syslog()));
         assert!(closed.iter().all(|closed| closed.why == why && closed.swept.left == 0), "{closed:?}");
         assert_eq!(town.running("sleep 70"), 0, "{}", town.host.run("ps", &["-eo", "pid,ppid,args"]));
@@ -373,7 +374,8 @@ fn at_its_end_everything_that_came_in_with_a_certificate_is_gone_and_nothing_els
         }
         town.start_daemon();
         let mut other = bystander(&town, 20);
-        let key = town.key(21, &terms("ops", Record::None), 12);
+        // Long enough for all of them to come in on a busy machine.
+        let key = town.key(21, &terms("ops", Record::None), 40);
         let sessions = Sessions::of(&town, &key);
         sessions.are_over(&town, 21, EndReason::Expired);
         assert!(other.goes_on());
@@ -557,6 +559,9 @@ fn a_server_that_a_root_session_started_again_is_left_and_told() {
 fn what_a_session_leaves_behind_is_told_and_stays() {
     let town = Town::with_daemon();
     let key = town.key(21, &terms("root", Record::None), 3000);
+    // The kernel's times are told by the second: nothing that was furnished is of the session's.
+    let furnished = clock::unix() + 1;
+    clock::wait_for(clock::LIMIT, || (clock::unix() > furnished).then_some(()));
     let line = "mkdir -p ~/.ssh && echo key >>~/.ssh/authorized_keys && echo x >/etc/cron.d/back && \
         cp /bin/true /tmp/sh && chmod 4755 /tmp/sh && echo '[Unit]' >/etc/systemd/system/back.service && \
         mkdir -p /etc/sudoers.d && echo x >/etc/sudoers.d/back && echo >>/etc/ssh/sshd_config && \
@@ -587,13 +592,15 @@ fn what_a_session_leaves_behind_is_told_and_stays() {
 #[test]
 fn a_users_own_files_cannot_make_root_run_what_they_say() {
     let town = Town::with_daemon();
-    let library = town.host.file("/home/ops/evil.so");
-    fs::write(&library, "not a library").unwrap();
-    // Debian's pam_env reads this file of the user's, and PAM hands it on to programs that it runs as root.
-    town.host.put("/home/ops/.pam_environment", "LD_PRELOAD=/home/ops/evil.so\nSSH_AUTH_INFO_0=none\n");
+    // Debian's pam_env reads this file of the user's, and PAM hands on what it says to programs that it runs as
+    // root: the loader would load LD_PRELOAD; this makes it leave a file by which it can be seen.
+    town.host.put("/home/ops/.pam_environment", "LD_DEBUG=libs\nLD_DEBUG_OUTPUT=/tmp/ld\n");
     let key = town.key(21, &terms("ops", Record::None), 600);
-    let _ = town.ssh(&key, "ops", "true");
+    town.ssh(&key, "ops", "true").ok();
     assert_eq!(town.closed(21).why, EndReason::Left);
+    let left_by = |user: &str| town.host.run("find", &["/tmp", "-name", "ld.*", "-user", user]).stdout;
+    assert!(!left_by("ops").is_empty(), "the file has no effect here: nothing is shown");
+    assert_eq!(left_by("root"), "");
     let pam = fs::read_to_string(town.host.file("/etc/pam.d/sshd")).unwrap();
     assert!(pam.contains("pam_env.so") && pam.find("fireaxe-host hook") < pam.find("pam_env.so"), "{pam}");
 }

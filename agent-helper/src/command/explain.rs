@@ -11,6 +11,7 @@ use crate::cli::Explain;
 use crate::control::client::Control;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::known_hosts;
 use crate::screen::{self, Screen};
 use crate::words::{self, Subject, Typed};
 
@@ -42,6 +43,10 @@ pub(super) fn run(cx: &Context, what: Explain) -> Result<Exit, Failure> {
 /// What there is to be opened.
 fn systems(cx: &Context, authority: &Authority<'_>, control: &mut Control) -> Result<Exit, Failure> {
     let surface: PolicySurface = authority.get(control, "/v1/policy")?;
+    // Only if ssh was told of the file: then it follows the policy.
+    if cx.places.known_hosts().exists() {
+        known_hosts::keep(&cx.places, &surface, &authority.host_ca()?)?;
+    }
     #[derive(Serialize)]
     struct Answer<'a> {
         schema: &'static str,

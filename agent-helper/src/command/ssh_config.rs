@@ -19,6 +19,7 @@ use crate::cli::SshConfig;
 use crate::control::client::Control;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::known_hosts;
 use crate::places::Places;
 
 pub(super) fn run(cx: &Context, what: &SshConfig) -> Result<Exit, Failure> {
@@ -27,12 +28,13 @@ pub(super) fn run(cx: &Context, what: &SshConfig) -> Result<Exit, Failure> {
     let mut control = Control::connect_or_start(&cx.places)?;
     let surface: PolicySurface = authority.get(&mut control, "/v1/policy")?;
     let me = std::env::current_exe().map_err(|e| Failure::UnsafePath(e.to_string()))?;
-    let text = blocks(
-        &surface,
-        &me.display().to_string(),
-        &cx.places.agent_socket().display().to_string(),
-        what.aliases,
-    )?;
+    let known = known_hosts::keep(&cx.places, &surface, &authority.host_ca()?)?;
+    let paths = Paths {
+        me: &me.display().to_string(),
+        socket: &cx.places.agent_socket().display().to_string(),
+        known_hosts: &known.display().to_string(),
+    };
+    let text = blocks(&surface, &paths, what.aliases)?;
     if cx.screen.is_json() {
         #[derive(Serialize)]
         struct Answer {
@@ -58,8 +60,20 @@ pub(super) fn is_installed(places: &Places) -> bool {
         .any(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("fireaxe")))
 }
 
-fn blocks(surface: &PolicySurface, me: &str, socket: &str, aliases: bool) -> Result<String, Failure> {
-    for path in [me, socket] {
+/// What the blocks name.
+#[derive(Clone, Copy)]
+struct Paths<'a> {
+    /// This program.
+    me: &'a str,
+    /// The agent's.
+    socket: &'a str,
+    /// Who vouches for hosts.
+    known_hosts: &'a str,
+}
+
+fn blocks(surface: &PolicySurface, paths: &Paths<'_>, aliases: bool) -> Result<String, Failure> {
+    let Paths { me, socket, known_hosts } = *paths;
+    for path in [me, socket, known_hosts] {
         if !is_safe_path(path) {
             return Err(Failure::UnsafePath(path.to_owned()));
         }
@@ -70,12 +84,17 @@ fn blocks(surface: &PolicySurface, me: &str, socket: &str, aliases: bool) -> Res
     patterns.dedup();
     let mut out = String::from(
         "# Written by `fireaxe ssh-config`. Include it before everything else: the first value of an\n\
-         # option wins. With nothing held, or no agent, ssh goes on as if these lines were not there.\n",
+         # option wins. With nothing held, or no agent, ssh goes on as if these lines were not there,\n\
+         # but for hosts that have a certificate: whoever connects, the host CA vouches for them.\n",
     );
     if patterns.is_empty() {
         return Ok(out);
     }
     let patterns = patterns.join(",");
+    // Beside the system's files, not the person's: those go on counting, wherever they are.
+    out.push_str(&format!(
+        "\nMatch host {patterns}\n    GlobalKnownHostsFile {SYSTEM_KNOWN_HOSTS} {known_hosts}\n"
+    ));
     for (n, account) in surface.accounts.iter().enumerate() {
         block(&mut out, &format!("host {patterns}"), account, me, socket, n == 0);
     }
@@ -88,7 +107,8 @@ fn blocks(surface: &PolicySurface, me: &str, socket: &str, aliases: bool) -> Res
 }
 
 /// A shared connection would outlive its certificate, hence no ControlMaster and no ControlPath; keys
-/// of the agent must be offered whatever `IdentitiesOnly` is set to later.
+/// of the agent must be offered whatever `IdentitiesOnly` is set to later. A host that neither the host CA nor
+/// the person's own files vouch for is not trusted on first use.
 fn block(out: &mut String, criteria: &str, account: &AccountName, me: &str, socket: &str, hint: bool) {
     let hint = if hint { "--hint " } else { "" };
     out.push_str(&format!(
@@ -98,7 +118,8 @@ fn block(out: &mut String, criteria: &str, account: &AccountName, me: &str, sock
          \x20   IdentitiesOnly no\n\
          \x20   ForwardAgent no\n\
          \x20   ControlMaster no\n\
-         \x20   ControlPath none\n"
+         \x20   ControlPath none\n\
+         \x20   StrictHostKeyChecking yes\n"
     ));
 }
 
@@ -106,6 +127,9 @@ fn is_safe_path(path: &str) -> bool {
     path.starts_with('/')
         && path.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'+'))
 }
+
+/// Where ssh looks by default, beside the person's own files.
+const SYSTEM_KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2";
 
 #[cfg(test)]
 mod tests {
@@ -125,6 +149,10 @@ mod tests {
             accounts: vec!["root".parse().unwrap(), "look".parse().unwrap()],
             actions: Vec::new(),
         }
+    }
+
+    fn paths<'a>(me: &'a str, socket: &'a str) -> Paths<'a> {
+        Paths { me, socket, known_hosts: "/home/ana/.local/state/fireaxe/known_hosts" }
     }
 
     /// What the real `ssh -G` makes of it: `user`, `identityagent`, and what it asked.
@@ -155,14 +183,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let me = fake(dir.path());
         let text =
-            blocks(&surface(&["db-*.payments.prod"]), &me, "/run/user/1/fireaxe/agent.sock", false).unwrap();
-        let user = "Host *\n  User ana\n  ControlMaster auto\n  ControlPath /tmp/x\n  IdentitiesOnly yes\n";
+            blocks(&surface(&["db-*.payments.prod"]), &paths(&me, "/run/user/1/fireaxe/agent.sock"), false)
+                .unwrap();
+        let user = "Host *\n  User ana\n  ControlMaster auto\n  ControlPath /tmp/x\n  IdentitiesOnly yes\n  \
+                    UserKnownHostsFile /home/ana/corp_known_hosts\n";
         let inside = ssh(&text, dir.path(), user, "db-3.payments.prod");
         for line in [
             "user root",
             "identityagent /run/user/1/fireaxe/agent.sock",
             "controlmaster false",
             "identitiesonly no",
+            "stricthostkeychecking true",
+            "globalknownhostsfile /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2 /home/ana/.local/state/fireaxe/known_hosts",
+            "userknownhostsfile /home/ana/corp_known_hosts",
         ] {
             assert!(inside.lines().any(|l| l == line), "{line} is missing from\n{inside}");
         }
@@ -172,6 +205,7 @@ mod tests {
         std::fs::remove_file(dir.path().join("asked")).unwrap();
         let outside = ssh(&text, dir.path(), user, "web-1.shop.prod");
         assert!(outside.lines().any(|l| l == "user ana"));
+        assert!(!outside.contains("fireaxe/known_hosts") && !outside.contains("stricthostkeychecking true"));
         assert!(!dir.path().join("asked").exists(), "ssh asked about a host of nobody's");
     }
 
@@ -179,7 +213,7 @@ mod tests {
     fn aliases_are_seen_by_final_blocks() {
         let dir = tempfile::tempdir().unwrap();
         let me = fake(dir.path());
-        let text = blocks(&surface(&["db-*.payments.prod"]), &me, "/s/agent.sock", true).unwrap();
+        let text = blocks(&surface(&["db-*.payments.prod"]), &paths(&me, "/s/agent.sock"), true).unwrap();
         let alias = "Host db-3\n  HostName db-3.payments.prod\n";
         assert!(ssh(&text, dir.path(), alias, "db-3").lines().any(|l| l == "user root"));
     }
@@ -188,11 +222,11 @@ mod tests {
     fn names_that_ssh_or_a_shell_could_misread_are_never_written() {
         let hostile =
             ["*", "db-1.prod exec \"x\"", "a.prod\nProxyCommand x", "$(x).prod", "!a.prod", "ok.prod"];
-        let text = blocks(&surface(&hostile), "/usr/bin/fireaxe", "/s/agent.sock", false).unwrap();
+        let text = blocks(&surface(&hostile), &paths("/usr/bin/fireaxe", "/s/agent.sock"), false).unwrap();
         assert!(text.contains("Match host ok.prod exec \"/usr/bin/fireaxe match --hint -- '%h' root\"\n"));
         assert!(!text.contains("Proxy") && !text.contains("$("));
         for path in ["relative", "/a b", "/a\"b", "/a%h", "/a'b", "/ü"] {
-            assert!(blocks(&surface(&["ok.prod"]), path, "/s/agent.sock", false).is_err(), "{path}");
+            assert!(blocks(&surface(&["ok.prod"]), &paths(path, "/s/agent.sock"), false).is_err(), "{path}");
         }
     }
 }

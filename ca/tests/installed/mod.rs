@@ -9,6 +9,8 @@
     reason = "a test's own steps may fail it"
 )]
 
+pub mod forging;
+pub mod hosts;
 pub mod people;
 pub mod speaking;
 

@@ -33,6 +33,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fireaxe_protocol::host::RECORDER;
 use fireaxe_protocol::names::AccountName;
@@ -45,6 +46,8 @@ pub(crate) use armed::{ARMED, CONFIRM_S, Room, wait_and_restore};
 
 use crate::atomic::{self, Owned};
 use crate::config::{Config, Enrolled};
+use crate::daemon::call;
+use crate::daemon::words::{Ask, SOCKET};
 use crate::drop_in::{DROP_IN, DropIn, PRINCIPALS, Principals, REVOKED, STANDING_KEYS, USER_CA};
 use crate::error::HostError;
 use crate::files::{self, Files};
@@ -214,6 +217,9 @@ impl Apply {
             tester.log_in(account)?;
             done.tested.push(account.clone());
         }
+        if !self.stock && !daemon_is_there() {
+            done.notes.push("the daemon does not answer: tiers that must be recorded are refused".into());
+        }
         Ok(())
     }
 
@@ -376,6 +382,11 @@ impl Apply {
         }
         meant
     }
+}
+
+/// Whether the daemon takes questions.
+fn daemon_is_there() -> bool {
+    call::ask(Path::new(SOCKET), &Ask::Status, Duration::from_secs(2)).is_ok()
 }
 
 /// Every keyword that a drop-in of ours may set, in either way.

@@ -1,6 +1,9 @@
 //! The block in `/etc/pam.d/sshd` that tells the daemon of every connection. Pure text: put in, found, cut
 //! out again so that every other byte is as it was.
 //!
+//! Only at the open: at the close PAM hands the program what the account's own files said, `LD_PRELOAD` too,
+//! and root would run it.
+//!
 //! It stands right after `pam_loginuid`, which gives the connection the audit session by which it is known
 //! later, and before `pam_env`, which may let the account's own files set variables for what follows.
 //!
@@ -33,8 +36,8 @@ pub(crate) fn with_block(text: &str, program: &Path) -> String {
     let program = program.display();
     out.push_str(&format!(
         "{BEGIN}{login_uid}\
-         session [success=ignore default=1] pam_exec.so quiet {program} --version\n\
-         session required pam_exec.so quiet {program} hook\n\
+         session [success=ignore default=1] pam_exec.so quiet type=open_session {program} --version\n\
+         session required pam_exec.so quiet type=open_session {program} hook\n\
          {END}"
     ));
     out.extend(lines.iter().skip(at).copied());

@@ -205,7 +205,11 @@ impl Connections for Registry {
     fn opened(&self, peer: Peer, opening: Opening) -> Answer {
         match self.admit(peer, &opening) {
             Ok(connection) => Answer::Registered { connection },
-            Err(reason) => Answer::Refused(reason),
+            Err(reason) => {
+                // A daemon that hung answers hooks that are gone: what they left is looked for now.
+                self.wake();
+                Answer::Refused(reason)
+            }
         }
     }
 

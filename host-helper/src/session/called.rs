@@ -32,6 +32,22 @@ pub(super) fn asked(words: &[OsString], original: Option<OsString>) -> Option<Os
     original.or(if forced { None } else { line }).filter(|asked| !asked.is_empty())
 }
 
+/// What sshd asks of a login shell for a certificate that does not name the recorder, and so need not be
+/// recorded: a line, or a shell. `None`: it names it, or was called by somebody else.
+///
+/// Believed only while there is no daemon to ask. Who calls it like this from within a session gets there what
+/// they could run themselves.
+pub(super) fn unrecorded(called: &OsStr, words: &[OsString]) -> Option<Option<OsString>> {
+    let recorder = fireaxe_protocol::host::RECORDER.as_bytes();
+    match words {
+        [] if called.as_bytes().starts_with(b"-") => Some(None),
+        [option, line] if option == "-c" && !line.as_bytes().starts_with(recorder) => {
+            Some(Some(line.clone()))
+        }
+        _ => None,
+    }
+}
+
 /// Where OpenSSH keeps the program that `internal-sftp` stands for: Debian, Fedora, Arch, Alpine.
 const SFTP_SERVERS: [&str; 4] = [
     "/usr/lib/openssh/sftp-server",
@@ -70,6 +86,25 @@ mod tests {
         assert_eq!(asks(&["-c", "/usr/bin/look"], Some("id")), Some("id".into()));
         assert_eq!(asks(&[], None), None);
         assert_eq!(asks(&["-c", ""], None), None);
+    }
+
+    #[test]
+    fn only_a_certificate_that_does_not_name_the_recorder_can_do_without_it() {
+        let alone = |called: &str, words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            unrecorded(OsStr::new(called), &words)
+        };
+        assert_eq!(alone("session", &["-c", "uptime"]), Some(Some("uptime".into())));
+        assert_eq!(alone("-session", &[]), Some(None));
+        for (called, words) in [
+            ("session", &["-c", "/usr/libexec/fireaxe/session shell"][..]),
+            ("session", &["-c", "/usr/libexec/fireaxe/session run uptime"]),
+            ("/usr/libexec/fireaxe/session", &["shell"]),
+            ("/usr/libexec/fireaxe/session", &["run", "uptime"]),
+            ("/usr/libexec/fireaxe/session", &[]),
+        ] {
+            assert_eq!(alone(called, words), None, "{called} {words:?}");
+        }
     }
 
     #[test]

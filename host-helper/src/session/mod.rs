@@ -54,7 +54,12 @@ pub fn main(words: &[OsString]) -> ExitCode {
     let begin = Ask::Begin { terminal: terminal.clone(), asked: asked.as_ref().map(|asked| text(asked)) };
     let (run, link) = match ask(&begin) {
         Ok(begun) => begun,
-        Err((code, reason)) => return refused(code, &reason),
+        Err((code, reason)) => {
+            // A daemon that is gone must not lock out those who need not be recorded.
+            let called = std::env::args_os().next().unwrap_or_default();
+            let alone = called::unrecorded(&called, words).filter(|_| code == NOBODY);
+            return alone.map_or_else(|| refused(code, &reason), |line| without(line.as_deref(), &reason));
+        }
     };
     let command = command(&run, asked.as_deref());
     match running::run(&run, begin, link, command, terminal.as_ref()) {
@@ -94,11 +99,29 @@ fn refused(code: u8, reason: &Reason) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Runs in this process's place what sshd asks, since nobody can be asked and its certificate names no recorder.
+fn without(line: Option<&std::ffi::OsStr>, reason: &Reason) -> ExitCode {
+    if rustix::termios::isatty(rustix::stdio::stderr()) {
+        let told = format!("fireaxe: {}; nobody warns of this session's end\r\n", reason.sentence);
+        let _ = std::io::stderr().write_all(told.as_bytes());
+    }
+    let shell = SHELLS.iter().find(|path| Path::new(path).exists()).unwrap_or(&SHELLS[1]);
+    let error = shell_with(shell, line.map(called::with_sftp_server), true).exec();
+    refused(CANNOT_RUN, &Reason::new("session.not_run", format!("{shell} cannot be run: {error}")))
+}
+
+/// What runs when nobody says what: as the daemon would choose for an account whose shell is the recorder.
+const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
+
 /// The shell that the daemon names, with the command that the certificate names, else the client, else none.
 fn command(run: &Run, asked: Option<&std::ffi::OsStr>) -> Command {
-    let mut command = Command::new(&run.shell);
-    let name = Path::new(&run.shell).file_name().unwrap_or_default();
     let line = run.command.as_ref().map(OsString::from).or_else(|| asked.map(called::with_sftp_server));
+    shell_with(&run.shell, line, run.command.is_some())
+}
+
+fn shell_with(shell: &str, line: Option<OsString>, forced: bool) -> Command {
+    let mut command = Command::new(shell);
+    let name = Path::new(shell).file_name().unwrap_or_default();
     match line {
         Some(line) => command.arg0(name).arg("-c").arg(line),
         None => {
@@ -107,7 +130,7 @@ fn command(run: &Run, asked: Option<&std::ffi::OsStr>) -> Command {
             command.arg0(login)
         }
     };
-    command.env_clear().envs(environment::kept(std::env::vars_os(), &run.shell, run.command.is_some()));
+    command.env_clear().envs(environment::kept(std::env::vars_os(), shell, forced));
     command
 }
 

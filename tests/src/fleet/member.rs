@@ -100,7 +100,7 @@ impl Member {
     }
 
     fn takes_list(&mut self, list: &FeedList) -> Result<Option<Confirmed>, String> {
-        let Some(bytes) = &list.krl else { return self.still_newest(list) };
+        let Some(bytes) = &list.krl else { return self.renewed(list).map(|()| None) };
         let bytes = STANDARD.decode(bytes).map_err(|error| error.to_string())?;
         let hash = Hash::of(&bytes);
         let key = (list.note.clone(), hash);
@@ -124,19 +124,24 @@ impl Member {
         }
     }
 
-    /// A note alone: the CA's word that the list it has is still the newest.
-    fn still_newest(&self, list: &FeedList) -> Result<Option<Confirmed>, String> {
+    /// A note without bytes: the list that it has is still the newest. One too long for the feed no fleet here
+    /// has.
+    fn renewed(&self, list: &FeedList) -> Result<(), String> {
+        let note = self.note(list)?;
         match self.list {
-            Some((version, _)) if version == list.version => Ok(None),
-            has => Err(format!("a note on list {} without the list; it has {has:?}", list.version)),
+            Some(have) if have == (note.version, note.krl) && note.version == list.version => Ok(()),
+            have => Err(format!("list {} came without its bytes to one that has {have:?}", list.version)),
         }
     }
 
-    fn judged(&self, list: &FeedList, bytes: &[u8], hash: Hash) -> Result<u64, String> {
+    fn note(&self, list: &FeedList) -> Result<KrlNote, String> {
         let note = STANDARD.decode(&list.note).map_err(|error| error.to_string())?;
         let note = String::from_utf8(note).map_err(|error| error.to_string())?;
-        let note =
-            KrlNote::open(&note, &self.pinned.krl, &self.pinned.origin).map_err(|error| error.to_string())?;
+        KrlNote::open(&note, &self.pinned.krl, &self.pinned.origin).map_err(|error| error.to_string())
+    }
+
+    fn judged(&self, list: &FeedList, bytes: &[u8], hash: Hash) -> Result<u64, String> {
+        let note = self.note(list)?;
         let read = RevocationList::read(bytes).map_err(|error| error.to_string())?;
         let good = note.krl == hash && read.version == note.version && note.version == list.version;
         if !good || !read.is_revoked(&canary_ca(), CANARY_SERIAL) {

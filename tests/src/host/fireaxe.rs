@@ -130,6 +130,11 @@ impl Host {
     /// It goes on.
     pub fn resume_daemon(&self) {
         self.run("sh", &["-c", &format!("kill -CONT $(cat {DAEMON_PID})")]).ok();
+        // nsenter, which waits for it, stopped when it did.
+        if let Some(daemon) = &self.daemon {
+            let waits = rustix::process::Pid::from_child(daemon);
+            rustix::process::kill_process(waits, rustix::process::Signal::CONT).expect("nsenter is there");
+        }
     }
 
     /// Whether the daemon that was started goes on.

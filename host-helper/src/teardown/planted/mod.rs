@@ -39,6 +39,8 @@ pub fn look(config: &Config) -> Option<Snapshot> {
     let (to, from) = mpsc::sync_channel(1);
     // One that hangs is left behind: it holds nothing, and nobody waits for it.
     let started = std::thread::Builder::new().name("look".into()).spawn(move || {
+        // Of this thread alone: it is beside a login, and must not slow it.
+        let _ = rustix::process::nice(10);
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let places = places::places(&places::homes(&passwd));
         let _ = to.send(Snapshot::take(&places, &skip, snapshot::LIMITS));
