@@ -136,20 +136,6 @@ impl<'a> Authority<'a> {
         Ok(known)
     }
 
-    /// The key that vouches for hosts.
-    pub(crate) fn host_ca(&self) -> Result<Ed25519Key, Failure> {
-        let known = self.known()?;
-        match known.host_ca {
-            Some(host_ca) => Ok(host_ca),
-            // Remembered before it was asked for, and the CA was away or showed others since.
-            None => {
-                let keys = self.keys()?;
-                self.compare_keys(&keys)?;
-                Ok(keys.host_ca)
-            }
-        }
-    }
-
     fn remember(&self, known: &Known) -> Result<(), Failure> {
         Ok(places::replace(&self.places.known_ca(), &serde_json::to_string(known).unwrap_or_default())?)
     }
@@ -166,6 +152,18 @@ impl<'a> Authority<'a> {
         let path = format!("/v1/emergencies/{}/certificates/{}", narrow.emergency, narrow.host);
         let proof = self.proof(control, Reader::Emergency(narrow.emergency), "POST", &path)?;
         Ok(self.ca.post(&path, Some(&proof), &())?)
+    }
+
+    /// The key that vouches for hosts: remembered; or asked for and remembered, if the others are as they were.
+    pub(crate) fn host_ca(&self) -> Result<Ed25519Key, Failure> {
+        let known = self.known()?;
+        if let Some(host_ca) = known.host_ca {
+            return Ok(host_ca);
+        }
+        let keys = self.keys()?;
+        self.compare_keys(&keys)?;
+        self.remember(&Known { host_ca: Some(keys.host_ca), ..known.clone() })?;
+        Ok(keys.host_ca)
     }
 
     /// The CA's keys and time as it shows them now.

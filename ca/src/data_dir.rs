@@ -27,6 +27,11 @@ impl DataDir {
         self.0.join("views.sqlite")
     }
 
+    /// What hosts recorded: evidence that the log holds the hashes of.
+    pub fn recordings(&self) -> PathBuf {
+        self.0.join("recordings")
+    }
+
     /// Private keys.
     pub fn keys(&self) -> PathBuf {
         self.0.join("keys")

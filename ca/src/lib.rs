@@ -8,6 +8,7 @@ pub mod keys;
 pub mod log;
 pub mod metrics;
 pub mod randomness;
+pub mod recordings;
 pub mod road;
 pub mod state;
 pub mod verify;

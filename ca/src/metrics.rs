@@ -33,6 +33,7 @@ pub struct Metrics {
     open: Gauge,
     can_issue: Gauge,
     shadow: Family<Outcome, Gauge>,
+    hosts: [Gauge; 5],
 }
 
 impl Default for Metrics {
@@ -52,7 +53,18 @@ impl Default for Metrics {
             "Decisions of the candidate, by how they differ",
             shadow.clone(),
         );
-        Metrics { shadow, registry, declarations, statements, entries, open, can_issue }
+        let hosts: [Gauge; 5] = Default::default();
+        let named = [
+            ("hosts_enrolled", "Hosts that are ours"),
+            ("hosts_following", "Hosts that follow the feed"),
+            ("hosts_krl_confirmed", "Hosts that have the newest revocation list in force"),
+            ("hosts_stale", "Hosts that are silent, or whose list is old"),
+            ("hosts_log_behind", "Hosts that have seen a longer log than this one: it was put back"),
+        ];
+        for ((name, help), gauge) in named.into_iter().zip(&hosts) {
+            registry.register(name, help, gauge.clone());
+        }
+        Metrics { hosts, shadow, registry, declarations, statements, entries, open, can_issue }
     }
 }
 
@@ -65,6 +77,13 @@ impl Metrics {
     /// Counts another statement by its kind and what came of it.
     pub fn said(&self, kind: &'static str, outcome: &str) {
         self.statements.get_or_create(&Statement { kind, outcome: outcome.to_owned() }).inc();
+    }
+
+    /// How many hosts are enrolled, follow, have confirmed the newest list, are stale, and have seen a longer log.
+    pub fn fleet(&self, counts: [usize; 5]) {
+        for (gauge, count) in self.hosts.iter().zip(counts) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// OpenMetrics text.

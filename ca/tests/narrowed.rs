@@ -294,3 +294,21 @@ async fn activate(ca: &Installed, policy: &str, roster: &str) {
     let told = ca.operator("POST", "/operator/bundle", body).await;
     assert_eq!(told.status, 200, "{}", told.text());
 }
+
+#[tokio::test]
+async fn what_one_of_two_approved_does_not_count_as_granted_because_the_meanwhile_was_narrowed() {
+    let ca = Installed::with(POLICY, &roster());
+    for _ in 0..4 {
+        let (wide, fresh) = ca.waits("vault").await;
+        assert_eq!(ca.approved(BEN, wide.emergency).await.missing.len(), 1, "a second one is missing");
+        narrowed(&ca, &fresh, wide.emergency, "vault-1.prod").await;
+        assert_eq!(ca.close_emergency(ANA, &wide).await.status, 200);
+    }
+    let anomalies = (0..ca.size()).filter_map(|index| match ca.reader().entry(index).unwrap().event {
+        Event::AnomalyRaised { signals, .. } => Some(signals),
+        _ => None,
+    });
+    let codes: Vec<String> = anomalies.flatten().map(|signal| signal.code).collect();
+    assert!(!codes.iter().any(|code| code == "signal.same-pair"), "{codes:?}");
+    ca.verifies();
+}

@@ -14,6 +14,8 @@ use crate::error::HostError;
 
 /// Where the configuration is unless the command line says otherwise.
 pub const PATH: &str = "/etc/fireaxe/host.toml";
+/// Where the state is unless the configuration says otherwise.
+pub const STATE: &str = "/var/lib/fireaxe";
 
 /// What `fireaxe-host krl` must know. Whoever can change it can point the host at another CA's lists, but
 /// not make sshd trust that CA: that is `fireaxe_user_ca.pub`.
@@ -90,7 +92,7 @@ fn revoked_keys() -> PathBuf {
 }
 
 fn state() -> PathBuf {
-    PathBuf::from("/var/lib/fireaxe")
+    PathBuf::from(STATE)
 }
 
 impl Config {

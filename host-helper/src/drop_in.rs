@@ -67,6 +67,29 @@ impl DropIn {
         out
     }
 
+    /// Reads back what [`DropIn::text`] wrote; none if the text is not ours at all. One that was changed by
+    /// hand is read as far as it goes: its own text differs then.
+    pub fn read(text: &str) -> Option<DropIn> {
+        let (mut accounts, mut principals, mut host_certificate) = (None, None, None);
+        for (_, keyword, value) in directives(text) {
+            match keyword.as_str() {
+                "hostcertificate" => host_certificate = Some(PathBuf::from(value)),
+                "match" if accounts.is_none() => {
+                    let names = value.strip_prefix("User ")?;
+                    accounts = Some(names.split(',').map(str::parse).collect::<Result<_, _>>().ok()?);
+                }
+                "authorizedprincipalscommand" if principals.is_none() => {
+                    principals = Some(match value.strip_suffix(PRINCIPALS_ARGUMENTS) {
+                        Some(program) => Principals::Command(PathBuf::from(program.trim_end())),
+                        None => Principals::Files,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Some(DropIn { accounts: accounts?, principals: principals?, host_certificate })
+    }
+
     /// What must be in force for this account, by sshd's own (lower-case) keywords.
     pub fn meant(&self, account: &AccountName) -> Vec<(String, String)> {
         let mut settings = self.settings_of_all();
@@ -216,6 +239,7 @@ mod tests {
             (drop_in(&["ops", "root"], Principals::Files), "AuthorizedPrincipalsCommand none\n"),
         ] {
             assert_eq!(drop_in.text().matches(none).count(), 1, "{}", drop_in.text());
+            assert_eq!(DropIn::read(&drop_in.text()).as_ref(), Some(&drop_in));
             // What is compared with `sshd -T` is what is written.
             for (keyword, value) in drop_in.meant(&"ops".parse().unwrap()) {
                 let line = format!("    {keyword} {}\n", value.to_lowercase());

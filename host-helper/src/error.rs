@@ -7,6 +7,7 @@ use fireaxe_protocol::names::NameError;
 use fireaxe_transport::TransportError;
 use thiserror::Error;
 
+use crate::apply::ApplyError;
 use crate::drop_in::Conflict;
 use crate::krl::KrlError;
 
@@ -73,6 +74,9 @@ pub enum HostError {
     /// A list came that is not taken; the last good one stays.
     #[error("the new revocation list is not taken, the last good one stays: {0}")]
     Krl(#[from] KrlError),
+    /// sshd's way in was not changed, or was changed back.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
     /// The kernel gave no random bytes. Nothing is made without them.
     #[error("the system gives no random bytes: {0}")]
     NoRandomness(String),
@@ -144,6 +148,7 @@ impl HostError {
     pub fn exit_code(&self) -> u8 {
         match self {
             HostError::Transport(error) if error.is_unavailable() => 69,
+            HostError::Apply(error) => error.exit_code(),
             HostError::NoList { .. } | HostError::NoDaemon { .. } | HostError::Running(_) => 75,
             HostError::Name(_)
             | HostError::UserCa { .. }
@@ -187,6 +192,7 @@ impl HostError {
                 "fireaxe-host status shows what is in force; look at the CA with fireaxe-ca doctor"
             }
             HostError::Name(_) => "fireaxe-host files --help",
+            HostError::Apply(error) => error.next(),
             HostError::NoRandomness(_) => "look at /dev/urandom and at the kernel's log",
             HostError::NoDaemon { .. } => "systemctl start fireaxe-host, or `fireaxe-host run`",
             HostError::Running(_) => "systemctl status fireaxe-host",
@@ -226,6 +232,7 @@ impl HostError {
             HostError::Transport(error) if error.is_unavailable() => "ca.unavailable",
             HostError::Transport(_) => "ca.unreadable",
             HostError::Krl(_) => "host.list_refused",
+            HostError::Apply(error) => error.code(),
             HostError::NoRandomness(_) => "host.no_randomness",
             HostError::NoDaemon { .. } => "host.no_daemon",
             HostError::Running(_) => "host.running",

@@ -15,6 +15,7 @@ use fireaxe_protocol::names::{AccountName, HostName, Principal, SystemName};
 
 use crate::drop_in::{self, DROP_IN, DropIn, PRINCIPALS, Principals, REVOKED, STANDING_KEYS, USER_CA};
 use crate::error::HostError;
+use crate::escape::{SAID, plain};
 use crate::{atomic, krl};
 
 /// What the files are to say.
@@ -125,7 +126,7 @@ impl Files {
                 Some(bytes) => atomic::write(&at(DROP_IN), &bytes)?,
                 None => atomic::remove(&at(DROP_IN))?,
             };
-            return Err(refusal);
+            return Err(HostError::SshdRefuses(refusal));
         }
 
         // Step 4: principals that nobody names any more. A crash before it: the same files without effect.
@@ -175,12 +176,12 @@ pub(crate) fn conflicts(root: &Path) -> Result<Vec<drop_in::Conflict>, HostError
     Ok(found)
 }
 
-/// Asks sshd whether it takes its configuration (`sshd -t`).
-pub(crate) fn ask(sshd: &Path) -> Result<(), HostError> {
-    let output = Command::new(sshd).arg("-t").output().map_err(|error| HostError::read(sshd, &error))?;
+/// Asks sshd whether it takes its configuration (`sshd -t`); if not, what it says.
+pub(crate) fn ask(sshd: &Path) -> Result<(), String> {
+    let output = Command::new(sshd).arg("-t").output();
+    let output = output.map_err(|error| format!("{}: {error}", sshd.display()))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(HostError::SshdRefuses(fireaxe_protocol::names::shown(said.trim())))
+    Err(plain(&String::from_utf8_lossy(&output.stderr), SAID))
 }

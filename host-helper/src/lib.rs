@@ -5,6 +5,8 @@
 //!
 //! | room | what it does |
 //! |---|---|
+//! | [`apply`] | `fireaxe-host apply` and `remove`: sshd's way in, proved by a login, or as it was before |
+//! | [`doctor`] | `fireaxe-host doctor`: what is not as it was set up, and every other way in |
 //! | [`files`] | `fireaxe-host files`: CA keys, principals, the drop-in, in an order that never locks out |
 //! | [`drop_in`] | the drop-in's text, and what in sshd's configuration contradicts it |
 //! | [`krl`] | `fireaxe-host krl`: fetch, check, self-test, replace |
@@ -27,8 +29,10 @@
 //! | [`clock`] | the one clock |
 //! | [`randomness`] | the one source of random bytes |
 //! | [`command`] | the command line |
+//! | [`escape`] | text of others, shown |
 //! | [`error`] | what can go wrong, and which exit code says so |
 
+pub mod apply;
 pub mod atomic;
 pub mod authority;
 pub mod clock;
@@ -36,9 +40,11 @@ pub mod command;
 pub mod config;
 pub mod connections;
 pub mod daemon;
+pub mod doctor;
 pub mod drop_in;
 pub mod enrol;
 pub mod error;
+pub mod escape;
 pub mod files;
 pub mod host_key;
 pub mod journal;

@@ -118,6 +118,14 @@ pub const ALARMS_PER_HOUR: u32 = 30;
 /// Closings that one confirmation names: 256 leaves of 67 bytes, 17 KiB of an entry. More are confirmed by the
 /// next.
 pub const CONFIRMED: usize = 256;
+/// Chunks of a recording in one request: twenty at their limit.
+pub const RECORDING_BODY: usize = 1024 * 1024;
+/// One recording on the CA's disk: a session that shows 1 MB a second for over an hour.
+pub const RECORDING: u64 = 4 << 30;
+/// All recordings of one host on the CA's disk: one that lies must not take what others need.
+pub const RECORDINGS_OF_HOST: u64 = 64 << 30;
+/// What recordings leave free on the CA's disk, bytes: the log of a busy week.
+pub const RECORDINGS_RESERVE: u64 = 1 << 30;
 /// A revocation list that travels in an event of the feed: 32 KiB, some 4,000 serials that no range joins; a
 /// larger one is fetched.
 pub const FEED_LIST: usize = 32 * 1024;

@@ -168,22 +168,6 @@ impl Ca {
         }
     }
 
-    /// Invites these hosts (name and system); gives each name with its join token.
-    pub fn invites(&self, hosts: Vec<(String, String)>) -> Vec<(String, String)> {
-        let invited = |(name, system): &(String, String)| {
-            let token = self.cmd(&["host", "invite", name, "--system", system]);
-            (name.clone(), token.ok().to_owned())
-        };
-        let share = |hosts: &[(String, String)]| hosts.iter().map(invited).collect::<Vec<_>>();
-        std::thread::scope(|scope| {
-            let shares: Vec<_> = hosts
-                .chunks(hosts.len().div_ceil(8).max(1))
-                .map(|part| scope.spawn(move || share(part)))
-                .collect();
-            shares.into_iter().flat_map(|part| part.join().expect("an inviter")).collect()
-        })
-    }
-
     /// All entries of its log.
     pub fn entries(&self) -> Vec<Entry> {
         let reader = Reader::open(&self.data.join("log.sqlite")).expect("log");

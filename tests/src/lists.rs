@@ -117,6 +117,16 @@ impl Lists {
         self.requests.lock().expect("lock").clone()
     }
 
+    /// The lines of `host.toml` that say where this is, of a host that knows another CA.
+    pub fn instead_of(&self, host_config: &str) -> String {
+        let line = |line: &str| match line.split_once(" = ") {
+            Some(("addr", _)) => format!("addr = {:?}\n", self.address),
+            Some(("pin", _)) => format!("pin = \"{}\"\n", self.pin),
+            _ => format!("{line}\n"),
+        };
+        host_config.lines().map(line).collect()
+    }
+
     /// The file of CA keys.
     pub fn user_ca(&self) -> &Path {
         &self.user_ca

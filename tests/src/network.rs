@@ -1,6 +1,7 @@
-//! A network of its own: a bridge in a network namespace of its own, and hosts that hang on it by a cable each,
-//! with addresses of their own. Whoever makes it goes in: the CA, people and tests that this thread starts are
-//! at the bridge's address. Nothing of the machine's network is touched or reached.
+//! A network of its own: a network namespace with two bridges, and hosts that hang on each by a cable, with
+//! addresses of their own. By the one they reach the CA, by the other people reach them, so that a host can be
+//! cut off from the CA alone. Whoever makes the network goes in: the CA, people and tests that this thread starts
+//! are at the bridges' addresses. Nothing of the machine's network is touched or reached.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -28,7 +29,7 @@ impl Network {
     pub(crate) fn begin(world: &World) -> Network {
         let outside = File::open("/proc/thread-self/ns/net").expect("this thread's network");
         let mut command = bound("unshare");
-        command.args(["--net", "sh", "-ec", KEEPER, "keeper", &format!("{BRIDGE}/24")]);
+        command.args(["--net", "sh", "-ec", KEEPER, "keeper", &format!("{CA}/24"), &format!("{PEOPLE}/24")]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut keeper = command.spawn().expect("setpriv and unshare are installed");
         let mut line = String::new();
@@ -42,9 +43,14 @@ impl Network {
         Network { world: world.clone(), keeper, outside, hosts: AtomicU8::new(0) }
     }
 
-    /// Where the CA and people are.
+    /// Where hosts find the CA.
     pub fn address(&self) -> IpAddr {
-        BRIDGE.into()
+        CA.into()
+    }
+
+    /// Where hosts see people come from.
+    pub fn people(&self) -> IpAddr {
+        PEOPLE.into()
     }
 
     /// A host on it, not yet started; its sshd will listen on port 22.
@@ -60,8 +66,7 @@ impl Network {
 
     fn cable(&self) -> Link {
         let number = self.hosts.fetch_add(1, Ordering::Relaxed);
-        let [a, b, c, _] = BRIDGE.octets();
-        Link { name: format!("host{number}"), address: Ipv4Addr::new(a, b, c, 10 + number) }
+        Link { number: 10 + number }
     }
 }
 
@@ -75,61 +80,88 @@ impl Drop for Network {
     }
 }
 
-/// A host's cable. All its commands run in this thread's network, which is the bridge's.
+/// A host's cables. All its commands run in this thread's network, where the bridges are.
 pub(crate) struct Link {
-    name: String,
-    address: Ipv4Addr,
+    /// The last byte of its addresses.
+    number: u8,
 }
 
 impl Link {
-    /// The host's address.
+    /// Where people find the host.
     pub(crate) fn address(&self) -> IpAddr {
-        self.address.into()
+        self.address_at(PEOPLE).into()
     }
 
-    /// Connects the network namespace of this process with the bridge; again after a reboot.
+    fn address_at(&self, bridge: Ipv4Addr) -> Ipv4Addr {
+        let [a, b, c, _] = bridge.octets();
+        Ipv4Addr::new(a, b, c, self.number)
+    }
+
+    fn names(&self) -> [String; 2] {
+        ["ca", "people"].map(|bridge| format!("{bridge}{}", self.number))
+    }
+
+    /// Connects the network namespace of this process with both bridges; again after a reboot.
     pub(crate) fn plug_in(&self, pid: &str) {
         let ip = |words: &[&str]| run(Command::new("ip").args(words));
-        // What a host that is gone had may linger.
-        let _ = ip(&["link", "delete", &self.name]);
-        // Always the same card: others remember it over a reboot.
-        let [.., number] = self.address.octets();
-        let card = format!("02:00:00:00:01:{number:02x}");
-        let ours = ["link", "add", &self.name, "type", "veth", "peer", "name", "eth0", "address", &card];
-        ip(&[&ours[..], &["netns", pid]].concat()).ok();
-        ip(&["link", "set", &self.name, "master", "br0", "up"]).ok();
         let inside = |words: &[&str]| {
             let mut command = Command::new("nsenter");
             run(command.arg(format!("--net=/proc/{pid}/ns/net")).arg("ip").args(words)).ok();
         };
         inside(&["link", "set", "lo", "up"]);
-        inside(&["address", "add", &format!("{}/24", self.address), "dev", "eth0"]);
-        inside(&["link", "set", "eth0", "up"]);
+        let sides = [("br-ca", "eth0", CA), ("br-people", "eth1", PEOPLE)];
+        for (name, (bridge, card, at)) in self.names().iter().zip(sides) {
+            // What a host that is gone had may linger.
+            let _ = ip(&["link", "delete", name]);
+            // Always the same hardware address: others remember it over a reboot.
+            let hardware = format!("02:00:00:00:{}:{:02x}", &card[3..].repeat(2), self.number);
+            let ours = ["link", "add", name, "type", "veth", "peer", "name", card, "address", &hardware];
+            ip(&[&ours[..], &["netns", pid]].concat()).ok();
+            ip(&["link", "set", name, "master", bridge, "up"]).ok();
+            inside(&["address", "add", &format!("{}/24", self.address_at(at)), "dev", card]);
+            inside(&["link", "set", card, "up"]);
+        }
     }
 
-    fn set(&self, to: &str) {
-        run(Command::new("ip").args(["link", "set", &self.name, to])).ok();
+    fn set(&self, names: &[String], to: &str) {
+        for name in names {
+            run(Command::new("ip").args(["link", "set", name, to])).ok();
+        }
     }
 }
 
 impl Host {
-    /// Pulls its cable: nothing reaches it, and it reaches nobody. Connections are not told.
+    /// Pulls its cables: nothing reaches it, and it reaches nobody. Connections are not told.
     pub fn cut_off(&self) {
-        self.link.as_ref().expect("a host of a network").set("down");
+        let link = self.link.as_ref().expect("a host of a network");
+        link.set(&link.names(), "down");
     }
 
-    /// Plugs it in again.
+    /// Pulls the cable to the CA alone: people still reach it.
+    pub fn cut_off_from_the_ca(&self) {
+        let link = self.link.as_ref().expect("a host of a network");
+        link.set(&link.names()[..1], "down");
+    }
+
+    /// Plugs both in again.
     pub fn reconnect(&self) {
-        self.link.as_ref().expect("a host of a network").set("up");
+        let link = self.link.as_ref().expect("a host of a network");
+        link.set(&link.names(), "up");
     }
 }
 
 /// Within a namespace of its own every network may have the same.
-const BRIDGE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const CA: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const PEOPLE: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 
 const KEEPER: &str = "ip link set lo up
-ip link add br0 address 02:00:00:00:00:01 type bridge
-ip address add \"$1\" dev br0
-ip link set br0 up
+number=1
+for bridge in br-ca br-people; do
+    ip link add $bridge address 02:00:00:00:00:0$number type bridge
+    ip address add \"$1\" dev $bridge
+    ip link set $bridge up
+    number=2
+    shift
+done
 echo ready
 while read -r _; do :; done";

@@ -166,7 +166,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("log", &[]),
     ("views", &["log"]),
     ("road", &["clock", "keys", "log", "randomness", "state"]),
-    ("door", &["clock", "log", "metrics", "road", "views"]),
+    ("door", &["clock", "log", "metrics", "recordings", "road", "views"]),
 ];
 
 #[test]

@@ -111,7 +111,7 @@ fn a_host_of_a_network_has_an_address_of_its_own_and_can_be_cut_off() {
     two.start();
     let (to_one, to_two) = (key_of_ops(&world, &one), key_of_ops(&world, &two));
     let addresses = one.ssh(&to_one, "ops", "echo $SSH_CONNECTION").ok().to_owned();
-    assert_eq!(addresses.split(' ').next(), Some(network.address().to_string().as_str()));
+    assert_eq!(addresses.split(' ').next(), Some(network.people().to_string().as_str()));
     assert!(addresses.ends_with(&format!("{} 22", one.address())), "{addresses}");
     // The one reaches the other.
     let knock = format!("exec 3<>/dev/tcp/{}/22 && head -c 4 <&3", two.address());
@@ -125,4 +125,15 @@ fn a_host_of_a_network_has_an_address_of_its_own_and_can_be_cut_off() {
     assert_eq!(one.ssh(&to_one, "ops", "id -un").ok(), "ops");
     one.reboot();
     assert_eq!(one.ssh(&to_one, "ops", "id -un").ok(), "ops");
+
+    // From the CA alone: people still come in.
+    let serving = std::net::TcpListener::bind((network.address(), 0)).unwrap();
+    let (ca, port) = (network.address(), serving.local_addr().unwrap().port());
+    let reach = format!("exec 3<>/dev/tcp/{ca}/{port}");
+    one.run("bash", &["-c", &reach]).ok();
+    one.cut_off_from_the_ca();
+    one.run("timeout", &["1", "bash", "-c", &reach]).fails();
+    assert_eq!(one.ssh(&to_one, "ops", "id -un").ok(), "ops");
+    one.reconnect();
+    one.run("bash", &["-c", &reach]).ok();
 }

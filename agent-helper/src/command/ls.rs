@@ -63,7 +63,7 @@ pub(super) fn line(one: &Emergency, now: u64) -> String {
     )
 }
 
-/// Who else took part, how often it was extended, and how its review stands.
+/// Who else took part, what hosts said of it, how often it was extended, and how its review stands.
 fn people(one: &Emergency, now: u64) -> String {
     let mut out = String::new();
     let names = |all: &[PersonName]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -75,6 +75,17 @@ fn people(one: &Emergency, now: u64) -> String {
     }
     if one.extensions > 0 {
         out.push_str(&format!("  extended {}x", one.extensions));
+    }
+    if let Some(connections) = &one.connections {
+        if connections.live > 0 {
+            out.push_str(&format!("  {} connection(s) live", connections.live));
+        }
+        if connections.unusual > 0 {
+            out.push_str(&format!("  {} UNUSUAL of {} connection(s)", connections.unusual, connections.all));
+        }
+    }
+    if let Some(confirmed) = &one.confirmed {
+        out.push_str(&format!("  end confirmed on {} of {} hosts", confirmed.by, confirmed.hosts));
     }
     match &one.review {
         Some(ReviewState { by: Some(by), verdict, .. }) => {

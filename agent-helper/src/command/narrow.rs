@@ -31,8 +31,8 @@ pub(super) fn run(cx: &Context, emergency: EmergencyId, host: &HostName) -> Resu
     let narrow = Narrow { emergency, origin, host: host.clone() };
     let mut held = control.narrowing(&narrow)?;
     let answer = authority.narrowed(&mut control, &narrow)?;
-    if answer.of != held.of {
-        // The CA has given something since that the agent does not hold yet.
+    if answer.of != held.of || !answer.terms.are_narrowed_from(&held.terms, host) {
+        // Most likely the CA has given something since that the agent does not hold yet.
         let mine = control.list()?.into_iter().find(|one| one.emergency == emergency);
         let waits = control.pending()?.into_iter().find(|one| one.emergency == emergency);
         if let Some(mine) = waits.or_else(|| mine.as_ref().map(Pending::of)) {

@@ -50,6 +50,7 @@ impl LogCommand {
                 "entries": tally.entries,
                 "checkpoints": tally.checkpoints,
                 "statements": tally.statements,
+                "reports": tally.reports,
                 "decisions": tally.decisions,
                 "certificates": tally.certificates,
                 "root": tally.root,
@@ -64,8 +65,13 @@ impl LogCommand {
         }
         tell(format_args!(
             "the log holds together: {} entries under {} signed heads, {} statements signed by people of \
-             their roster, {} decisions the same again, {} certificates as their terms say",
-            tally.entries, tally.checkpoints, tally.statements, tally.decisions, tally.certificates
+             their roster, {} reports signed by their hosts, {} decisions the same again, {} certificates as their terms say",
+            tally.entries,
+            tally.checkpoints,
+            tally.statements,
+            tally.reports,
+            tally.decisions,
+            tally.certificates
         ));
         if let Some(root) = tally.root {
             tell(format_args!("root {root}"));

@@ -5,6 +5,7 @@
 mod bundle_files;
 mod clock;
 mod doctor;
+mod fleet;
 mod host;
 mod incident;
 mod init;
@@ -12,6 +13,7 @@ mod krl;
 mod log;
 mod operator_client;
 mod policy;
+mod recording;
 mod serve;
 
 use std::path::PathBuf;
@@ -54,6 +56,11 @@ enum Command {
     /// Confirm the clock after a jump
     #[command(subcommand)]
     Clock(clock::Clock),
+    /// How hosts are, and how far the newest revocation got
+    Fleet(fleet::Fleet),
+    /// List, verify and play what hosts recorded
+    #[command(subcommand)]
+    Recording(recording::Recording),
     /// Look for what is wrong with this CA
     Doctor(doctor::Doctor),
 }
@@ -161,6 +168,8 @@ impl Cli {
             Command::Log(log) => log.run(),
             Command::Krl(krl) => krl.run(),
             Command::Clock(clock) => clock.run(),
+            Command::Fleet(fleet) => fleet.run(),
+            Command::Recording(recording) => recording.run(),
             Command::Doctor(doctor) => doctor.run(),
         };
         match result {

@@ -12,11 +12,12 @@ use tokio::sync::watch;
 use super::{Data, Failed, tell};
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
-use crate::door::{self, Door, RevocationList, Sessions, Tls, Watchers};
+use crate::door::{self, Door, Feed, Fleet, Proofs, RecordingTurns, RevocationList, Sessions, Tls, Watchers};
 use crate::keys::{self, Purpose};
 use crate::log::{Log, Reader, WalKeeper};
 use crate::metrics::Metrics;
 use crate::randomness::SystemRandomness;
+use crate::recordings::Recordings;
 use crate::road::{Conductor, Deps, Pager, Road, StartError, deliver_by};
 use crate::views::Views;
 
@@ -102,10 +103,17 @@ impl Serve {
             sessions: Sessions::default(),
             revocation_list: RevocationList::new(krl_signer),
             watchers: Watchers::default(),
+            feed: Feed::default(),
+            fleet: Fleet::default(),
+            proofs: Proofs::default(),
+            recordings: Recordings::at(&dir.recordings()),
+            recording_turns: RecordingTurns::default(),
             clock,
             metrics: Metrics::default(),
         });
 
+        enough_descriptors();
+        door::start_herald(&door, reader()?).map_err(Failed::error)?;
         let keeper = WalKeeper::open(&dir.log()).map_err(unlogged)?;
         let kept = keep_wal_small(keeper, road.clone());
 
@@ -172,6 +180,21 @@ fn keep_wal_small(keeper: WalKeeper, road: Road) -> std::thread::JoinHandle<()> 
             }
         }
     })
+}
+
+/// Each host that follows holds a connection: as many descriptors as this user may have, and a warning if a
+/// whole fleet would not fit.
+fn enough_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(door::DESCRIPTORS, |maximum| maximum.min(door::DESCRIPTORS));
+    if current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    }
+    let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if now < door::DESCRIPTORS {
+        tracing::warn!(event = "descriptors.few", now, wanted = door::DESCRIPTORS);
+    }
 }
 
 async fn ended(writer: &std::thread::JoinHandle<()>) {

@@ -26,12 +26,14 @@ pub struct RevocationList {
     made: Mutex<Option<Made>>,
 }
 
+/// A list with its note.
 #[derive(Clone)]
-struct Made {
-    view: Arc<RevocationView>,
+pub(super) struct Made {
+    pub(super) view: Arc<RevocationView>,
     at: u64,
-    krl: axum::body::Bytes,
-    note: HeaderValue,
+    pub(super) krl: axum::body::Bytes,
+    /// Base64.
+    pub(super) note: HeaderValue,
     etag: HeaderValue,
 }
 
@@ -41,7 +43,8 @@ impl RevocationList {
         RevocationList { signer, made: Mutex::new(None) }
     }
 
-    fn current(&self, door: &Door) -> Option<Made> {
+    /// The newest, with a note that is not older than [`RENEW_S`].
+    pub(super) fn current(&self, door: &Door) -> Option<Made> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock: whoever waited for it must not put an older list in a newer one's place.
         let view = door.road.published().revocations();

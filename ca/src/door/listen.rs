@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,19 +17,34 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use fireaxe_protocol::log::Hash;
 
 use super::Peer;
+use super::feed::FEEDS;
 
 /// The address at the other end of the socket: the kernel's word, never a header's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
-/// Connections at once: 30,000 hosts on a feed would need more descriptors than a default limit gives.
+/// The place of a connection among all: free again when the connection ends, or before that when it turns out
+/// to be one of those that have places of their own.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionPlace(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl ConnectionPlace {
+    /// Somebody else may have it.
+    pub(super) fn give_back(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Connections at once, beside those of hosts that follow the feed: clients, approvers, reports of hosts.
 const CONNECTIONS: usize = 4096;
+/// Descriptors that all of that needs: connections, feeds, and what the log and its readers have open.
+pub const DESCRIPTORS: u64 = (CONNECTIONS + FEEDS + 256) as u64;
 /// A client that has not finished its TLS handshake by then is cut off.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A client that has not sent its request's head by then is cut off. Also ends idle kept-alive ones.
@@ -56,6 +71,9 @@ pub enum ListenError {
         /// What is wrong.
         said: String,
     },
+    /// A thread.
+    #[error("a thread cannot start: {0}")]
+    Thread(std::io::Error),
 }
 
 /// The server's certificate and key, and the pin that clients know it by.
@@ -150,10 +168,11 @@ pub async fn listen_https(
             let _ = socket.set_nodelay(true);
             let (acceptor, routes) = (acceptor.clone(), routes.clone());
             tokio::spawn(async move {
+                let place = ConnectionPlace(Arc::new(Mutex::new(Some(place))));
                 if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
-                    serve(stream, routes, Some(PeerAddress(address.ip()))).await;
+                    serve(stream, routes, Some((PeerAddress(address.ip()), place.clone()))).await;
                 }
-                drop(place);
+                place.give_back();
             });
         }
     });
@@ -192,12 +211,13 @@ pub fn listen_operator(
 async fn serve(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     routes: Router,
-    from: Option<PeerAddress>,
+    from: Option<(PeerAddress, ConnectionPlace)>,
 ) {
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        if let Some(from) = from {
-            request.extensions_mut().insert(from);
+        if let Some((from, place)) = &from {
+            request.extensions_mut().insert(*from);
+            request.extensions_mut().insert(place.clone());
         }
         routes.call(request)
     });

@@ -10,6 +10,10 @@
 //! | `policy.rs` | explain, surface |
 //! | `hosts.rs` | keys, revocation list |
 //! | `enrolment.rs` | hosts join, renew their certificate, ask for a self-test |
+//! | `feed.rs`, `herald.rs` | what hosts follow, and what they are told |
+//! | `reports.rs` | what hosts say |
+//! | `recordings.rs` | what they recorded |
+//! | `fleet.rs` | how they are |
 //! | `tiles.rs` | checkpoint and tiles of the log |
 //! | `bundles.rs` | the local socket: another bundle |
 //! | `operator_hosts.rs` | the local socket: invite, retire, list hosts |
@@ -21,6 +25,9 @@ mod bundles;
 mod emergencies;
 mod enrolment;
 mod events;
+mod feed;
+mod fleet;
+mod herald;
 mod host_problem;
 mod hosts;
 mod listen;
@@ -29,6 +36,8 @@ mod operator_hosts;
 mod policy;
 mod problem;
 mod reading;
+mod recordings;
+mod reports;
 mod requests;
 mod tiles;
 
@@ -42,7 +51,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use fireaxe_protocol::limits;
 
-pub use listen::{ListenError, Tls, listen_https, listen_operator};
+pub use listen::{DESCRIPTORS, ListenError, Tls, listen_https, listen_operator};
 pub use operator::{ClockConfirmation, IncidentReport, Peer, RecordedAnswer};
 pub use operator_hosts::{
     EnrolledOne, HostsAnswer, InvitationRequest, InvitedAnswer, InvitedOne, RetiredAnswer,
@@ -52,6 +61,7 @@ pub use problem::Answer;
 use crate::clock::Clock;
 use crate::log::Reader;
 use crate::metrics::Metrics;
+use crate::recordings::Recordings;
 use crate::road::Road;
 use crate::views::Views;
 
@@ -69,6 +79,16 @@ pub struct Door {
     pub revocation_list: hosts::RevocationList,
     /// How many may watch at once.
     pub watchers: events::Watchers,
+    /// Hosts that follow.
+    pub feed: Feed,
+    /// How hosts are.
+    pub fleet: Fleet,
+    /// What hosts recorded.
+    pub recordings: Recordings,
+    /// Turns at the disk that they are on.
+    pub recording_turns: RecordingTurns,
+    /// Proofs that one head continues another, as last made.
+    pub proofs: Proofs,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counters.
@@ -77,9 +97,15 @@ pub struct Door {
 
 pub use bundles::{ActivatedAnswer, BundleChangeRequest, ShadowAnswer, ShadowRequest};
 pub use events::Watchers;
+pub use feed::Feed;
+pub(crate) use fleet::is_stale;
+pub use fleet::{Fleet, FleetCounts};
+pub use herald::start_herald;
 pub use hosts::RevocationList;
 pub use listen::PeerAddress;
 pub use reading::Sessions;
+pub use recordings::RecordingTurns;
+pub use tiles::Proofs;
 
 /// The routes that the outside sees.
 pub fn routes(door: Arc<Door>) -> Router {
@@ -106,6 +132,11 @@ pub fn routes(door: Arc<Door>) -> Router {
         .route("/v1/sessions", post(reading::login))
         .route("/v1/policy", get(policy::surface))
         .route("/v1/policy/explain", post(policy::explain))
+        .route("/v1/feed", get(feed::follow))
+        .route("/v1/fleet", get(fleet::fleet))
+        .route("/v1/hosts/{host}/reports", post(reports::report))
+        .route("/v1/hosts/{host}/recordings/{recording}", post(recordings::append))
+        .route("/log/consistency", get(tiles::consistency))
         .route("/log/checkpoint", get(tiles::checkpoint))
         .route("/log/tile/{*path}", get(tiles::tile))
         .fallback(problem::no_such_route)
@@ -134,6 +165,7 @@ pub fn operator_routes(door: Arc<Door>, peer: Peer) -> Router {
         .route("/operator/clock", post(operator::clock))
         .route("/operator/bundle", post(bundles::activate).layer(DefaultBodyLimit::max(bundles::BODY)))
         .route("/operator/shadow", post(bundles::shadow).layer(DefaultBodyLimit::max(bundles::BODY)))
+        .route("/operator/fleet", get(fleet::operator_fleet))
         .route("/healthz", get(operator::healthz))
         .route("/metrics", get(operator::metrics))
         .fallback(problem::no_such_route)

@@ -15,9 +15,9 @@ use fireaxe_protocol::names::{IncidentId, ReasonText, Severity, SystemName};
 use fireaxe_protocol::policy::IncidentState;
 use serde::{Deserialize, Serialize};
 
-use super::Door;
 use super::emergencies::{Bytes, body};
 use super::problem::{Answer, Told};
+use super::{Door, FleetCounts};
 
 /// What came of an operator's request: the entry that records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +123,8 @@ pub(super) async fn healthz(State(door): State<Arc<Door>>) -> Response {
 /// `GET /metrics`: OpenMetrics text.
 pub(super) async fn metrics(State(door): State<Arc<Door>>) -> Answer<Response> {
     let health = door.road.published().health();
+    let FleetCounts { enrolled, following, confirmed, stale, ahead } = door.fleet.counts(&door);
+    door.metrics.fleet([enrolled, following, confirmed, stale, ahead]);
     let text = door.metrics.text(&health, door.road.published().shadow()).ok_or_else(|| {
         Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics cannot be written")
     })?;

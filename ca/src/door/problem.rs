@@ -47,6 +47,13 @@ impl Told {
         self
     }
 
+    /// The same with the number that must come next.
+    #[must_use]
+    pub(super) fn expected(mut self, number: u64) -> Told {
+        self.0.expected = Some(number);
+        self
+    }
+
     /// Its code, for counting.
     pub(super) fn code(&self) -> &str {
         &self.0.code
@@ -158,6 +165,16 @@ impl From<Refusal> for Told {
             Refusal::Host(refusal) => super::host_problem::told(&refusal),
             Refusal::UnknownReader => Told::new(StatusCode::UNAUTHORIZED, "reader.unknown", said)
                 .next("fireaxe ls   (logs in by itself)"),
+            Refusal::NotThatHost(_) => Told::new(StatusCode::UNAUTHORIZED, "host.other_key", said)
+                .next("fireaxe-host doctor   (says which key it is enrolled with)"),
+            Refusal::ReportGap { expected, .. } => {
+                Told::new(StatusCode::CONFLICT, "report.gap", said)
+                    .expected(expected)
+                    .next("send the reports from there; a host that has lost them is enrolled anew")
+            }
+            Refusal::TooManyReports(_) => {
+                Told::new(StatusCode::TOO_MANY_REQUESTS, "report.too_many", said).next(AGAIN)
+            }
             Refusal::UnknownSystem(_) => Told::new(StatusCode::NOT_FOUND, "system.unknown", said)
                 .next("fireaxe-ca policy check DIR   (lists the systems)"),
             Refusal::LogUnavailable => Told::new(

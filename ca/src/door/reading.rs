@@ -14,11 +14,12 @@ use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::limits::{LOGIN_MAX_S, STATEMENT_WINDOW_S};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::statement::{Envelope, Kind, Statement};
+use ssh_key::public::KeyData;
 
 use super::Door;
 use super::emergencies::{Bytes, body};
 use super::problem::{Answer, Told};
-use crate::road::{Refusal, check_time};
+use crate::road::{KnownHost, Refusal, check_time};
 use tokio::sync::Semaphore;
 
 /// Sessions a CA holds at once; the oldest to end makes room.
@@ -134,6 +135,31 @@ pub(super) fn still(door: &Door, key: &Fingerprint, scope: &Scope) -> bool {
         }
     };
     in_roster && session
+}
+
+/// The enrolled host whose key signed this request. The same answer for a key that is unknown and for one that
+/// did not sign: nobody learns which hosts there are.
+pub(super) fn host(door: &Door, headers: &HeaderMap, method: &str, uri: &Uri) -> Answer<Arc<KnownHost>> {
+    let unauthorized = |code: &str, words: &str| {
+        Told::new(StatusCode::UNAUTHORIZED, code, words).next("fireaxe-host status")
+    };
+    let header =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(|| {
+            unauthorized("reader.missing", "this needs a proof signed by an enrolled host's key")
+        })?;
+    let proof = ReadProof::read(header)
+        .map_err(|_| unauthorized("reader.unreadable", "the Authorization header is not a read proof"))?;
+    if door.clock.now().wall_s.abs_diff(proof.at) > STATEMENT_WINDOW_S {
+        return Err(unauthorized("reader.stale", "the proof's time is too far from the CA's"));
+    }
+    let published = door.road.published();
+    let unknown =
+        || unauthorized("host.not_enrolled", "no enrolled host has that key, or it did not sign this");
+    let known = published.speakers().by_key(&proof.key).ok_or_else(unknown)?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let KeyData::Ed25519(key) = &known.key.key else { return Err(unknown()) };
+    proof.verify(&Ed25519Key(key.0), &published.gate().origin, method, path).map_err(|_| unknown())?;
+    Ok(known)
 }
 
 /// Whoever signed this read. Nothing is read for the caller before the proof is checked.

@@ -1,14 +1,22 @@
 //! The log for outsiders: checkpoint and hash tiles for everyone, entry bundles for auditors
 //! (C2SP tlog-tiles).
 
-use std::sync::{Arc, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use fireaxe_protocol::api::Consistency;
+use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::log::tiles::{TileKind, TilePath};
 use fireaxe_protocol::policy::Role;
+
+use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::problem::{Answer, Told};
 use super::reading::Scope;
@@ -21,6 +29,89 @@ pub(super) async fn checkpoint(State(door): State<Arc<Door>>) -> Answer<Response
     let note = in_log(&door, |reader| reader.latest_checkpoint()).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }
+
+/// Proofs that were asked for lately, and how many may be made at once. After a restart every host of a fleet
+/// asks for the same one.
+#[derive(Debug)]
+pub struct Proofs {
+    lately: Mutex<VecDeque<Proved>>,
+    making: Semaphore,
+}
+
+/// Two sizes, and the proof between them.
+type Proved = ((u64, u64), Arc<Vec<Hash>>);
+
+impl Default for Proofs {
+    fn default() -> Proofs {
+        Proofs { lately: Mutex::default(), making: Semaphore::new(MAKING) }
+    }
+}
+
+/// Proofs that are kept: 64 of at most 4 KiB.
+const LATELY: usize = 64;
+/// Proofs that are made at once. Each reads up to 255 entries; whoever asks at random must not keep others from
+/// the log.
+const MAKING: usize = 2;
+
+impl Proofs {
+    fn find(&self, of: (u64, u64)) -> Option<Arc<Vec<Hash>>> {
+        let lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.iter().find(|(sizes, _)| *sizes == of).map(|(_, proof)| proof.clone())
+    }
+
+    fn keep(&self, of: (u64, u64), proof: Arc<Vec<Hash>>) {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        if lately.len() >= LATELY {
+            lately.pop_front();
+        }
+        lately.push_back((of, proof));
+    }
+}
+
+/// The two sizes of a consistency proof.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sizes {
+    from: u64,
+    to: u64,
+}
+
+/// `GET /log/consistency?from=&to=`
+pub(super) async fn consistency(
+    State(door): State<Arc<Door>>,
+    sizes: Result<Query<Sizes>, QueryRejection>,
+) -> Answer<Json<Consistency>> {
+    let Query(Sizes { from, to }) = sizes.map_err(|_| {
+        Told::new(StatusCode::BAD_REQUEST, "consistency.sizes", "this takes two sizes: ?from=N&to=M")
+    })?;
+    let told = |proof: &Vec<Hash>| {
+        Json(Consistency { schema: "fireaxe.consistency/v1".into(), from, to, proof: proof.clone() })
+    };
+    if let Some(proof) = door.proofs.find((from, to)) {
+        return Ok(told(&proof));
+    }
+    // Whoever waits here finds, most often, that it was made meanwhile.
+    let waited = tokio::time::timeout(PATIENCE, door.proofs.making.acquire()).await;
+    let Ok(Ok(_making)) = waited else { return Err(Refusal::Busy.into()) };
+    if let Some(proof) = door.proofs.find((from, to)) {
+        return Ok(told(&proof));
+    }
+    let proof = in_log(&door, move |reader| match reader.consistency(from, to) {
+        Ok(proof) => Ok(Some(proof)),
+        Err(LogError::OutOfRange) => Ok(None),
+        Err(error) => Err(error),
+    })
+    .await?;
+    let proof = Arc::new(proof.ok_or_else(|| {
+        let sentence = format!("the log has no two heads of {from} and {to} entries, the smaller first");
+        Told::new(StatusCode::NOT_FOUND, "consistency.unknown", sentence)
+    })?);
+    door.proofs.keep((from, to), proof.clone());
+    Ok(told(&proof))
+}
+
+/// How long a proof is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `GET /log/tile/...`
 pub(super) async fn tile(

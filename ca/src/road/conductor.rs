@@ -12,18 +12,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use fireaxe_protocol::log::NoteSigner;
+use fireaxe_protocol::api::FeedClosing;
+use fireaxe_protocol::log::{Event, NoteSigner};
 use thiserror::Error;
 
 use super::clockwork::JumpGuard;
 use super::shadow::Candidate;
 use super::turn::{Done, Turn};
-use super::watch::{Change, Published};
+use super::watch::{Change, Extended, Published};
 use super::{Asked, Gate, Pager, QUEUE, Refusal, Road};
 use crate::clock::Clock;
 use crate::log::{Log, LogError, Reader};
 use crate::randomness::Randomness;
-use crate::state::{FoldError, State};
+use crate::state::{FoldError, Issued, Live, Phase, State};
 
 /// At most this many requests share a commit: past it the last one's wait grows faster than the cost
 /// of an fsync shrinks.
@@ -130,6 +131,8 @@ impl Conductor {
             told_stopped: false,
             swept_at: 0,
         };
+        conductor.published.speakers().set_all(&conductor.state.reported);
+        conductor.publish_countdowns(now.wall_s);
         conductor.publish(true, now.wall_s);
         let thread = std::thread::Builder::new()
             .name("writer".into())
@@ -236,9 +239,13 @@ impl Conductor {
         }
         turn.clockwork();
         match turn.commit(&self.deps.checkpoints) {
-            Ok(Done { deferred, revoked, touched, pages, differences, answers }) => {
+            Ok(Done { deferred, revoked, touched, spoke, pages, differences, answers }) => {
                 self.deferred = deferred;
                 // Readers first: whoever is told of a closing finds it in the revocation list.
+                self.published.speakers().set(&self.state.reported, &spoke);
+                if !touched.is_empty() {
+                    self.publish_countdowns(now);
+                }
                 self.publish(revoked, now);
                 differences.iter().for_each(|difference| self.published.shadow().note(difference));
                 answers.send();
@@ -269,6 +276,8 @@ impl Conductor {
                 tracing::warn!(event = "log.recovered", entries = state.entries());
                 self.state = state;
                 self.broken = false;
+                self.published.speakers().set_all(&self.state.reported);
+                self.publish_countdowns(now);
                 self.publish(true, now);
                 true
             }
@@ -287,6 +296,8 @@ impl Conductor {
         if revoked || sweep {
             let version = self.state.revocations.version();
             let serials = self.state.revocations.listed();
+            // Who owes a word before the list that it is about.
+            self.published.speakers().set_closings(&self.state.reported);
             self.published.set_revocations(version, serials, now);
         }
         if let Some(bundle) = self.state.bundle() {
@@ -295,6 +306,59 @@ impl Conductor {
         self.published.set_hosts(&self.state.hosts);
         self.published.set_head(self.state.entries(), self.state.emergencies.count());
         self.published.set_ok(!self.broken, !self.guard.is_stopped());
+        self.published.ring();
+    }
+
+    /// What hosts are told of emergencies that end soon, and of those that go on longer. Heard of when the bell
+    /// rings next.
+    fn publish_countdowns(&self, now: u64) {
+        let closing = self.state.emergencies.closing_ones();
+        let countdowns = closing.filter_map(|live| match live.phase {
+            Phase::Closing { until } => Some(FeedClosing {
+                emergency: live.id,
+                serials: live.alive(now),
+                until: until.min(live.until),
+            }),
+            Phase::Open => None,
+        });
+        self.published.set_countdowns(countdowns.collect());
+        self.publish_more_time(now);
+    }
+
+    /// Certificates that gave more time, for hosts where sessions of an earlier one are alive. What was signed
+    /// once is not signed again.
+    fn publish_more_time(&self, now: u64) {
+        let before = self.published.extended();
+        let mut extended = Vec::new();
+        for live in self.state.emergencies.extended_ones() {
+            let scope = live.host.as_ref().map_or(live.system.as_str(), |host| host.as_str());
+            for one in live.certificates().iter().filter(|one| one.valid_before > now) {
+                match before.iter().find(|known| known.serial == one.serial) {
+                    Some(known) => extended.push(known.clone()),
+                    None => extended.extend(self.more_time(live, one).map(|certificate| Extended {
+                        serial: one.serial,
+                        scope: scope.into(),
+                        certificate,
+                    })),
+                }
+            }
+        }
+        self.published.set_extended(extended);
+    }
+
+    /// The certificate, if it is one that an extension gave. One that cannot be read back is left out: its
+    /// session ends with the certificate before it.
+    fn more_time(&self, live: &Live, issued: &Issued) -> Option<String> {
+        let of =
+            if live.request.leaf == issued.of { live.request.index } else { live.superseded(&issued.of)? };
+        let reader = &self.deps.reader;
+        let decided = reader.entry(of).ok()?;
+        if !matches!(decided.event, Event::ExtensionRequested { .. }) {
+            return None;
+        }
+        let (entry, receipt) = (reader.entry(issued.serial).ok()?, reader.receipt(issued.serial).ok()?);
+        let text = super::issue::sign_again(&entry, &receipt, &self.deps.user_ca).ok()?;
+        text.split(' ').nth(1).map(str::to_owned)
     }
 }
 
@@ -341,6 +405,7 @@ impl Asked {
             Asked::Incident(_, reply) | Asked::Clock { reply, .. } => drop(reply.send(Err(refusal))),
             Asked::Explain(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Reader(_, reply) => drop(reply.send(Err(refusal))),
+            Asked::Report(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Stop => {}
         }
     }

@@ -8,6 +8,7 @@
 //! | 4 | `issue.rs` | terms -> exact body, linted ([`issue::Prepared`]); logged -> signed |
 //! | – | `narrow.rs` | what is held -> a certificate for one of its hosts, for minutes |
 //! | – | `hosts/` | a token and a host key -> a host certificate; a host's word -> a minute's self-test |
+//! | 8, 11 | `speakers.rs`, `reports.rs` | what an enrolled host said -> entries |
 //! | 10 | `close.rs`, `clockwork.rs` | a person's word, an incident's end or the clock -> closed |
 //!
 //! `turn.rs` takes a batch of requests through them, in order, and commits, signs and answers;
@@ -31,11 +32,13 @@ mod issue;
 mod narrow;
 mod pager;
 mod refusal;
+mod reports;
 mod request;
 mod review;
 mod said;
 mod second;
 mod shadow;
+mod speakers;
 mod standing;
 mod turn;
 mod watch;
@@ -65,12 +68,14 @@ pub(crate) use hosts::{
 pub use issue::Opening;
 pub use pager::{Page, Pager, deliver_by};
 pub use refusal::{Internal, Refusal};
+pub(crate) use reports::{Came, entry_of as entry_of_report, serial_of as serial_of_report};
 pub(crate) use request::Words;
 pub(crate) use review::may_review;
 pub use said::Said;
 pub(crate) use second::decided as decided_by_second;
 pub(crate) use second::{lacks_presence, may_second};
 pub use shadow::ShadowCounts;
+pub use speakers::{Heard, KnownHost, Speakers};
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -128,6 +133,8 @@ pub(crate) enum Asked {
     Explain(PersonName, Box<ExplainRequest>, Reply<Box<Explained>>),
     /// Whose emergency a fresh key belongs to.
     Reader(Fingerprint, Reply<(PersonName, EmergencyId, Ed25519Key)>),
+    /// Steps 8 and 11: what a host said, to be logged.
+    Report(Box<Heard>, Reply<u64>),
     /// End after what is under way.
     Stop,
 }
@@ -150,7 +157,7 @@ pub struct Road {
     published: Arc<watch::Published>,
 }
 
-pub use watch::{Change, Health, Published, RevocationView};
+pub use watch::{Change, Extended, Health, Published, RevocationView, SinceThen};
 
 impl Road {
     /// What the writer last published for readers.
@@ -231,6 +238,11 @@ impl Road {
     /// Whose live emergency `key` was certified for.
     pub async fn reader(&self, key: Fingerprint) -> Result<(PersonName, EmergencyId, Ed25519Key), Refusal> {
         self.ask(|reply| Asked::Reader(key, reply)).await
+    }
+
+    /// Logs what a host said; gives the number of its last report that is in the log.
+    pub async fn report(&self, heard: Heard) -> Result<u64, Refusal> {
+        self.ask(|reply| Asked::Report(Box::new(heard), reply)).await
     }
 
     /// Ends the writer after what is under way.

@@ -164,6 +164,20 @@ pub enum Refusal {
     /// No key of that fingerprint may read.
     #[error("that key may not read this, or did not sign this read")]
     UnknownReader,
+    /// Another key than the enrolled one signed, or it speaks of another host.
+    #[error("the report was not signed by the key with which {0} is enrolled, or speaks of another host")]
+    NotThatHost(HostName),
+    /// Reports are missing before it.
+    #[error("report {found} cannot be taken: report {expected} is the next")]
+    ReportGap {
+        /// The number of the next.
+        expected: u64,
+        /// The number that came.
+        found: u64,
+    },
+    /// One host says more than anybody reads.
+    #[error("{0} has made all the reports that it may within this hour")]
+    TooManyReports(HostName),
     /// No such system in an incident.
     #[error("the policy has no system {0}")]
     UnknownSystem(String),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use fireaxe_protocol::log::{Entry, Event, Hash, NoteSigner};
-use fireaxe_protocol::names::EmergencyId;
+use fireaxe_protocol::names::{EmergencyId, HostName};
 use fireaxe_protocol::policy::Bundle;
 use thiserror::Error;
 
@@ -45,6 +45,8 @@ pub(super) struct Done {
     pub(super) revoked: bool,
     /// Emergencies that entries of the batch are about, and the newest such entry.
     pub(super) touched: Vec<(EmergencyId, u64)>,
+    /// Hosts whose standing entries of the batch changed.
+    pub(super) spoke: Vec<HostName>,
     /// People to be woken.
     pub(super) pages: Vec<Page>,
     /// What the candidate would have decided instead.
@@ -90,6 +92,7 @@ pub(super) struct Turn<'a> {
     pub(super) deferred: Vec<Asked>,
     pub(super) revoked: bool,
     pub(super) touched: Vec<(EmergencyId, u64)>,
+    pub(super) spoke: Vec<HostName>,
     pub(super) pages: Vec<Page>,
     pub(super) shadow: Candidate,
     pub(super) differences: Vec<Difference>,
@@ -121,6 +124,7 @@ impl<'a> Turn<'a> {
             deferred: Vec::new(),
             revoked: false,
             touched: Vec::new(),
+            spoke: Vec::new(),
             pages: Vec::new(),
             shadow: None,
             differences: Vec::new(),
@@ -190,6 +194,7 @@ impl<'a> Turn<'a> {
                 let found = found.map(|live| (live.person.clone(), live.id, live.fresh_key));
                 self.later(found.ok_or(Refusal::UnknownReader), reply);
             }
+            Asked::Report(heard, reply) => self.take_reports(heard, reply),
             Asked::Stop => {}
         }
     }
@@ -206,6 +211,7 @@ impl<'a> Turn<'a> {
             deferred,
             revoked,
             touched,
+            spoke,
             pages,
             differences,
             fault,
@@ -231,6 +237,7 @@ impl<'a> Turn<'a> {
                 deferred,
                 revoked,
                 touched,
+                spoke,
                 pages,
                 differences,
                 answers: Answers(answers.collect()),
@@ -266,7 +273,7 @@ impl<'a> Turn<'a> {
                 Waiting::Answer(answer) => answers.push(Box::new(move || answer(None))),
             }
         }
-        Ok(Done { deferred, revoked, touched, pages, differences, answers: Answers(answers) })
+        Ok(Done { deferred, revoked, touched, spoke, pages, differences, answers: Answers(answers) })
     }
 
     pub(super) fn must_be_open(&self, id: EmergencyId) -> Result<(), Refusal> {
@@ -329,11 +336,12 @@ impl<'a> Turn<'a> {
         self.append(event).map_err(|e| Internal::Fold(e.to_string()).into())
     }
 
-    /// Whoever watches the emergency is told after the commit.
+    /// Whoever watches the emergency is told after the commit, and the door of the host.
     pub(super) fn touch(&mut self, event: &Event, index: u64) {
         if let Some(id) = event.emergency() {
             self.touched.push((id, index));
         }
+        self.spoke.extend(super::speakers::spoke(event).cloned());
     }
 
     /// Lets an answer wait for the commit. A fault of our own spoils the batch: what it staged may not

@@ -2,8 +2,10 @@
 //! Readers never wait for the writer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
+use fireaxe_protocol::api::FeedClosing;
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::krl::Krl;
 use fireaxe_protocol::log::PinnedKeys;
@@ -11,7 +13,7 @@ use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::policy::Bundle;
 use tokio::sync::broadcast;
 
-use super::{Gate, HostGate, ShadowCounts};
+use super::{Gate, HostGate, ShadowCounts, Speakers};
 use crate::state::{EnrolledHosts, Hosts, Invitations};
 
 /// Changes that a watcher may be behind: four full batches.
@@ -32,7 +34,27 @@ pub struct Published {
     hosts: RwLock<Arc<EnrolledHosts>>,
     invited: RwLock<Arc<Invitations>>,
     shadow: ShadowCounts,
+    speakers: Speakers,
+    countdowns: RwLock<Arc<Vec<FeedClosing>>>,
+    extended: RwLock<Arc<Vec<Extended>>>,
+    rung: Mutex<SinceThen>,
+    bell: Condvar,
 }
+
+/// A certificate that gave more time to an emergency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extended {
+    /// Its serial.
+    pub serial: u64,
+    /// What it opens: the name of a system or of a host.
+    pub scope: Arc<str>,
+    /// Base64 of its bytes. They are no secret: its key is.
+    pub certificate: String,
+}
+
+/// How often something was published: who has heard the bell so often has heard of everything until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SinceThen(u64);
 
 /// An entry about an emergency is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +119,11 @@ impl Published {
             hosts: RwLock::default(),
             invited: RwLock::default(),
             shadow: ShadowCounts::default(),
+            speakers: Speakers::default(),
+            countdowns: RwLock::default(),
+            extended: RwLock::default(),
+            rung: Mutex::default(),
+            bell: Condvar::new(),
         }
     }
 
@@ -119,6 +146,49 @@ impl Published {
     /// What a candidate said beside the bundle in force.
     pub fn shadow(&self) -> &ShadowCounts {
         &self.shadow
+    }
+
+    /// Enrolled hosts.
+    pub fn speakers(&self) -> &Speakers {
+        &self.speakers
+    }
+
+    /// Emergencies whose countdown runs, by number.
+    pub fn countdowns(&self) -> Arc<Vec<FeedClosing>> {
+        self.countdowns.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Certificates of emergencies that go on which gave more time, by serial.
+    pub fn extended(&self) -> Arc<Vec<Extended>> {
+        self.extended.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_extended(&self, extended: Vec<Extended>) {
+        let mut held = self.extended.write().unwrap_or_else(PoisonError::into_inner);
+        if **held != extended {
+            *held = Arc::new(extended);
+        }
+    }
+
+    /// Waits, blocking this thread, until something was published after `then`, at most `patience`.
+    pub fn wait(&self, then: SinceThen, patience: Duration) -> SinceThen {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.bell.wait_timeout_while(rung, patience, |rung| *rung == then);
+        let (rung, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *rung
+    }
+
+    pub(super) fn ring(&self) {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        rung.0 = rung.0.wrapping_add(1);
+        self.bell.notify_all();
+    }
+
+    pub(super) fn set_countdowns(&self, countdowns: Vec<FeedClosing>) {
+        let mut held = self.countdowns.write().unwrap_or_else(PoisonError::into_inner);
+        if **held != countdowns {
+            *held = Arc::new(countdowns);
+        }
     }
 
     /// The hosts that are ours now, by name: whose key may read and report as which host.

@@ -31,6 +31,10 @@ pub struct Emergencies {
     open_by_incident: HashMap<(IncidentId, SystemName), Scopes>,
     /// Those that wait for somebody: an approval or a further signature.
     waiting: BTreeSet<EmergencyId>,
+    /// Those whose countdown runs.
+    closing: BTreeSet<EmergencyId>,
+    /// Those whose owner asked for more time at least once.
+    extended: BTreeSet<EmergencyId>,
     declared: u64,
 }
 
@@ -87,6 +91,16 @@ impl Emergencies {
     /// Those that wait for an approval or a further signature, oldest first.
     pub fn waiting(&self) -> impl Iterator<Item = &Live> {
         self.waiting.iter().filter_map(|id| self.get(*id))
+    }
+
+    /// Those whose countdown runs, oldest first.
+    pub fn closing_ones(&self) -> impl Iterator<Item = &Live> {
+        self.closing.iter().filter_map(|id| self.get(*id))
+    }
+
+    /// Those that were given more time, oldest first.
+    pub fn extended_ones(&self) -> impl Iterator<Item = &Live> {
+        self.extended.iter().filter_map(|id| self.get(*id))
     }
 
     /// How many are open or closing.
@@ -365,6 +379,8 @@ impl Emergencies {
         let live = self.live.remove(&id).ok_or(FoldError::NotOpen(index))?;
         self.by_due.remove(&(live.due(), id));
         self.waiting.remove(&id);
+        self.closing.remove(&id);
+        self.extended.remove(&id);
         self.by_leaf.remove(&live.request.leaf);
         for (leaf, _) in &live.earlier {
             self.by_leaf.remove(leaf);
@@ -404,6 +420,14 @@ impl Emergencies {
                 self.waiting.insert(id);
             } else {
                 self.waiting.remove(&id);
+            }
+            if live.extensions > 0 {
+                self.extended.insert(id);
+            }
+            if live.phase == Phase::Open {
+                self.closing.remove(&id);
+            } else {
+                self.closing.insert(id);
             }
         }
     }

@@ -48,6 +48,12 @@ pub enum FoldError {
     /// A host certificate's body that is none.
     #[error("entry {0}: the host certificate in it cannot be read")]
     HostCertificate(u64),
+    /// A host's report that is not its next one.
+    #[error("entry {0}: a report that is not the host's next one")]
+    Report(u64),
+    /// A confirmation of other closings than those that reached the host and that its list reflects.
+    #[error("entry {0}: it does not confirm exactly the closings that reached that host")]
+    Confirmed(u64),
     /// A decision while no bundle is active.
     #[error("entry {0}: no bundle is active")]
     NoBundle(u64),

@@ -26,7 +26,7 @@ pub use hosts::{Certified, EnrolledHost, EnrolledHosts, Hosts, Invitation, Invit
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 pub(crate) use narrowed::host_of;
 pub use narrowed::{CannotNarrow, Narrowed};
-pub use reported::Reported;
+pub use reported::{Reported, Speaker};
 pub use reviews::Owed;
 pub use revocations::Revocations;
 pub use voice::Voice;
@@ -292,6 +292,10 @@ impl State {
                 let alive = live.ends().filter(|(serial, _)| revoked.binary_search(serial).is_ok());
                 self.revocations.revoke(index, alive);
                 closer.into_iter().for_each(|voice| live.has_a_say(voice));
+                if !revoked.is_empty() {
+                    let scope = live.host.as_ref().map_or(live.system.as_str(), |host| host.as_str());
+                    self.reported.closed(index, at, leaf, *emergency, scope);
+                }
                 if let Some(due) = review_due {
                     self.reviews.owe(live, at, *due);
                 }
@@ -299,7 +303,10 @@ impl State {
             Event::HostInvited { .. }
             | Event::HostEnrolled { .. }
             | Event::HostCertified { .. }
-            | Event::HostRetired { .. } => self.hosts.take(index, at, event, leaf)?,
+            | Event::HostRetired { .. } => {
+                self.hosts.take(index, at, event, leaf)?;
+                self.reported.take(index, at, event, leaf)?;
+            }
             Event::SelfTestGranted { by, .. } => {
                 self.hosts.take(index, at, event, leaf)?;
                 let words = Statement::read(&by.said.statement).map_err(|_| FoldError::Statement(index))?;
@@ -311,7 +318,7 @@ impl State {
             Event::SessionOpened { .. }
             | Event::SessionClosed { .. }
             | Event::HostConfirmed { .. }
-            | Event::HostAlarmed { .. } => self.reported.take(index, at, event)?,
+            | Event::HostAlarmed { .. } => self.reported.take(index, at, event, leaf)?,
             Event::ClockCorrected { .. } => {}
         }
         self.reached(index, at);
@@ -359,6 +366,7 @@ impl State {
         self.last_at = at;
         self.answered.forget(at);
         self.revocations.forget(at);
+        self.reported.forget(at);
     }
 
     /// A signed statement in an entry: its counter and its answer are remembered.

@@ -8,6 +8,7 @@
 
 mod follows;
 mod hosts;
+mod reported;
 mod said;
 
 use std::ops::ControlFlow;
@@ -41,6 +42,8 @@ pub struct Tally {
     pub statements: u64,
     /// Decisions that came out the same again.
     pub decisions: u64,
+    /// Reports of hosts.
+    pub reports: u64,
     /// Certificate bodies that are what their terms say.
     pub certificates: u64,
     /// The root over all entries, if there are any.

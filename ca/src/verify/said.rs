@@ -13,7 +13,7 @@ use fireaxe_protocol::statement::{Claimed, Envelope, Signed, Statement};
 
 use super::Check;
 use crate::road::{
-    Asker, Due, Request, Signature, Words, called, decided_by_bundle, decided_by_extension,
+    Asker, Came, Due, Request, Signature, Words, called, decided_by_bundle, decided_by_extension,
     decided_by_second, due, fresh, gather, hosts_of, is_removed, lacks_presence, link_by, longest, may_close,
     may_extend, may_not_activate, may_not_answer, may_not_approve, may_review, may_second, review_due,
     waiting_request,
@@ -25,6 +25,8 @@ use crate::state::{State, host_of};
 pub(super) struct Known {
     live: HashMap<EmergencyId, Open>,
     by_leaf: HashMap<Hash, EmergencyId>,
+    /// By serial: every certificate, for hosts may speak late.
+    came: HashMap<u64, Came>,
 }
 
 struct Open {
@@ -126,6 +128,10 @@ impl Check {
             }
             Event::ApprovalGiven { emergency, by, .. } => self.answer(state, entry, *emergency, by),
             Event::ApprovalRefused { emergency, by, .. } => self.answer(state, entry, *emergency, by),
+            Event::SessionOpened { by, .. }
+            | Event::SessionClosed { by, .. }
+            | Event::HostConfirmed { by, .. }
+            | Event::HostAlarmed { by } => self.host_said(state, entry, by),
             Event::IncidentUpdated(update) => {
                 let policy = state.bundle().map(|bundle| &bundle.policy);
                 if !policy.is_some_and(|policy| update.systems.iter().all(|s| policy.system(s).is_some())) {
@@ -157,12 +163,15 @@ impl Check {
             | Event::HostCertified { .. }
             | Event::HostRetired { .. }
             | Event::SelfTestGranted { .. } => self.host(state, entry, leaf),
-            Event::CertificateIssued { of, .. } if self.tested.as_ref().is_some_and(|t| t.leaf == *of) => {
-                if let Some(tested) = self.tested.take() {
-                    self.self_test_certificate(state, entry, &tested);
+            Event::CertificateIssued { of, terms } => {
+                if let Some(came) = Came::of(entry) {
+                    self.known.came.insert(index, came);
+                }
+                match self.tested.take_if(|tested| tested.leaf == *of) {
+                    Some(tested) => self.self_test_certificate(state, entry, &tested),
+                    None => self.certificate(state, entry, of, terms),
                 }
             }
-            Event::CertificateIssued { of, terms } => self.certificate(state, entry, of, terms),
             _ => {}
         }
     }
@@ -533,6 +542,11 @@ impl Known {
         if gives.terms.iter().any(|one| one.hash() == *terms) {
             gives.made.push((*terms, end));
         }
+    }
+
+    /// The certificate of that serial, as its entry has it.
+    pub(super) fn came(&self, serial: u64) -> Option<&Came> {
+        self.came.get(&serial)
     }
 
     fn close(&mut self, id: EmergencyId) {

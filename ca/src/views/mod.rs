@@ -4,6 +4,7 @@
 //! They are caught up before each read, so a reader sees what was committed before they asked; a file
 //! that is missing, damaged or of another shape is made anew from the log.
 
+mod hosts;
 mod take;
 
 use std::fs;
@@ -20,7 +21,7 @@ use thiserror::Error;
 use crate::log::{LogError, Reader};
 
 /// Raised with every change of the tables or of what goes into them: another number is made anew.
-const SHAPE: i64 = 4;
+const SHAPE: i64 = 5;
 /// How many a list shows.
 const LIST: u32 = 200;
 /// Entries taken in one transaction.
@@ -188,6 +189,7 @@ impl Row {
             }
         }
         one.approved_by.sort();
+        (one.connections, one.confirmed) = by_hosts(database, one.emergency)?;
         one.review =
             self.due.map(|due| api::ReviewState { due, overdue: by.is_none() && due < now, by, verdict });
         Ok(one)
@@ -236,6 +238,13 @@ fn anew(path: &Path) -> Result<Connection, ViewError> {
          CREATE TABLE certificate (serial INTEGER PRIMARY KEY, emergency INTEGER NOT NULL, json TEXT NOT NULL,
              ends INTEGER NOT NULL, revoked_at INTEGER, host TEXT);
          CREATE INDEX certificate_emergency ON certificate (emergency, host, serial);
+         CREATE TABLE host (name TEXT PRIMARY KEY, system TEXT NOT NULL) WITHOUT ROWID;
+         CREATE TABLE connection (host TEXT NOT NULL, name TEXT NOT NULL, emergency INTEGER, live INTEGER NOT NULL,
+             unusual INTEGER NOT NULL, PRIMARY KEY (host, name)) WITHOUT ROWID;
+         CREATE INDEX connection_emergency ON connection (emergency);
+         CREATE TABLE reach (closing BLOB NOT NULL, host TEXT NOT NULL, emergency INTEGER NOT NULL,
+             confirmed_at INTEGER, PRIMARY KEY (closing, host)) WITHOUT ROWID;
+         CREATE INDEX reach_emergency ON reach (emergency);
          PRAGMA user_version = {SHAPE};
          COMMIT;"
     ))?;
@@ -274,6 +283,26 @@ fn catch_up(database: &mut Connection, reader: &Reader) -> Result<(), ViewError>
         transaction.execute("UPDATE head SET next = ?1", [next.cast_signed()])?;
         transaction.commit()?;
     }
+}
+
+/// What hosts said of an emergency: connections, and confirmations of its end.
+fn by_hosts(
+    from: &Connection,
+    id: EmergencyId,
+) -> Result<(Option<api::Connections>, Option<api::Confirmations>), ViewError> {
+    let connections = from
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(live), 0), coalesce(sum(unusual), 0) FROM connection WHERE emergency = ?1",
+        )?
+        .query_row([id.0.cast_signed()], |row| {
+            Ok(api::Connections { all: row.get(0)?, live: row.get(1)?, unusual: row.get(2)? })
+        })?;
+    let confirmed = from
+        .prepare_cached("SELECT count(*), count(confirmed_at) FROM reach WHERE emergency = ?1")?
+        .query_row([id.0.cast_signed()], |row| {
+            Ok(api::Confirmations { hosts: row.get(0)?, by: row.get(1)? })
+        })?;
+    Ok(((connections.all > 0).then_some(connections), (confirmed.hosts > 0).then_some(confirmed)))
 }
 
 fn serials(from: &Connection, id: EmergencyId) -> Result<Vec<u64>, ViewError> {

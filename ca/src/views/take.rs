@@ -10,7 +10,7 @@ use fireaxe_protocol::policy::Terms;
 use fireaxe_protocol::statement::Statement;
 use rusqlite::{Connection, params};
 
-use super::ViewError;
+use super::{ViewError, hosts};
 use crate::state::host_of;
 
 pub(super) fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
@@ -47,6 +47,9 @@ pub(super) fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), V
         }
         Event::EmergencyClosed { emergency, by, revoked, review_due } => {
             closed(to, entry, *emergency, by, revoked)?;
+            if !revoked.is_empty() {
+                reached(to, *emergency, bytes)?;
+            }
             to.execute(
                 "UPDATE emergency SET due = ?2 WHERE id = ?1",
                 params![emergency.0.cast_signed(), review_due.map(u64::cast_signed)],
@@ -60,6 +63,11 @@ pub(super) fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), V
             took_part(to, *emergency, by, "review", Some(&verdict))?;
             set(to, *emergency, "state = 'reviewed'")?;
         }
+        Event::HostEnrolled { .. }
+        | Event::HostRetired { .. }
+        | Event::SessionOpened { .. }
+        | Event::SessionClosed { .. }
+        | Event::HostConfirmed { .. } => hosts::take(to, entry)?,
         _ => {}
     }
     Ok(())
@@ -194,6 +202,15 @@ fn issued(to: &Connection, entry: &Entry, of: &Hash, terms: &Hash) -> Result<(),
     )?
     .execute(params![id, terms.tier.as_str(), terms.account.as_str(), ends])?;
     Ok(())
+}
+
+/// The enrolled hosts that it reached owe a confirmation of its end.
+fn reached(to: &Connection, id: EmergencyId, bytes: &[u8]) -> Result<(), ViewError> {
+    let json: String = to
+        .prepare_cached("SELECT json FROM emergency WHERE id = ?1")?
+        .query_row([id.0.cast_signed()], |row| row.get(0))?;
+    let one: api::Emergency = serde_json::from_str(&json).map_err(|_| ViewError::Row)?;
+    hosts::owe(to, id, leaf_hash(bytes), &one.system, one.host.as_ref())
 }
 
 fn closed(

@@ -12,6 +12,7 @@
 pub mod forging;
 pub mod hosts;
 pub mod people;
+pub mod speaking;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,11 +25,15 @@ use axum::http::Request;
 use ed25519_dalek::SigningKey;
 use fireaxe_ca::clock::{Clock, Moment};
 use fireaxe_ca::data_dir::DataDir;
-use fireaxe_ca::door::{Door, Peer, RevocationList, Sessions, Watchers, operator_routes, routes};
+use fireaxe_ca::door::{
+    Door, Feed, Fleet, Peer, Proofs, RecordingTurns, RevocationList, Sessions, Watchers, operator_routes,
+    routes, start_herald,
+};
 use fireaxe_ca::keys::{self, Purpose};
 use fireaxe_ca::log::{Log, LogError, Reader};
 use fireaxe_ca::metrics::Metrics;
 use fireaxe_ca::randomness::SystemRandomness;
+use fireaxe_ca::recordings::Recordings;
 use fireaxe_ca::road::{Conductor, Deps, Road};
 use fireaxe_ca::views::Views;
 use fireaxe_protocol::api::{Opened, Problem, ReadProof};
@@ -201,9 +206,15 @@ impl Installed {
             sessions: Sessions::default(),
             revocation_list: RevocationList::new(krl),
             watchers: Watchers::default(),
+            feed: Feed::default(),
+            fleet: Fleet::default(),
+            proofs: Proofs::default(),
+            recordings: Recordings::at(&data.recordings()),
+            recording_turns: RecordingTurns::default(),
             clock: clock.clone(),
             metrics: Metrics::default(),
         });
+        start_herald(&door, Reader::open(&data.log()).unwrap()).unwrap();
         Installed {
             dir,
             clock,
@@ -356,6 +367,11 @@ impl Installed {
     pub async fn stream(&self, path: &str, proof: &str) -> axum::response::Response {
         let request = Request::get(path).header("authorization", proof).body(Body::empty()).unwrap();
         self.outside.clone().call(request).await.unwrap()
+    }
+
+    /// Bytes that a host's key is proved for.
+    pub async fn post_bytes_proved(&self, path: &str, body: Vec<u8>, proof: &str) -> Told {
+        self.ask(&self.outside, "POST", path, body, Some(proof)).await
     }
 
     pub async fn post_body(&self, path: &str, body: Body) -> Told {

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use fireaxe_protocol::names::{AccountName, shown};
+use fireaxe_protocol::names::AccountName;
 
 use super::ApplyError;
 use crate::atomic;
 use crate::drop_in::SERVICE_USER;
+use crate::escape::{SAID, plain};
 
 /// The comment field of an account that was made here.
 const MARK: &str = "made by fireaxe-host";
@@ -114,7 +115,7 @@ fn run(command: &mut Command, account: &str) -> Result<(), ApplyError> {
 }
 
 fn failed(account: &str, why: &str) -> ApplyError {
-    ApplyError::Account { account: shown(account), why: shown(why) }
+    ApplyError::Account { account: plain(account, 64), why: plain(why, SAID) }
 }
 
 #[cfg(test)]
@@ -125,7 +126,9 @@ mod tests {
     fn what_was_made_here_is_known_by_its_mark_alone() {
         let line = "ops:x:2002:2002:made by fireaxe-host:/home/ops:/bin/sh";
         let account = Account::read(line).unwrap();
-        assert!(account.ours && account.uid == 2002 && account.shell == "/bin/sh" && account.home == "/home/ops");
+        assert!(
+            account.ours && account.uid == 2002 && account.shell == "/bin/sh" && account.home == "/home/ops"
+        );
         for other in ["ops:x:2002:2002::/home/ops:/bin/sh", "ops:x:2:2:made by fireaxe-host,,,:/h:/s"] {
             assert!(!Account::read(other).unwrap().ours);
         }

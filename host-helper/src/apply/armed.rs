@@ -37,7 +37,12 @@ const TICK: Duration = Duration::from_millis(200);
 impl Room {
     /// Of this configuration.
     pub(crate) fn of(config: &Config) -> Room {
-        Room(config.state.join("apply"))
+        Room::at(&config.state)
+    }
+
+    /// Below this state.
+    pub(crate) fn at(state: &Path) -> Room {
+        Room(state.join("apply"))
     }
 
     /// Takes the lock.
@@ -131,8 +136,8 @@ fn reload(sshd: &Path) -> Result<(), HostError> {
 pub(crate) struct Timer<'a> {
     /// This program.
     pub(crate) program: &'a Path,
-    /// Its configuration.
-    pub(crate) config: &'a Path,
+    /// The state, in which the room is.
+    pub(crate) state: &'a Path,
     /// The server that is asked and told.
     pub(crate) sshd: &'a Path,
     /// Seconds.
@@ -165,7 +170,7 @@ impl Timer<'_> {
 
     fn words<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.args(["apply", "--restore-after", &format!("{}s", self.within_s)]);
-        command.arg("--config").arg(self.config).arg("--sshd").arg(self.sshd)
+        command.arg("--state").arg(self.state).arg("--sshd").arg(self.sshd)
     }
 }
 
@@ -196,7 +201,9 @@ pub fn settle(config: &Config, sshd: &Path) -> Result<bool, HostError> {
         return Ok(false);
     }
     match room.lock() {
-        Ok(_lock) => room.take_back(sshd, "the host was restarted, or the process ended, before it was confirmed"),
+        Ok(_lock) => {
+            room.take_back(sshd, "the host was restarted, or the process ended, before it was confirmed")
+        }
         Err(HostError::Apply(ApplyError::Busy)) => Ok(false),
         Err(other) => Err(other),
     }

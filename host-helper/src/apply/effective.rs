@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use fireaxe_protocol::names::shown;
-
 use super::ApplyError;
+use crate::escape::{SAID, plain};
 
 /// sshd's settings for one account, by keyword in lower case; several values in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Effective(BTreeMap<String, Vec<String>>);
+pub(crate) struct Effective(BTreeMap<String, Vec<String>>);
 
 /// A setting that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +27,14 @@ pub struct Surprise {
 
 impl Effective {
     /// Asks sshd what counts for a login to `account` from this host.
-    pub fn ask(sshd: &Path, account: &str) -> Result<Effective, ApplyError> {
+    pub(crate) fn ask(sshd: &Path, account: &str) -> Result<Effective, ApplyError> {
         let who = format!("user={account},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22");
         let output = Command::new(sshd)
             .args(["-T", "-C", &who])
             .output()
             .map_err(|error| ApplyError::Sshd(format!("{}: {error}", sshd.display())))?;
         if !output.status.success() {
-            return Err(ApplyError::Sshd(shown(String::from_utf8_lossy(&output.stderr).trim())));
+            return Err(ApplyError::Sshd(plain(&String::from_utf8_lossy(&output.stderr), SAID)));
         }
         Ok(Effective::read(&String::from_utf8_lossy(&output.stdout)))
     }
@@ -50,22 +49,22 @@ impl Effective {
     }
 
     /// The values of a keyword, in order.
-    pub fn all(&self, keyword: &str) -> &[String] {
+    pub(crate) fn all(&self, keyword: &str) -> &[String] {
         self.0.get(keyword).map_or(&[], Vec::as_slice)
     }
 
     /// The first value of a keyword.
-    pub fn first(&self, keyword: &str) -> Option<&str> {
+    pub(crate) fn first(&self, keyword: &str) -> Option<&str> {
         self.all(keyword).first().map(String::as_str)
     }
 
     /// Whether a keyword has this one value.
-    pub fn is(&self, keyword: &str, value: &str) -> bool {
+    pub(crate) fn is(&self, keyword: &str, value: &str) -> bool {
         self.all(keyword) == [value]
     }
 
     /// Everything that is neither as `before` nor as it was meant to become.
-    pub fn surprises(
+    pub(crate) fn surprises(
         &self,
         account: &str,
         before: &Effective,
@@ -81,10 +80,10 @@ impl Effective {
             };
             if expected != self.all(keyword) {
                 found.push(Surprise {
-                    account: shown(account),
-                    keyword: shown(keyword),
-                    expected: shown(&expected.join(" | ")),
-                    found: shown(&self.all(keyword).join(" | ")),
+                    account: plain(account, 64),
+                    keyword: plain(keyword, 64),
+                    expected: plain(&expected.join(" | "), SAID),
+                    found: plain(&self.all(keyword).join(" | "), SAID),
                 });
             }
         }

@@ -135,8 +135,9 @@ mod tests {
     #[test]
     fn a_rule_that_goes_on_in_the_next_line_is_not_cut_in_two() {
         let text = "session required pam_loginuid.so \\\n  require_auditd\nsession required b.so\n";
-        assert!(with_block(text, program()).starts_with(
-            "session required pam_loginuid.so \\\n  require_auditd\n# fireaxe: begin"
-        ));
+        assert!(
+            with_block(text, program())
+                .starts_with("session required pam_loginuid.so \\\n  require_auditd\n# fireaxe: begin")
+        );
     }
 }

@@ -13,9 +13,9 @@ pub enum ApplyError {
     /// Only root can.
     #[error("only root can change how sshd lets people in")]
     NotRoot,
-    /// No `[enrolled]` in the configuration.
-    #[error("this host is not enrolled: system, host name and keys are not known")]
-    NotEnrolled,
+    /// The daemon would go on writing what is removed.
+    #[error("the daemon runs")]
+    DaemonRuns,
     /// The configuration names other files than the drop-in does.
     #[error("the configuration names other files for sshd than apply writes: {0}")]
     OtherFiles(String),
@@ -88,7 +88,7 @@ impl ApplyError {
             ApplyError::Surprises(_) => "host.sshd_differs",
             ApplyError::SelfTest { .. } => "host.self_test_failed",
             ApplyError::Busy => "host.busy",
-            ApplyError::NotEnrolled | ApplyError::OtherFiles(_) => "config.invalid",
+            ApplyError::OtherFiles(_) => "config.invalid",
             _ => "host.apply_refused",
         }
     }
@@ -96,8 +96,8 @@ impl ApplyError {
     /// 78 what the configuration must say first, 75 try again later, 1 anything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            ApplyError::NotEnrolled | ApplyError::OtherFiles(_) => 78,
-            ApplyError::Busy => 75,
+            ApplyError::OtherFiles(_) => 78,
+            ApplyError::Busy | ApplyError::DaemonRuns => 75,
             ApplyError::TakenBack(why) if why.exit_code() == 69 => 69,
             _ => 1,
         }
@@ -107,7 +107,7 @@ impl ApplyError {
     pub(crate) fn next(&self) -> &'static str {
         match self {
             ApplyError::NotRoot => "run it as root",
-            ApplyError::NotEnrolled => "fireaxe-host enrol --help; without enrolment: fireaxe-host files",
+            ApplyError::DaemonRuns => "systemctl disable --now fireaxe-host, then this again",
             ApplyError::OtherFiles(_) => "leave user_ca and revoked_keys out of the configuration",
             ApplyError::Busy => "wait for it; its timer ends it at the latest",
             ApplyError::Sshd(_) => "mend sshd's own configuration first: sshd -t says what it dislikes",
@@ -126,7 +126,9 @@ impl ApplyError {
                 "fireaxe-host doctor; sshd's log says why a login failed"
             }
             ApplyError::NoTimer(_) => "fireaxe-host doctor; disk space and /var/lib/fireaxe",
-            ApplyError::Stuck { .. } => "put the old files back by hand, then: sshd -t && systemctl reload ssh",
+            ApplyError::Stuck { .. } => {
+                "put the old files back by hand, then: sshd -t && systemctl reload ssh"
+            }
         }
     }
 }

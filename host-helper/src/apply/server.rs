@@ -45,13 +45,15 @@ impl Server {
         };
         let found: Vec<SocketAddr> = self.listens.values().map(near).collect();
         let first = |test: fn(&SocketAddr) -> bool| found.iter().copied().find(test);
-        first(|a| a.ip() == Ipv4Addr::LOCALHOST).or_else(|| first(|a| a.ip().is_loopback())).or_else(|| first(|_| true))
+        first(|a| a.ip() == Ipv4Addr::LOCALHOST)
+            .or_else(|| first(|a| a.ip().is_loopback()))
+            .or_else(|| first(|_| true))
     }
 
     /// Makes it read its configuration again, after asking whether it will take it: an sshd that does not
     /// like its configuration ends instead of coming back.
     pub(crate) fn reload(&self, sshd: &Path) -> Result<Server, ApplyError> {
-        files::ask(sshd).map_err(|error| ApplyError::Reload(error.to_string()))?;
+        files::ask(sshd).map_err(ApplyError::Reload)?;
         let pid = Pid::from_raw(self.pid).ok_or_else(|| ApplyError::Reload("it has no pid".into()))?;
         kill_process(pid, Signal::HUP).map_err(|error| ApplyError::Reload(error.to_string()))?;
         // It has read everything once it listens on other sockets than before.
@@ -71,7 +73,8 @@ fn listens(pid: i32) -> BTreeMap<u64, SocketAddr> {
     let mut own = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
         let Ok(link) = fs::read_link(entry.path()) else { continue };
-        let inode = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+        let inode =
+            link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
         own.extend::<Option<u64>>(inode);
     }
     let mut found = BTreeMap::new();

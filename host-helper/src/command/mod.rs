@@ -1,10 +1,13 @@
 //! The command line: a verb a file. Each reads its words, asks a room, and says what came of it.
 
+mod apply;
+mod doctor;
 mod enrol;
 mod files;
 mod hook;
 mod krl;
 mod principals;
+mod remove;
 mod run;
 mod status;
 
@@ -28,6 +31,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make sshd let certificates in, and prove by a login that they get in; else all is as before.
+    Apply(apply::Args),
+    /// Take everything of Fireaxe off this host.
+    Remove(remove::Args),
+    /// Look for what is not as it was set up, and for ways in that need no emergency.
+    Doctor(doctor::Args),
     /// Write the CA keys, the principals of each account and the sshd drop-in.
     Files(files::Args),
     /// Fetch the newest revocation list, check it and put it in force. Once; for a timer.
@@ -77,6 +86,9 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let done = match command {
+        Command::Apply(args) => args.run(json),
+        Command::Remove(args) => args.run(json),
+        Command::Doctor(args) => args.run(json),
         Command::Files(args) => args.run(json),
         Command::Krl(args) => args.run(json),
         Command::Enrol(args) => args.run(json),

@@ -6,6 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fireaxe_protocol::api::{FeedEvent, FeedHead};
 use fireaxe_protocol::host::Report;
 use fireaxe_transport::TransportError;
@@ -94,6 +96,11 @@ impl Feed {
     fn event(&self, event: FeedEvent) {
         if let Some(list) = &event.krl {
             self.lists.came(list);
+        }
+        let extended: Vec<Vec<u8>> =
+            event.extended.iter().filter_map(|text| STANDARD.decode(text).ok()).collect();
+        if !extended.is_empty() {
+            self.connections.extended(&extended);
         }
         if let Some(closing) = event.closing {
             self.connections.closing(closing);

@@ -102,7 +102,7 @@ fn mode() -> Mode {
     let drop_in = std::path::Path::new("/").join(crate::drop_in::DROP_IN);
     let text = std::fs::read_to_string(drop_in).unwrap_or_default();
     let asks =
-        |line: &str| line.trim_start().to_ascii_lowercase().starts_with("authorizedprincipalscommand ");
+        |line: &str| line.trim_start().to_ascii_lowercase().starts_with("authorizedprincipalscommand /");
     if text.lines().any(asks) { Mode::Helper } else { Mode::Stock }
 }
 

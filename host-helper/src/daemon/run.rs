@@ -21,6 +21,7 @@ use super::words;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::connections::{Registry, Setup, record};
+use crate::doctor::{Doctor, Rounds};
 use crate::enrol;
 use crate::error::HostError;
 use crate::host_key::HostKey;
@@ -29,7 +30,7 @@ use crate::reports::Reports;
 use crate::sink::{Limits, Recordings};
 use crate::spool::{Filled, Grown, Sender, Spool, Uploads, Voice};
 use crate::teardown::Moment;
-use crate::{atomic, journal, status};
+use crate::{apply, atomic, journal, status};
 
 /// Where the daemon is found while it runs.
 #[derive(Debug, Clone)]
@@ -70,6 +71,12 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     let _one = lock(&config.state)?;
+    // An apply that a reboot cut off is taken back before anybody is let in by it.
+    match apply::settle(&config, Path::new(SSHD)) {
+        Ok(true) => journal::say("an apply had not come to its end: its changes were taken back"),
+        Ok(false) => {}
+        Err(error) => journal::say(&format!("an apply that had not come to its end is still there: {error}")),
+    }
     let key = Arc::new(HostKey::read(&enrolled.host_key)?);
 
     // What the rooms stand on: the spool first, since all of them report.
@@ -172,6 +179,7 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     threads.keep("poll", move || feed::poll(&lists))?;
     let (said, shown, seen) = (reports.clone(), config.clone(), witness);
     let openssh = heartbeat::openssh();
+    let rounds = Mutex::new(Rounds::default());
     threads.keep("heartbeat", move || {
         beat.run(&*said, || {
             let (live, head) = (live(), seen.lock().unwrap_or_else(PoisonError::into_inner).head());
@@ -181,7 +189,7 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
                 head,
                 live.sessions,
                 live.spool.reports,
-                Findings::default(),
+                findings(&mut rounds.lock().unwrap_or_else(PoisonError::into_inner), &shown),
             )
         })
     })?;
@@ -197,6 +205,15 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     journal::say("runs");
     Ok(threads.wait())
 }
+
+/// What is not as it was set up, and other ways in.
+fn findings(rounds: &mut Rounds, config: &Config) -> Findings {
+    let found = rounds.reported(&Doctor { config, sshd: Path::new(SSHD) }, crate::clock::now());
+    Findings { drift: found.drift, strays: found.strays }
+}
+
+/// The server, where every package puts it.
+const SSHD: &str = "/usr/sbin/sshd";
 
 /// Only one daemon has the state. Released when its process ends, however.
 fn lock(state: &Path) -> Result<File, HostError> {

@@ -84,6 +84,17 @@ pub fn installed(path: &Path) -> Result<Installed, KrlError> {
     Ok(Installed { version: read(&bytes)?.version, hash: Hash::of(&bytes) })
 }
 
+/// [`installed`], and that the list speaks of each of these CAs: it revokes the canary for them.
+pub fn installed_for(path: &Path, user_ca: &[Ed25519Key]) -> Result<Installed, KrlError> {
+    let found = installed(path)?;
+    let bytes = fs::read(path).map_err(|error| KrlError::Unreadable(error.to_string()))?;
+    let list = read(&bytes)?;
+    match user_ca.iter().any(|key| list.is_revoked(key, limits::CANARY_SERIAL)) {
+        true => Ok(found),
+        false => Err(KrlError::OtherCa),
+    }
+}
+
 fn read(bytes: &[u8]) -> Result<RevocationList, KrlError> {
     if bytes.len() < SMALLEST {
         return Err(KrlError::Short(bytes.len()));

@@ -17,7 +17,7 @@ mod update;
 
 use thiserror::Error;
 
-pub use check::{Checked, Installed, Received, check, installed};
+pub use check::{Checked, Installed, Received, check, installed, installed_for};
 pub use self_test::self_test;
 pub use state::State;
 pub use update::{Outcome, renew, take, update};

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// Who, where, which terminal, which words; agent, display and bus where sshd or PAM allowed them.
-const KEPT: [&str; 19] = [
+const KEPT: [&str; 18] = [
     "HOME",
     "USER",
     "LOGNAME",
@@ -19,7 +19,6 @@ const KEPT: [&str; 19] = [
     "LANGUAGE",
     "SSH_CLIENT",
     "SSH_CONNECTION",
-    "SSH_ORIGINAL_COMMAND",
     "SSH_AUTH_SOCK",
     "DISPLAY",
     "XDG_SESSION_ID",
@@ -33,10 +32,14 @@ const FAMILY: &[u8] = b"LC_";
 /// One value: bytes. A PATH that is longer is none.
 const VALUE: usize = 4096;
 
-/// The session's environment.
+/// What the client asked for, where something else runs: as sshd has it, for commands that read it.
+const ASKED: &str = "SSH_ORIGINAL_COMMAND";
+
+/// The session's environment; `forced`: it runs what its certificate names, not what the client asks.
 pub(super) fn kept(
     all: impl Iterator<Item = (OsString, OsString)>,
     shell: &str,
+    forced: bool,
 ) -> Vec<(OsString, OsString)> {
     let is_kept = |name: &OsStr| {
         KEPT.iter().any(|kept| *kept == name)
@@ -46,9 +49,8 @@ pub(super) fn kept(
     };
     // A shell function in a variable is how shells were told to run something before the command.
     let is_plain = |value: &OsStr| value.len() <= VALUE && !value.as_bytes().starts_with(b"()");
-    let mut kept: Vec<_> = all
-        .filter(|(name, value)| is_kept(name) && (is_plain(value) || name == "SSH_ORIGINAL_COMMAND"))
-        .collect();
+    let mut kept: Vec<_> =
+        all.filter(|(name, value)| (is_kept(name) && is_plain(value)) || (forced && name == ASKED)).collect();
     kept.push(("SHELL".into(), shell.into()));
     kept
 }
@@ -75,14 +77,15 @@ mod tests {
             ("LC_X%%", "x"),
             ("LANG", "() { :; }; x"),
             ("SSH_USER_AUTH", "/tmp/sshauth.x"),
+            // The recorder, called by its name within the session, would run it again.
+            ("SSH_ORIGINAL_COMMAND", "id"),
         ];
-        let given = given.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let kept: Vec<(String, String)> = kept(given, "/bin/bash")
-            .into_iter()
-            .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
-            .collect();
-        let expected =
-            [("HOME", "/home/ops"), ("PATH", "/usr/bin"), ("LC_TIME", "C"), ("SHELL", "/bin/bash")];
-        assert_eq!(kept, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let kept = |forced| {
+            let given = given.into_iter().map(|(name, value)| (name.into(), value.into()));
+            let kept = kept(given, "/bin/bash", forced).into_iter();
+            kept.map(|(name, value)| format!("{}={}", name.display(), value.display())).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(false), ["HOME=/home/ops", "PATH=/usr/bin", "LC_TIME=C", "SHELL=/bin/bash"]);
+        assert!(kept(true).contains(&"SSH_ORIGINAL_COMMAND=id".to_owned()));
     }
 }

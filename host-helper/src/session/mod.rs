@@ -107,7 +107,7 @@ fn command(run: &Run, asked: Option<&std::ffi::OsStr>) -> Command {
             command.arg0(login)
         }
     };
-    command.env_clear().envs(environment::kept(std::env::vars_os(), &run.shell));
+    command.env_clear().envs(environment::kept(std::env::vars_os(), &run.shell, run.command.is_some()));
     command
 }
 

@@ -254,7 +254,9 @@ fn nobody_takes_the_places_of_others() {
     let (recorder, answer) = scene.begins(101, Record::Required, None);
     assert!(matches!(answer, Answer::Run(_)));
     recorder.killed();
-    all.into_iter().for_each(|recorder| drop(recorder.killed()));
+    for recorder in all {
+        recorder.killed();
+    }
 }
 
 #[test]

@@ -186,13 +186,14 @@ impl Spool {
         inner.poked = false;
     }
 
-    /// What has no number and is to be sent next; it is gone from here, since only the newest matters.
-    fn unnumbered(&self) -> Vec<Envelope> {
+    /// What has no number and is to be sent next; it is gone from here, since only the newest matters. Beside
+    /// it the confirmation that is in it: a fleet's view must not lack one for a lost connection.
+    fn unnumbered(&self) -> (Vec<Envelope>, Option<Confirmed>) {
         let mut said: Vec<Said> = Vec::new();
         let mut inner = self.inner();
-        let confirmation = inner.confirmation.take().map(Report::Confirmed);
+        let confirmation = inner.confirmation.take();
         let heartbeat = inner.heartbeat.take().map(Report::Heartbeat);
-        for report in [confirmation, heartbeat].into_iter().flatten() {
+        for report in confirmation.clone().map(Report::Confirmed).into_iter().chain(heartbeat) {
             said.extend(self.said(report).ok());
         }
         while said.len() < Batch::MOST
@@ -201,7 +202,15 @@ impl Spool {
             said.push(alarm);
         }
         drop(inner);
-        said.iter().map(|said| self.voice.sign(said, 0)).collect()
+        (said.iter().map(|said| self.voice.sign(said, 0)).collect(), confirmation)
+    }
+
+    /// The confirmation was not sent: it is to be, unless a newer one has come.
+    fn unconfirmed(&self, confirmation: Option<Confirmed>) {
+        let mut inner = self.inner();
+        if inner.confirmation.is_none() {
+            inner.confirmation = confirmation;
+        }
     }
 
     /// What the CA said: how far it has the numbered ones, and what it wants confirmed.

@@ -82,11 +82,14 @@ impl<C: Courier> Sender<C> {
 
     /// Sends once what there is: first what has no number, since it is news.
     pub fn round(&mut self) -> Result<Round, HostError> {
-        let news = self.spool.unnumbered();
+        let (news, confirmation) = self.spool.unnumbered();
         if !news.is_empty() {
             return match self.courier.carry(news) {
                 Ok(taken) => self.spool.taken(&taken).map(|()| Round::Again),
-                Err(error) => Ok(self.failed(&error)),
+                Err(error) => {
+                    self.spool.unconfirmed(confirmation);
+                    Ok(self.failed(&error))
+                }
             };
         }
         let batch = {
@@ -140,7 +143,8 @@ impl<C: Courier> Sender<C> {
             }
         }
         // What is said of the report itself, and not of the host or the moment.
-        if !matches!(problem.status, 400 | 413 | 415 | 422) {
+        let about_it = problem.reasons.iter().any(|reason| reason.code.starts_with("report."));
+        if !about_it && !matches!(problem.status, 400 | 413 | 415 | 422) {
             journal::say(&format!("the CA does not take reports: {} ({})", problem.title, problem.code));
             return Ok(Round::Later);
         }

@@ -344,6 +344,9 @@ fn a_confirmation_is_news_at_once_and_has_a_number_when_the_ca_asks_for_it() {
         |version| Report::Confirmed(Confirmed { version, krl: Hash([0; 32]), in_force_at: 1, ended: 0 });
     ca.confirm.set(Some(9));
     spool.say(confirmed(8)).unwrap();
+    ca.away.set(true);
+    assert_eq!(Sender::new(spool.clone(), ca.clone()).round().unwrap(), Round::Later);
+    ca.away.set(false);
     assert!(drain(&spool, &ca).is_empty());
     spool.say(confirmed(9)).unwrap();
     assert_eq!(drain(&spool, &ca), [confirmed(9)]);

@@ -26,7 +26,7 @@ use crate::{atomic, journal, randomness};
 
 /// Takes chunks to the CA.
 pub trait Carrier {
-    /// Whole chunks of a recording, at most [`limits::BODY`] bytes, of which the first has the number `from`.
+    /// Whole chunks of a recording, at most a mebibyte, of which the first has the number `from`.
     fn carry(&self, recording: Nonce, from: u64, chunks: &[u8]) -> Result<ChunksTaken, TransportError>;
 }
 
@@ -90,6 +90,8 @@ enum Step {
     Sent,
     /// It is over and gone.
     Over,
+    /// The CA has no room for it, or wants none of it now: others may have more luck.
+    Skipped,
     /// The CA is not there.
     Away,
 }
@@ -122,10 +124,11 @@ impl<C: Carrier> Uploads<C> {
         }
     }
 
-    /// Sends all that is there. False: the CA is away.
+    /// Sends all that is there. False: not all of it could be, now.
     pub fn round(&mut self) -> Result<bool, HostError> {
         let found = self.found()?;
         self.progress.retain(|recording, _| found.contains(recording));
+        let mut all = true;
         for recording in found {
             loop {
                 let progress = self.progress.get(&recording).copied().unwrap_or_default();
@@ -139,6 +142,10 @@ impl<C: Carrier> Uploads<C> {
                 match step {
                     Step::Sent => {}
                     Step::Waits => break,
+                    Step::Skipped => {
+                        all = false;
+                        break;
+                    }
                     Step::Away => return Ok(false),
                     Step::Over => {
                         self.progress.remove(&recording);
@@ -147,7 +154,7 @@ impl<C: Carrier> Uploads<C> {
                 }
             }
         }
-        Ok(true)
+        Ok(all)
     }
 
     fn found(&self) -> Result<Vec<Nonce>, HostError> {
@@ -185,9 +192,10 @@ impl<C: Carrier> Uploads<C> {
                 Some(problem) if matches!(problem.status, 400 | 413 | 415 | 422) => {
                     return Err(format!("the CA does not take it: {} ({})", problem.title, problem.code));
                 }
-                _ => {
-                    journal::say(&format!("recordings wait: {error}"));
-                    return Ok(Step::Away);
+                problem => {
+                    journal::say(&format!("recording {recording} waits: {error}"));
+                    let there = problem.is_some() && !error.is_unavailable();
+                    return Ok(if there { Step::Skipped } else { Step::Away });
                 }
             },
         };
@@ -207,7 +215,7 @@ impl<C: Carrier> Uploads<C> {
             return Ok(Step::Over);
         }
         if after == progress {
-            return Ok(Step::Away);
+            return Ok(Step::Skipped);
         }
         self.progress.insert(recording, after);
         Ok(Step::Sent)
@@ -244,7 +252,7 @@ fn read_chunks(path: &Path, offset: u64) -> std::io::Result<Result<Chunks, Strin
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
-    file.take(limits::BODY as u64).read_to_end(&mut bytes)?;
+    file.take(REQUEST).read_to_end(&mut bytes)?;
     let (mut whole, mut count) = (0, 0);
     loop {
         match Chunk::read(bytes.get(whole..).unwrap_or_default()) {
@@ -287,9 +295,138 @@ fn ended(path: &Path, chunks: u64) -> std::io::Result<bool> {
     Ok(matches!(Chunk::read(&bytes), Ok(Some((Chunk { body: Body::End(_), .. }, _)))))
 }
 
+/// Bytes of chunks in one request: as many as the CA takes.
+const REQUEST: u64 = 1024 * 1024;
 /// How often it is looked whether something grew that nobody told of.
 const GROWING: Duration = Duration::from_secs(10);
 /// The same while there is no recording, and the longest pause while the CA is away.
 const IDLE: Duration = Duration::from_secs(60);
 /// The first pause when the CA is away.
 const AWAY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use fireaxe_protocol::recording::{Chain, Ended, Event, Header, SessionKind, Stream, Writer};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Taking {
+        chain: RefCell<Chain>,
+        requests: RefCell<Vec<u64>>,
+        away: RefCell<bool>,
+        /// It has no room for this one.
+        full: Option<Nonce>,
+    }
+
+    fn problem(status: u16, expected: Option<u64>) -> TransportError {
+        let json = serde_json::json!({
+            "type": "t", "title": "no", "status": status, "code": "x", "reasons": [], "expected": expected
+        });
+        TransportError::Problem(serde_json::from_value(json).unwrap())
+    }
+
+    impl Carrier for &Taking {
+        fn carry(&self, recording: Nonce, from: u64, chunks: &[u8]) -> Result<ChunksTaken, TransportError> {
+            self.requests.borrow_mut().push(from);
+            if *self.away.borrow() {
+                return Err(TransportError::NotRunning { addr: "x".into() });
+            }
+            if self.full == Some(recording) {
+                return Err(problem(507, None));
+            }
+            let mut chain = self.chain.borrow_mut();
+            if from != chain.chunks() {
+                return Err(problem(409, Some(chain.chunks())));
+            }
+            chain.all(chunks).map_err(|_| problem(400, None))?;
+            Ok(ChunksTaken { schema: "fireaxe.chunks-taken/v1".into(), chunks: chain.chunks() })
+        }
+    }
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<Report>>);
+
+    impl Reports for Heard {
+        fn say(&self, report: Report) -> Result<(), HostError> {
+            self.0.lock().unwrap().push(report);
+            Ok(())
+        }
+    }
+
+    fn header(recording: Nonce) -> Header {
+        Header {
+            v: 1,
+            recording,
+            connection: Nonce([6; 16]),
+            serial: 7,
+            host: "db-3.payments.prod".parse().unwrap(),
+            account: "ops".parse().unwrap(),
+            from: None,
+            began_us: 1,
+            kind: SessionKind::Shell,
+            command: None,
+            asked: None,
+            terminal: None,
+        }
+    }
+
+    fn event(n: u64) -> Vec<Event> {
+        vec![Event { offset_us: n, stream: Stream::Output, bytes: vec![b'x'; 5000] }]
+    }
+
+    fn uploads<'c>(dir: &Path, ca: &'c Taking, heard: &Arc<Heard>) -> Uploads<&'c Taking> {
+        Uploads::new(dir.into(), Arc::default(), heard.clone(), ca)
+    }
+
+    #[test]
+    fn a_recording_is_sent_as_it_grows_in_whole_chunks_and_goes_when_it_is_over() {
+        let (dir, ca, heard) = (tempfile::tempdir().unwrap(), Taking::default(), Arc::<Heard>::default());
+        let name = Nonce([5; 16]);
+        let path = dir.path().join(name.to_string());
+        let mut sends = uploads(dir.path(), &ca, &heard);
+        let (mut writer, mut bytes) = Writer::begin(header(name));
+        let whole = bytes.len();
+        bytes.extend(writer.data(event(1)));
+        // The second chunk is half written.
+        fs::write(&path, &bytes[..whole + 100]).unwrap();
+        assert!(sends.round().unwrap());
+        assert_eq!(ca.chain.borrow().chunks(), 1);
+        fs::write(&path, &bytes).unwrap();
+        *ca.away.borrow_mut() = true;
+        assert!(!sends.round().unwrap());
+        *ca.away.borrow_mut() = false;
+        // A restart knows nothing: the CA says how far it is.
+        let mut sends = uploads(dir.path(), &ca, &heard);
+        assert!(sends.round().unwrap());
+        assert_eq!(ca.chain.borrow().chunks(), 2);
+        let (last, recorded) = writer.end(Ended::Exited(0), 9);
+        bytes.extend(last);
+        fs::write(&path, &bytes).unwrap();
+        assert!(sends.round().unwrap());
+        assert!(path.exists(), "it went before its sink was done with it");
+        fs::write(dir.path().join(format!("{name}.end")), "{}").unwrap();
+        assert!(sends.round().unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(ca.chain.borrow().recorded(), Some(recorded));
+        assert_eq!(*ca.requests.borrow(), [0, 1, 0, 1, 2]);
+        assert!(heard.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_is_set_aside_and_one_without_room_waits_and_neither_stops_the_next() {
+        let (dir, heard) = (tempfile::tempdir().unwrap(), Arc::<Heard>::default());
+        let ca = Taking { full: Some(Nonce([2; 16])), ..Taking::default() };
+        fs::write(dir.path().join(Nonce([1; 16]).to_string()), [0xff; 200]).unwrap();
+        for name in [Nonce([2; 16]), Nonce([3; 16])] {
+            fs::write(dir.path().join(name.to_string()), Writer::begin(header(name)).1).unwrap();
+        }
+        assert!(!uploads(dir.path(), &ca, &heard).round().unwrap());
+        assert_eq!(ca.chain.borrow().chunks(), 1);
+        assert!(dir.path().join("damaged").join(Nonce([1; 16]).to_string()).exists());
+        let heard = heard.0.lock().unwrap();
+        assert!(matches!(&heard[..], [Report::Alarmed(alarm)] if alarm.code == "recording.damaged"));
+    }
+}

@@ -13,6 +13,7 @@
 //! | [`fleet`] | generates a bundle of many systems |
 //! | [`history`] | generates a log of many emergencies |
 //! | [`dice`] | what is drawn in a generated history |
+//! | [`recorder`] | a flood through a recorded session |
 //! | [`process`] | CPU time and memory of the CA, read from `/proc` |
 //! | [`summary`] | figures, ratios, the file |
 
@@ -25,5 +26,6 @@ pub mod history;
 pub mod load;
 pub mod offline;
 pub mod process;
+pub mod recorder;
 pub mod summary;
 pub mod upgrade;

@@ -5,6 +5,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `member` | one host: its key, what it makes of an event |
+//! | `invite` | their invitations |
 //! | `follow` | its life: join, follow, confirm |
 //! | `wire` | HTTPS in little memory |
 //! | `tally` | how far they are, as lines of JSON |
@@ -12,6 +13,7 @@
 //! The process is `src/bin/fleet.rs`; [`Fleet`] starts it and reads its lines.
 
 mod follow;
+mod invite;
 mod member;
 mod tally;
 mod wire;
@@ -71,13 +73,16 @@ impl Fleet {
     /// Invites `web-0.shop.prod` ... of the system `web` to this CA, and starts them. Ends once all follow.
     /// `share`: one host's check of the same bytes counts for all.
     pub fn begin(world: &World, ca: &Ca, hosts: u64, share: bool) -> Fleet {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let names = (0..hosts).map(name).collect();
+        let invited = runtime.block_on(invite::invite(&ca.data().join("operator.sock"), names));
         let plan = Plan {
             address: SocketAddr::new(world.address(), ca.port()),
             certificate: ca.data().join("tls.crt"),
             origin: ca.told("origin"),
             log_key: ca.told("log_key"),
             krl_key: ca.told("krl_key"),
-            hosts: ca.invites((0..hosts).map(|number| (name(number), "web".to_owned())).collect()),
+            hosts: invited,
             share,
         };
         let mut command = bound(world.programs().ours("fleet"));

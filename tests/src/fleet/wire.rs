@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -29,8 +29,8 @@ pub(super) struct Answer {
 }
 
 /// One connection: requests one after the other, or one stream.
-pub(super) struct Connection {
-    stream: TlsStream<TcpStream>,
+pub(super) struct Connection<S = TlsStream<TcpStream>> {
+    stream: S,
     read: Vec<u8>,
 }
 
@@ -57,11 +57,16 @@ impl Door {
         socket.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").expect("a name");
         let stream = self.connector.connect(name, socket).await?;
-        Ok(Connection { stream, read: Vec::new() })
+        Ok(Connection::over(stream))
     }
 }
 
-impl Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Speaks HTTP over this.
+    pub(super) fn over(stream: S) -> Connection<S> {
+        Connection { stream, read: Vec::new() }
+    }
+
     /// `POST path` with a JSON body; the whole answer.
     pub(super) async fn post(&mut self, path: &str, body: &[u8]) -> io::Result<Answer> {
         let mut bytes = format!(

@@ -143,6 +143,11 @@ impl Host {
         self.inside.enter_line()
     }
 
+    /// Any path of the host as the machine finds it, sockets below `/run` too, while it is up.
+    pub fn outside(&self, path: &str) -> PathBuf {
+        self.inside.root().join(path.trim_start_matches('/'))
+    }
+
     /// Runs a command on the host as root.
     pub fn run(&self, program: &str, args: &[&str]) -> Ran {
         run(self.command(program).args(args))

@@ -58,6 +58,11 @@ impl Namespaces {
         self.cgroup.as_deref()
     }
 
+    /// The root folder of its first process.
+    pub(super) fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.pid))
+    }
+
     /// A command to be run there as root.
     pub(super) fn command(&self, program: &str) -> Command {
         let mut command = match &self.cgroup {

@@ -1,0 +1,135 @@
+//! `fleet`: every enrolled host as a running CA sees it, and how far the newest revocation got.
+
+use clap::Args;
+use fireaxe_protocol::api::{Fleet as Told, FleetHost, Problem};
+use fireaxe_protocol::host::Mode;
+use fireaxe_protocol::names::{SystemName, shown};
+use time::OffsetDateTime;
+
+use super::{Data, Failed, operator_client, print, tell};
+use crate::data_dir::DataDir;
+use crate::door::is_stale;
+
+/// How hosts are, and how far the newest revocation got
+#[derive(Debug, Args)]
+pub(super) struct Fleet {
+    #[command(flatten)]
+    data: Data,
+    /// Hosts of this system only
+    #[arg(long)]
+    system: Option<SystemName>,
+    /// Hosts only that are silent, or whose revocation list is old
+    #[arg(long)]
+    stale: bool,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Fleet {
+    pub(super) fn run(self) -> Result<(), Failed> {
+        let (status, bytes) = operator_client::get(&DataDir::at(&self.data.dir), "/operator/fleet")?;
+        if !status.is_success() {
+            let said = serde_json::from_slice::<Problem>(&bytes).map(|problem| problem.title);
+            return Err(Failed::error(said.unwrap_or_else(|_| format!("the CA answered {status}"))));
+        }
+        let mut fleet: Told = serde_json::from_slice(&bytes)
+            .map_err(|e| Failed::error(format!("the CA's answer cannot be read: {e}")))?;
+        let (newest, now) = (fleet.krl_version, fleet.now);
+        fleet.hosts.retain(|host| self.system.as_ref().is_none_or(|system| host.system == *system));
+        fleet.hosts.retain(|host| !self.stale || is_stale(host, newest, now));
+        if self.json {
+            return print(format_args!("{}\n", serde_json::json!(fleet)));
+        }
+        for host in &fleet.hosts {
+            print(format_args!("{}\n", line(host, newest, now)))?;
+            for reason in &host.drift {
+                print(format_args!("    {} [{}]\n", shown(&reason.sentence), shown(&reason.code)))?;
+            }
+            for stray in &host.strays {
+                let account = stray.account.as_deref().map(|one| format!(" for {}", shown(one)));
+                let since = stray.since.map(|at| format!(", since {}", clock(at)));
+                print(format_args!(
+                    "    another way in: {}{}{}\n",
+                    shown(&stray.place),
+                    account.unwrap_or_default(),
+                    since.unwrap_or_default()
+                ))?;
+            }
+        }
+        if fleet.hosts.is_empty() {
+            tell(if self.stale { "no host is stale" } else { "no host is enrolled" });
+        }
+        if let Some(reach) = &fleet.revocation {
+            tell(reached(reach));
+        }
+        Ok(())
+    }
+}
+
+/// "revoked 14:02:11, on 997 of 1000 by 14:02:13, stale: a, b, c"
+fn reached(reach: &fireaxe_protocol::api::Reach) -> String {
+    let mut said = match reach.revoked_at_ms {
+        0 => "the newest list was made before this CA was started".to_owned(),
+        ms => format!("revoked {}", clock(ms / 1000)),
+    };
+    said.push_str(&format!(", on {} of {}", reach.confirmed, reach.hosts));
+    if let Some(ms) = reach.last_at_ms {
+        said.push_str(&format!(" by {}", clock(ms / 1000)));
+    }
+    if !reach.stale.is_empty() {
+        let names: Vec<&str> = reach.stale.iter().map(|host| host.as_str()).collect();
+        let missing = reach.hosts.saturating_sub(reach.confirmed);
+        let more = missing.saturating_sub(names.len() as u64);
+        said.push_str(&format!(", stale: {}", names.join(", ")));
+        if more > 0 {
+            said.push_str(&format!(" and {more} more"));
+        }
+    }
+    said
+}
+
+fn line(host: &FleetHost, newest: u64, now: u64) -> String {
+    let mut words = vec![format!("{}  {}", host.host, host.system)];
+    match host.seen_at {
+        None => words.push("not heard since the CA was started".into()),
+        Some(at) => {
+            let ago = now.saturating_sub(at);
+            let follows = if host.following { "follows" } else { "does not follow" };
+            words.push(format!("{follows}, heard {ago} s ago"));
+            words.push(match host.krl_version {
+                Some(version) if version >= newest => format!("list {version}"),
+                Some(version) => format!("list {version}, the newest is {newest}"),
+                None => "no list that is known".into(),
+            });
+        }
+    }
+    if let Some(age) = host.krl_age_s {
+        words.push(format!("known to be the newest {age} s ago"));
+    }
+    if let Some(ahead) = host.clock_ahead_s.filter(|ahead| ahead.unsigned_abs() > 2) {
+        words.push(format!(
+            "its clock is {} s {}",
+            ahead.unsigned_abs(),
+            if ahead > 0 { "ahead" } else { "behind" }
+        ));
+    }
+    if let Some(mode) = host.mode {
+        words.push(match mode {
+            Mode::Stock => "stock".into(),
+            Mode::Helper => format!("{} connection(s)", host.sessions.unwrap_or(0)),
+        });
+    }
+    if is_stale(host, newest, now) {
+        words.push("STALE".into());
+    }
+    words.join("  ")
+}
+
+/// `14:02:11`, UTC.
+fn clock(at: u64) -> String {
+    match i64::try_from(at).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()) {
+        Some(at) => format!("{:02}:{:02}:{:02}Z", at.hour(), at.minute(), at.second()),
+        None => at.to_string(),
+    }
+}

@@ -1,0 +1,240 @@
+//! What hosts follow: server-sent events (WHATWG HTML, 9.2) with the newest revocation list, head of the log,
+//! countdowns, and certificates that were given more time. What goes into an event is `herald.rs`'s.
+//!
+//! An event is serialised once and shared by all: 10,000 followers cost 10,000 writes of the same bytes. One
+//! that falls behind is told everything anew. A host has one feed: its newest.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::names::HostName;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::listen::ConnectionPlace;
+use super::problem::{Answer, Told};
+use super::{Door, reading};
+use crate::road::KnownHost;
+
+/// Hosts that follow at once, beside all other connections: twice the fleet that is aimed at, and some. An
+/// idle one takes about 30 KiB, most of it TLS buffers.
+pub(super) const FEEDS: usize = 24_576;
+/// Events that one may be behind. A list, a head a second: a host that is a minute behind begins anew.
+const BEHIND: usize = 64;
+/// A comment after so long without an event, on both sides of which it is asked whether the host is still ours.
+const ALIVE: Duration = Duration::from_secs(10);
+
+/// Bytes on the feed, and for whom.
+#[derive(Debug, Clone)]
+pub(super) struct Frame {
+    /// The name of a system or of a host; nothing: for all.
+    pub(super) scope: Option<Arc<str>>,
+    pub(super) bytes: Bytes,
+}
+
+/// What a host is told that begins to follow now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Beginning {
+    /// For all.
+    pub(super) all: Option<Bytes>,
+    /// Beside it, by the name of a system or of a host.
+    pub(super) scoped: HashMap<Arc<str>, Bytes>,
+}
+
+/// All who follow.
+#[derive(Debug)]
+pub struct Feed {
+    places: Arc<Semaphore>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    beginning: Beginning,
+    frames: broadcast::Sender<Frame>,
+    followers: HashMap<HostName, Follower>,
+    numbers: u64,
+}
+
+#[derive(Debug)]
+struct Follower {
+    number: u64,
+    /// Dropped, it ends the stream.
+    _end: oneshot::Sender<Infallible>,
+}
+
+impl Default for Feed {
+    fn default() -> Feed {
+        let held = Held {
+            beginning: Beginning::default(),
+            frames: broadcast::Sender::new(BEHIND),
+            followers: HashMap::new(),
+            numbers: 0,
+        };
+        Feed { places: Arc::new(Semaphore::new(FEEDS)), held: Mutex::new(held) }
+    }
+}
+
+impl Feed {
+    /// Sends `frames`, in order, to all who follow; whoever begins from now on is told `beginning` instead.
+    pub(super) fn tell(&self, beginning: Beginning, frames: Vec<Frame>) {
+        let mut held = self.held();
+        held.beginning = beginning;
+        for frame in frames {
+            // Nobody follows: then nobody needs to know.
+            let _ = held.frames.send(frame);
+        }
+    }
+
+    /// How many follow.
+    pub fn following(&self) -> usize {
+        self.held().followers.len()
+    }
+
+    /// Whether a host follows.
+    pub fn is_following(&self, host: &HostName) -> bool {
+        self.held().followers.contains_key(host)
+    }
+
+    /// What it is told at first, and all that comes after that: nothing in between is lost.
+    fn begin(&self, host: &KnownHost) -> (Vec<Bytes>, broadcast::Receiver<Frame>) {
+        let held = self.held();
+        let Beginning { all, scoped } = &held.beginning;
+        let scopes = [host.system.as_str(), host.host.as_str()];
+        let own = scopes.iter().filter_map(|scope| scoped.get(*scope));
+        let first = all.iter().chain(own).rev().cloned().collect();
+        (first, held.frames.subscribe())
+    }
+
+    /// It follows from now on, and an older feed of it no longer does.
+    fn enter(&self, host: &HostName) -> (u64, oneshot::Receiver<Infallible>) {
+        let (end, ended) = oneshot::channel();
+        let mut held = self.held();
+        held.numbers = held.numbers.wrapping_add(1);
+        let number = held.numbers;
+        held.followers.insert(host.clone(), Follower { number, _end: end });
+        (number, ended)
+    }
+
+    fn leave(&self, host: &HostName, number: u64) {
+        let mut held = self.held();
+        if held.followers.get(host).is_some_and(|follower| follower.number == number) {
+            held.followers.remove(host);
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `GET /v1/feed`
+pub(super) async fn follow(
+    State(door): State<Arc<Door>>,
+    connection: Option<Extension<ConnectionPlace>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer<Response> {
+    let host = reading::host(&door, &headers, "GET", &uri)?;
+    let place = door.feed.places.clone().try_acquire_owned().map_err(|_| {
+        Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.busy", "too many hosts are following already")
+            .next("ask again in a while; until then: GET /v1/krl")
+    })?;
+    let (number, replaced) = door.feed.enter(&host.host);
+    let (first, frames) = door.feed.begin(&host);
+    let mut alive = tokio::time::interval(ALIVE);
+    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    alive.reset();
+    let following = Following {
+        enrolment: host.enrolment,
+        host: host.host.clone(),
+        scopes: [host.system.as_str().into(), host.host.as_str().into()],
+        door,
+        number,
+        first,
+        frames,
+        replaced,
+        alive,
+        _place: place,
+    };
+    if let Some(Extension(connection)) = connection {
+        connection.give_back();
+    }
+    let stream = futures_util::stream::unfold(following, |mut following| async move {
+        let bytes = following.next().await?;
+        Some((Ok::<_, Infallible>(bytes), following))
+    });
+    let mut response = Body::from_stream(stream).into_response();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+        // It gave its place among all connections back: it carries no second request.
+        (header::CONNECTION, "close"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+/// One host's feed.
+struct Following {
+    door: Arc<Door>,
+    host: HostName,
+    enrolment: Hash,
+    scopes: [Box<str>; 2],
+    number: u64,
+    /// What it is told at first, the last on top.
+    first: Vec<Bytes>,
+    frames: broadcast::Receiver<Frame>,
+    replaced: oneshot::Receiver<Infallible>,
+    alive: Interval,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Following {
+    /// What comes next. It ends when the host is ours no more, is enrolled anew or follows anew.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(bytes) = self.first.pop() {
+                return Some(bytes);
+            }
+            let frame = tokio::select! {
+                biased;
+                _ = &mut self.replaced => return None,
+                frame = self.frames.recv() => Some(frame),
+                _ = self.alive.tick() => None,
+            };
+            let known = self.door.road.published().speakers().get(&self.host);
+            let known = known.filter(|known| known.enrolment == self.enrolment)?;
+            match frame {
+                Some(Ok(frame)) => {
+                    let mine = |scope: &Arc<str>| self.scopes.iter().any(|own| **own == **scope);
+                    if frame.scope.as_ref().is_none_or(mine) {
+                        self.alive.reset();
+                        return Some(frame.bytes);
+                    }
+                }
+                Some(Err(RecvError::Lagged(_))) => {
+                    (self.first, self.frames) = self.door.feed.begin(&known);
+                }
+                Some(Err(RecvError::Closed)) => return None,
+                None => return Some(Bytes::from_static(b":\n\n")),
+            }
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.door.feed.leave(&self.host, self.number);
+    }
+}

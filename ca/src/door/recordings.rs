@@ -1,0 +1,100 @@
+//! Recordings come in as they happen: whole chunks, proved by the host's key, on the disk before the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use fireaxe_protocol::api::ChunksTaken;
+use fireaxe_protocol::limits::RECORDING_BODY;
+use fireaxe_protocol::statement::Nonce;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use super::problem::{Answer, Told};
+use super::{Door, reading};
+use crate::recordings::RecordingFault;
+use crate::road::Refusal;
+
+/// Bodies that are read and written at once: 16 of a mebibyte, and a disk has no use for more.
+const AT_ONCE: usize = 16;
+/// How long a host waits for its turn before it is told to come again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Turns at the disk.
+#[derive(Debug)]
+pub struct RecordingTurns(Semaphore);
+
+impl Default for RecordingTurns {
+    fn default() -> RecordingTurns {
+        RecordingTurns(Semaphore::new(AT_ONCE))
+    }
+}
+
+/// The number of the first chunk.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct From {
+    from: u64,
+}
+
+/// `POST /v1/hosts/{host}/recordings/{recording}?from=N`
+pub(super) async fn append(
+    State(door): State<Arc<Door>>,
+    names: Result<Path<(String, String)>, PathRejection>,
+    from: Result<Query<From>, QueryRejection>,
+    headers: HeaderMap,
+    uri: Uri,
+    request: Request,
+) -> Answer<Json<ChunksTaken>> {
+    let host = reading::host(&door, &headers, "POST", &uri)?;
+    let wrong = |code: &str, said: &str| Told::new(StatusCode::BAD_REQUEST, code, said);
+    let name = "a recording has a random name of 32 hex digits";
+    let Path((named, recording)) = names.map_err(|_| wrong("recording.name", name))?;
+    let recording: Nonce = recording.parse().map_err(|_| wrong("recording.name", name))?;
+    if named != host.host.as_str() {
+        return Err(Refusal::NotThatHost(host.host.clone()).into());
+    }
+    let Query(From { from }) =
+        from.map_err(|_| wrong("recording.from", "this takes the number of the first chunk: ?from=N"))?;
+    let turn = tokio::time::timeout(PATIENCE, door.recording_turns.0.acquire()).await;
+    let Ok(Ok(_turn)) = turn else { return Err(Refusal::Busy.into()) };
+    let sent = axum::body::to_bytes(request.into_body(), RECORDING_BODY).await.map_err(|_| {
+        Told::new(StatusCode::PAYLOAD_TOO_LARGE, "body.too_large", "at most 1 MiB of chunks is taken at once")
+    })?;
+    let store = door.clone();
+    let appended =
+        tokio::task::spawn_blocking(move || store.recordings.append(&host.host, recording, from, &sent));
+    let chunks = appended.await.map_err(|_| Told::from(Refusal::Stopping))?.map_err(told)?;
+    Ok(Json(ChunksTaken { schema: "fireaxe.chunks-taken/v1".into(), chunks }))
+}
+
+fn told(fault: RecordingFault) -> Told {
+    let said = fault.to_string();
+    match fault {
+        RecordingFault::Gap { expected, .. } => {
+            Told::new(StatusCode::CONFLICT, "recording.gap", said).expected(expected)
+        }
+        RecordingFault::Chunks(_) | RecordingFault::Number(_) | RecordingFault::Named => {
+            Told::new(StatusCode::BAD_REQUEST, "recording.chunks", said)
+        }
+        RecordingFault::TooLarge(_) => {
+            Told::new(StatusCode::INSUFFICIENT_STORAGE, "recording.too_large", said)
+        }
+        RecordingFault::Full => {
+            tracing::error!(event = "recordings.full");
+            Told::new(StatusCode::INSUFFICIENT_STORAGE, "recordings.full", said)
+                .next("the operator makes room on the disk of the CA's data folder")
+        }
+        RecordingFault::File { .. } => {
+            tracing::error!(event = "recordings.failed", fault = %said);
+            Told::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "recordings.unavailable",
+                "the recording cannot be written now",
+            )
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What hosts say: signed reports in. Those with a number go to the log; the others to the fleet's view, and no
+//! further: the writer never hears of them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use fireaxe_protocol::api::{Reports, ReportsTaken};
+use fireaxe_protocol::host::Report;
+
+use super::emergencies::{Bytes, body};
+use super::problem::{Answer, Told};
+use super::{Door, enrolment};
+
+/// `POST /v1/hosts/{host}/reports`
+pub(super) async fn report(
+    State(door): State<Arc<Door>>,
+    host: enrolment::Host,
+    bytes: Bytes,
+) -> Answer<Json<ReportsTaken>> {
+    let taken = taken(&door, host, bytes).await;
+    door.metrics.said("report", taken.as_ref().map_or_else(|told| told.code(), |_| "ok"));
+    taken
+}
+
+async fn taken(door: &Door, host: enrolment::Host, bytes: Bytes) -> Answer<Json<ReportsTaken>> {
+    let host = enrolment::named(host)?;
+    let Reports { reports } = body(bytes)?;
+    if reports.is_empty() || reports.len() > Reports::MOST {
+        let sentence = format!("1 to {} reports are taken at once", Reports::MOST);
+        return Err(Told::new(StatusCode::BAD_REQUEST, "report.count", sentence));
+    }
+    let published = door.road.published();
+    let heard = published.speakers().hear(&published.gate().origin, &host, reports)?;
+    let (now, size) = (door.clock.now(), published.health().entries);
+    for words in heard.unnumbered() {
+        if let Report::Alarmed(reason) = &words.report {
+            tracing::warn!(event = "host.alarmed", %host, code = %reason.code, logged = false);
+        }
+    }
+    door.fleet.heard(&heard, now, size);
+    let seq = if heard.is_for_the_log() { door.road.report(heard).await? } else { heard.host().seq };
+    let confirm = published.speakers().owes(&host);
+    Ok(Json(ReportsTaken { schema: "fireaxe.reports-taken/v1".into(), seq, confirm }))
+}

@@ -1,0 +1,416 @@
+//! Recordings on disk: one file each, `recordings/<host>/<recording>`, the chunks as the host sent them and
+//! nothing else. Appends what continues a recording exactly, and never at the cost of the log: what would leave
+//! less than the reserve free is refused, and the writer's thread never comes here.
+//!
+//! **Trusted or not.** Whoever can change these files can destroy recordings, and no more: what a recording must
+//! be, the host signed when its connection closed and the log keeps (`session.closed`). Before that, a file is
+//! as good as its chain.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fireaxe_protocol::limits::{RECORDING, RECORDING_CHUNK, RECORDINGS_OF_HOST, RECORDINGS_RESERVE};
+use fireaxe_protocol::names::HostName;
+use fireaxe_protocol::recording::{Chain, Chunk, RecordingError};
+use fireaxe_protocol::statement::Nonce;
+use thiserror::Error;
+
+/// Recordings whose chains are kept in memory: those that were sent to lately. 1,024 of about 1 KiB.
+const KEPT: usize = 1024;
+/// What even the smallest file takes on a disk, bytes.
+const BLOCK: u64 = 4096;
+
+/// Why chunks are not taken.
+#[derive(Debug, Error)]
+pub enum RecordingFault {
+    /// Chunks are missing before them.
+    #[error("chunk {from} cannot be taken: chunk {expected} is the next")]
+    Gap {
+        /// The number of the next.
+        expected: u64,
+        /// What was sent.
+        from: u64,
+    },
+    /// They do not continue what is there.
+    #[error("{0}")]
+    Chunks(#[from] RecordingError),
+    /// The number of the first is another than the request says.
+    #[error("the first chunk is not number {0}")]
+    Number(u64),
+    /// Its header says that it is another host's, or another.
+    #[error("the recording's own header names another host or another recording")]
+    Named,
+    /// It, or all of that host together, would be larger than is kept.
+    #[error("{0}")]
+    TooLarge(&'static str),
+    /// The disk would be too full for the log.
+    #[error("the CA's disk has no room for recordings")]
+    Full,
+    /// The disk.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// See the file's top.
+#[derive(Debug)]
+pub struct Recordings {
+    root: PathBuf,
+    reserve: u64,
+    kept: Mutex<HashMap<Name, Arc<Mutex<Kept>>>>,
+    /// Bytes of each host, as far as it was asked since the start.
+    used: Mutex<HashMap<HostName, u64>>,
+}
+
+/// A recording's host and its own name.
+type Name = (HostName, Nonce);
+
+/// How far a recording has come; nothing before it was read from disk.
+#[derive(Debug, Default)]
+struct Kept {
+    read: Option<(Chain, u64)>,
+}
+
+impl Recordings {
+    /// Those below `root`, which is made when there is something to keep.
+    pub fn at(root: &Path) -> Recordings {
+        Recordings::with_reserve(root, RECORDINGS_RESERVE)
+    }
+
+    /// The same, leaving `reserve` bytes of the disk free.
+    pub fn with_reserve(root: &Path, reserve: u64) -> Recordings {
+        Recordings { root: root.to_owned(), reserve, kept: Mutex::default(), used: Mutex::default() }
+    }
+
+    /// Appends whole chunks, the first of which is number `from`; gives how many there are then. Those that are
+    /// there already are passed over. Blocks on the disk.
+    pub fn append(
+        &self,
+        host: &HostName,
+        name: Nonce,
+        from: u64,
+        sent: &[u8],
+    ) -> Result<u64, RecordingFault> {
+        let kept = self.kept(host, name);
+        let mut kept = lock(&kept);
+        let path = self.path(host, name);
+        let (chain, size) = match kept.read.take() {
+            Some(read) => read,
+            None => reopen(&path)?,
+        };
+        let appended = self.add(host, name, (&chain, size), from, sent);
+        // After a fault of the disk, what is there is looked at again before anything is added.
+        match appended {
+            Ok(after) => {
+                let chunks = after.0.chunks();
+                kept.read = Some(after);
+                Ok(chunks)
+            }
+            Err(fault @ RecordingFault::File { .. }) => Err(fault),
+            Err(fault) => {
+                kept.read = Some((chain, size));
+                Err(fault)
+            }
+        }
+    }
+
+    fn add(
+        &self,
+        host: &HostName,
+        name: Nonce,
+        (chain, size): (&Chain, u64),
+        from: u64,
+        sent: &[u8],
+    ) -> Result<(Chain, u64), RecordingFault> {
+        if from > chain.chunks() {
+            return Err(RecordingFault::Gap { expected: chain.chunks(), from });
+        }
+        let fresh = beyond(chain.chunks(), from, sent)?;
+        let mut after = chain.clone();
+        after.all(fresh)?;
+        if fresh.is_empty() {
+            return Ok((after, size));
+        }
+        if after.header().is_none_or(|header| header.host != *host || header.recording != name) {
+            return Err(RecordingFault::Named);
+        }
+        let grown = size.saturating_add(fresh.len() as u64);
+        if grown > RECORDING {
+            return Err(RecordingFault::TooLarge("one recording is kept up to 4 GiB"));
+        }
+        self.has_room(host, size, grown)?;
+        self.write(host, &self.path(host, name), fresh)?;
+        *lock(&self.used).entry(host.clone()).or_default() += blocks(grown) - blocks(size);
+        Ok((after, grown))
+    }
+
+    /// Whether a file may grow so: by what its host has already, and by what the disk has left.
+    fn has_room(&self, host: &HostName, size: u64, grown: u64) -> Result<(), RecordingFault> {
+        let more = blocks(grown) - blocks(size);
+        let used = match lock(&self.used).get(host).copied() {
+            Some(used) => used,
+            None => all_of(&self.root.join(host.as_str())),
+        };
+        lock(&self.used).entry(host.clone()).or_insert(used);
+        if used.saturating_add(more) > RECORDINGS_OF_HOST {
+            return Err(RecordingFault::TooLarge("the recordings of one host are kept up to 64 GiB"));
+        }
+        // Of the folder above, which is there.
+        let above = self.root.parent().unwrap_or(&self.root);
+        let disk = rustix::fs::statvfs(above)
+            .map_err(|e| RecordingFault::File { path: above.to_owned(), source: e.into() })?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < self.reserve.saturating_add(more) { Err(RecordingFault::Full) } else { Ok(()) }
+    }
+
+    /// A crash in here: the file may end within a chunk. Whoever reads it next cuts that off, the host was not
+    /// answered, and sends those chunks again.
+    fn write(&self, host: &HostName, path: &Path, bytes: &[u8]) -> Result<(), RecordingFault> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| RecordingFault::File { path, source }
+        };
+        let folder = self.root.join(host.as_str());
+        if !folder.exists() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed(&folder))?;
+            sync(&self.root).map_err(failed(&self.root))?;
+            let above = self.root.parent().unwrap_or(&self.root);
+            sync(above).map_err(failed(above))?;
+        }
+        let is_new = !path.exists();
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).create(true).mode(0o600).open(path).map_err(failed(path))?;
+        file.write_all(bytes).map_err(failed(path))?;
+        file.sync_data().map_err(failed(path))?;
+        if is_new {
+            sync(&folder).map_err(failed(&folder))?;
+        }
+        Ok(())
+    }
+
+    fn path(&self, host: &HostName, name: Nonce) -> PathBuf {
+        self.root.join(host.as_str()).join(name.to_string())
+    }
+
+    fn kept(&self, host: &HostName, name: Nonce) -> Arc<Mutex<Kept>> {
+        let mut kept = lock(&self.kept);
+        if kept.len() >= KEPT {
+            // Those that nobody is sending to at this moment: they are read again from disk.
+            kept.retain(|_, one| Arc::strong_count(one) > 1);
+        }
+        kept.entry((host.clone(), name)).or_default().clone()
+    }
+}
+
+/// Reads a recording to its end, a piece at a time; `each` is given every chunk. Gives the chain and how many bytes
+/// it has; what comes after them is no whole next chunk, and why, if something does.
+pub fn read(
+    path: &Path,
+    mut each: impl FnMut(&Chunk),
+) -> Result<(Chain, u64, Option<RecordingError>), std::io::Error> {
+    let mut file = File::open(path)?;
+    let (mut chain, mut good, mut left) = (Chain::default(), 0u64, Vec::new());
+    let mut piece = vec![0; 2 * RECORDING_CHUNK];
+    loop {
+        let got = file.read(&mut piece)?;
+        left.extend_from_slice(piece.get(..got).unwrap_or_default());
+        let mut rest = left.as_slice();
+        loop {
+            match chain.next(rest) {
+                Ok(Some((chunk, taken))) => {
+                    each(&chunk);
+                    good += taken as u64;
+                    rest = rest.get(taken..).unwrap_or_default();
+                }
+                Ok(None) => break,
+                Err(error) => return Ok((chain, good, Some(error))),
+            }
+        }
+        left = rest.to_vec();
+        if got == 0 {
+            let cut = (!left.is_empty()).then_some(RecordingError::Cut);
+            return Ok((chain, good, cut));
+        }
+    }
+}
+
+/// What is on disk of a recording; the rest of a chunk at its end, which was never answered, is cut off.
+fn reopen(path: &Path) -> Result<(Chain, u64), RecordingFault> {
+    let failed = |source| RecordingFault::File { path: path.to_owned(), source };
+    match read(path, |_| ()) {
+        Ok((chain, size, None)) => Ok((chain, size)),
+        Ok((chain, size, Some(error))) => {
+            tracing::warn!(event = "recording.cut", path = %path.display(), size, %error);
+            let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+            file.set_len(size).and_then(|()| file.sync_all()).map_err(failed)?;
+            Ok((chain, size))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((Chain::default(), 0)),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The part of `sent`, whose first chunk is number `from`, that begins with chunk `next`.
+fn beyond(next: u64, from: u64, sent: &[u8]) -> Result<&[u8], RecordingFault> {
+    let (mut rest, mut number) = (sent, from);
+    while !rest.is_empty() {
+        let (chunk, taken) = Chunk::read(rest)?.ok_or(RecordingError::Cut)?;
+        if chunk.seq != number {
+            return Err(RecordingFault::Number(number));
+        }
+        if number >= next {
+            break;
+        }
+        rest = rest.get(taken..).unwrap_or_default();
+        number += 1;
+    }
+    Ok(rest)
+}
+
+fn blocks(bytes: u64) -> u64 {
+    bytes.div_ceil(BLOCK) * BLOCK
+}
+
+/// What all files of a folder take.
+fn all_of(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|known| blocks(known.len())).sum()
+}
+
+fn sync(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use fireaxe_protocol::recording::{Ended, Event, Header, SessionKind, Stream, Writer};
+
+    use super::*;
+
+    const NAME: Nonce = Nonce([7; 16]);
+
+    fn host() -> HostName {
+        "db-3.payments.prod".parse().unwrap()
+    }
+
+    /// Four chunks: header, two of data, end.
+    fn chunks() -> Vec<Vec<u8>> {
+        let header = Header {
+            v: 1,
+            recording: NAME,
+            connection: Nonce([1; 16]),
+            serial: 7,
+            host: host(),
+            account: "ops".parse().unwrap(),
+            from: None,
+            began_us: 0,
+            kind: SessionKind::Shell,
+            command: None,
+            asked: None,
+            terminal: None,
+        };
+        let (mut writer, first) = Writer::begin(header);
+        let event = |offset_us| Event { offset_us, stream: Stream::Output, bytes: b"hello".to_vec() };
+        let second = writer.data(vec![event(1)]);
+        let third = writer.data(vec![event(2)]);
+        let (last, _) = writer.end(Ended::Exited(0), 3);
+        vec![first, second, third, last]
+    }
+
+    fn store(dir: &Path) -> Recordings {
+        Recordings::with_reserve(&dir.join("recordings"), 0)
+    }
+
+    #[test]
+    fn chunks_are_appended_once_and_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, chunks) = (store(dir.path()), chunks());
+        let gap = store.append(&host(), NAME, 1, &chunks[1]);
+        assert!(matches!(gap, Err(RecordingFault::Gap { expected: 0, from: 1 })), "{gap:?}");
+        assert_eq!(store.append(&host(), NAME, 0, &chunks[0]).unwrap(), 1);
+        assert_eq!(store.append(&host(), NAME, 0, &chunks[..2].concat()).unwrap(), 2, "half of it repeated");
+        assert_eq!(store.append(&host(), NAME, 0, &chunks[0]).unwrap(), 2, "all of it repeated");
+        assert_eq!(store.append(&host(), NAME, 2, &chunks[2..].concat()).unwrap(), 4);
+        let path = dir.path().join("recordings/db-3.payments.prod").join(NAME.to_string());
+        assert_eq!(fs::read(&path).unwrap(), chunks.concat());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let after = store.append(&host(), NAME, 4, &chunks[3]);
+        assert!(matches!(after, Err(RecordingFault::Number(4))), "{after:?}");
+    }
+
+    #[test]
+    fn what_does_not_continue_it_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, chunks) = (store(dir.path()), chunks());
+        store.append(&host(), NAME, 0, &chunks[..2].concat()).unwrap();
+        let mut changed = chunks[2].clone();
+        let end = changed.len() - 1;
+        changed[end] ^= 1;
+        // The chain alone does not see a change of the newest chunk; the end's totals, and the report, do.
+        assert!(store.append(&host(), NAME, 2, &chunks[2][..end]).is_err(), "cut");
+        assert!(store.append(&host(), NAME, 2, &[&chunks[2][..], b"x"].concat()).is_err(), "more");
+        assert!(store.append(&host(), NAME, 2, &[changed, chunks[3].clone()].concat()).is_err(), "changed");
+        assert_eq!(store.append(&host(), NAME, 2, &chunks[2]).unwrap(), 3);
+        let other: HostName = "db-4.payments.prod".parse().unwrap();
+        let named = store.append(&other, NAME, 0, &chunks[0]);
+        assert!(matches!(named, Err(RecordingFault::Named)), "{named:?}");
+        let named = store.append(&host(), Nonce([8; 16]), 0, &chunks[0]);
+        assert!(matches!(named, Err(RecordingFault::Named)), "{named:?}");
+    }
+
+    #[test]
+    fn half_a_chunk_that_a_crash_left_is_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let chunks = chunks();
+        store(dir.path()).append(&host(), NAME, 0, &chunks[..2].concat()).unwrap();
+        let path = dir.path().join("recordings/db-3.payments.prod").join(NAME.to_string());
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(&chunks[2][..20]).unwrap();
+        assert_eq!(store(dir.path()).append(&host(), NAME, 2, &chunks[2..].concat()).unwrap(), 4);
+        assert_eq!(fs::read(&path).unwrap(), chunks.concat());
+    }
+
+    #[test]
+    fn a_disk_that_the_log_needs_takes_no_recording() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Recordings::with_reserve(&dir.path().join("recordings"), u64::MAX / 2);
+        let full = store.append(&host(), NAME, 0, &chunks()[0]);
+        assert!(matches!(full, Err(RecordingFault::Full)), "{full:?}");
+        assert!(!dir.path().join("recordings").exists());
+    }
+
+    #[test]
+    fn a_host_that_has_its_share_gets_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, chunks) = (store(dir.path()), chunks());
+        lock(&store.used).insert(host(), RECORDINGS_OF_HOST - BLOCK);
+        store.append(&host(), NAME, 0, &chunks[0]).unwrap();
+        assert_eq!(store.append(&host(), NAME, 1, &chunks[1]).unwrap(), 2, "within the same block");
+        let more = Header {
+            recording: Nonce([8; 16]),
+            ..Chunk::read(&chunks[0])
+                .unwrap()
+                .map(|(c, _)| match c.body {
+                    fireaxe_protocol::recording::Body::Header(header) => *header,
+                    _ => panic!("no header"),
+                })
+                .unwrap()
+        };
+        let refused = store.append(&host(), Nonce([8; 16]), 0, &Writer::begin(more).1);
+        assert!(matches!(refused, Err(RecordingFault::TooLarge(_))), "{refused:?}");
+    }
+}

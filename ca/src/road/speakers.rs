@@ -1,0 +1,244 @@
+//! Enrolled hosts as the door knows them: signed reports in, [`Heard`] out. Published by the writer after each
+//! commit; asked by many at once, so that no signature is checked on the writer's thread and nobody waits there
+//! for what is not to be logged.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use fireaxe_protocol::host::Report;
+use fireaxe_protocol::keys::Fingerprint;
+use fireaxe_protocol::log::{Event, Hash};
+use fireaxe_protocol::names::{HostName, Origin, SystemName};
+use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::statement::{Claimed, EnrolledKey, Envelope, HostReport, Kind, Statement};
+
+use super::{HostRefusal, Refusal};
+use crate::state::{Reported, Speaker};
+
+/// All of them, as of the newest commit.
+#[derive(Debug, Default)]
+pub struct Speakers {
+    held: RwLock<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    by_name: HashMap<HostName, Arc<KnownHost>>,
+    by_key: HashMap<Fingerprint, HostName>,
+    /// The newest closing of each scope that is owed confirmations.
+    closings: HashMap<String, u64>,
+}
+
+/// A host that is ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownHost {
+    /// Its name.
+    pub host: HostName,
+    /// The system it belongs to.
+    pub system: SystemName,
+    /// What it signs with.
+    pub key: EnrolledKey,
+    /// Leaf of its `host.enrolled` entry.
+    pub enrolment: Hash,
+    /// When that was, unix seconds.
+    pub enrolled_at: u64,
+    /// Number of its last report in the log.
+    pub seq: u64,
+    /// Closings up to this entry need no word of it.
+    pub confirmed: u64,
+}
+
+/// What an enrolled host said, its signatures checked. Made only by [`Speakers::hear`].
+#[derive(Debug)]
+pub struct Heard {
+    host: Arc<KnownHost>,
+    numbered: Vec<(HostReport, Envelope)>,
+    unnumbered: Vec<HostReport>,
+}
+
+impl Heard {
+    /// Who said it.
+    pub fn host(&self) -> &KnownHost {
+        &self.host
+    }
+
+    /// What is to be logged, in order.
+    pub(super) fn numbered(&self) -> &[(HostReport, Envelope)] {
+        &self.numbered
+    }
+
+    /// Everything, what is to be logged last.
+    pub fn reports(&self) -> impl Iterator<Item = &HostReport> {
+        self.unnumbered.iter().chain(self.numbered.iter().map(|(words, _)| words))
+    }
+
+    /// Whether something is to be logged.
+    pub fn is_for_the_log(&self) -> bool {
+        !self.numbered.is_empty()
+    }
+
+    /// What is not.
+    pub fn unnumbered(&self) -> &[HostReport] {
+        &self.unnumbered
+    }
+}
+
+impl Speakers {
+    /// One by name.
+    pub fn get(&self, host: &HostName) -> Option<Arc<KnownHost>> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).by_name.get(host).cloned()
+    }
+
+    /// One by its key.
+    pub fn by_key(&self, key: &Fingerprint) -> Option<Arc<KnownHost>> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.by_name.get(held.by_key.get(key)?).cloned()
+    }
+
+    /// Whether `host` is enrolled by that entry still.
+    pub fn is(&self, host: &HostName, enrolment: &Hash) -> bool {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.by_name.get(host).is_some_and(|known| known.enrolment == *enrolment)
+    }
+
+    /// All, in no order.
+    pub fn all(&self) -> Vec<Arc<KnownHost>> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).by_name.values().cloned().collect()
+    }
+
+    /// The version of the list that `host` owes a confirmation of, if the log waits for one.
+    pub fn owes(&self, host: &HostName) -> Option<u64> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let known = held.by_name.get(host)?;
+        let scopes = [known.system.as_str(), host.as_str()];
+        let newest = scopes.into_iter().filter_map(|scope| held.closings.get(scope).copied()).max();
+        newest.filter(|entry| *entry > known.confirmed)
+    }
+
+    /// Checks reports of `host` in order of cost: shape, kind, log, host, key, signature. Those with numbers
+    /// must follow each other.
+    pub fn hear(&self, origin: &Origin, host: &HostName, said: Vec<Envelope>) -> Result<Heard, Refusal> {
+        let known = self.get(host).ok_or_else(|| HostRefusal::NotEnrolled(host.clone()))?;
+        let mut heard = Heard { host: known.clone(), numbered: Vec::new(), unnumbered: Vec::new() };
+        for envelope in said {
+            let claimed = Claimed::read(envelope)?;
+            let header = claimed.statement().header();
+            if header.kind != Kind::Report {
+                return Err(Refusal::WrongKind { expected: Kind::Report, found: header.kind });
+            }
+            if header.to != *origin {
+                return Err(Refusal::WrongLog { found: header.to.clone(), ours: origin.clone() });
+            }
+            if *claimed.fingerprint() != known.key.fingerprint {
+                return Err(Refusal::NotThatHost(host.clone()));
+            }
+            let signed = claimed.verify(&known.key)?;
+            let Statement::Report(words) = signed.statement else {
+                return Err(Refusal::WrongKind { expected: Kind::Report, found: Kind::Report });
+            };
+            if words.host != *host {
+                return Err(Refusal::NotThatHost(host.clone()));
+            }
+            misplaced(&words).map_or(Ok(()), |reason| Err(Refusal::MayNot { reasons: vec![reason] }))?;
+            match heard.numbered.last() {
+                _ if words.seq == 0 => heard.unnumbered.push(*words),
+                Some((before, _)) if words.seq != before.seq.saturating_add(1) => {
+                    let expected = before.seq.saturating_add(1);
+                    return Err(Refusal::ReportGap { expected, found: words.seq });
+                }
+                _ => heard.numbered.push((*words, signed.envelope)),
+            }
+        }
+        Ok(heard)
+    }
+
+    /// Takes over everything.
+    pub(super) fn set_all(&self, reported: &Reported) {
+        let mut fresh = Held { closings: reported.newest_closings(), ..Held::default() };
+        for (host, speaker) in reported.hosts() {
+            fresh.put(host, speaker);
+        }
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+    }
+
+    /// Takes over what entries changed about these hosts.
+    pub(super) fn set(&self, reported: &Reported, changed: &[HostName]) {
+        if changed.is_empty() {
+            return;
+        }
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        for host in changed {
+            match reported.host(host) {
+                Some(speaker) => held.put(host, speaker),
+                None => held.remove(host),
+            }
+        }
+    }
+
+    /// Takes over which closings are owed confirmations.
+    pub(super) fn set_closings(&self, reported: &Reported) {
+        let newest = reported.newest_closings();
+        self.held.write().unwrap_or_else(PoisonError::into_inner).closings = newest;
+    }
+}
+
+impl Held {
+    fn put(&mut self, host: &HostName, speaker: &Speaker) {
+        let same = self.by_name.get(host).filter(|known| known.enrolment == speaker.enrolment);
+        // Its point is decompressed once an enrolment. One whose key proves nothing is nobody's.
+        let key = match same {
+            Some(known) => Some(known.key.clone()),
+            None => EnrolledKey::of_host(&speaker.key),
+        };
+        if same.is_none() {
+            self.remove(host);
+        }
+        let Some(key) = key else { return };
+        self.by_key.insert(key.fingerprint, host.clone());
+        let known = KnownHost {
+            host: host.clone(),
+            system: speaker.system.clone(),
+            key,
+            enrolment: speaker.enrolment,
+            enrolled_at: speaker.enrolled_at,
+            seq: speaker.seq,
+            confirmed: speaker.confirmed,
+        };
+        self.by_name.insert(host.clone(), Arc::new(known));
+    }
+
+    fn remove(&mut self, host: &HostName) {
+        if let Some(known) = self.by_name.remove(host) {
+            self.by_key.remove(&known.key.fingerprint);
+        }
+    }
+}
+
+/// The host whose standing an entry changes.
+pub(super) fn spoke(event: &Event) -> Option<&HostName> {
+    match event {
+        Event::HostEnrolled { host, .. } | Event::HostRetired { host, .. } => Some(host),
+        Event::SessionOpened { by, .. }
+        | Event::SessionClosed { by, .. }
+        | Event::HostConfirmed { by, .. }
+        | Event::HostAlarmed { by } => Some(&by.host),
+        _ => None,
+    }
+}
+
+/// Why a report does not belong here, or not with that number.
+fn misplaced(words: &HostReport) -> Option<Reason> {
+    match (&words.report, words.seq) {
+        (Report::SelfTest(_), _) => Some(Reason::new(
+            "report.self_test",
+            "a self-test is asked for at /v1/hosts/{host}/self-tests, where it is answered",
+        )),
+        (Report::Heartbeat(_), 1..) => {
+            Some(Reason::new("report.numbered", "a heartbeat has number 0: it is never logged"))
+        }
+        (Report::SessionOpened(_) | Report::SessionClosed(_), 0) => {
+            Some(Reason::new("report.unnumbered", "what happened to a session has a number: it is logged"))
+        }
+        _ => None,
+    }
+}

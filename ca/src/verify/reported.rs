@@ -1,0 +1,47 @@
+//! What a host said, held against the state of its time: signed by the key with which it was enrolled then, for
+//! this log and of itself; and what stands beside its words (whose certificate that was, what cannot be) follows
+//! from them and from the log. That its number is the next one and that it confirms exactly the closings that it
+//! owed, the fold asks.
+
+use fireaxe_protocol::log::{Entry, HostSaid};
+use fireaxe_protocol::statement::{Claimed, EnrolledKey, Statement};
+
+use super::Check;
+use crate::road::{entry_of_report, serial_of_report};
+use crate::state::State;
+
+impl Check {
+    pub(super) fn host_said(&mut self, state: &State, entry: &Entry, by: &HostSaid) {
+        let index = entry.index;
+        self.tally.reports += 1;
+        let speaker = state.reported.host(&by.host).filter(|speaker| speaker.enrolment == by.of);
+        let Some(speaker) = speaker else {
+            return self.note(index, format!("{} was not enrolled so at its time", by.host));
+        };
+        let claimed = match Claimed::read(by.said.clone()) {
+            Ok(claimed) => claimed,
+            Err(error) => return self.note(index, error.to_string()),
+        };
+        if claimed.statement().header().to != *state.origin() {
+            self.note(index, "the report in it is for another log");
+        }
+        let key = EnrolledKey::of_host(&speaker.key);
+        let signed = key.and_then(|key| claimed.verify(&key).ok());
+        let Some(Statement::Report(words)) = signed.map(|signed| signed.statement) else {
+            let what =
+                format!("the report in it is not signed by the key with which {} was enrolled", by.host);
+            return self.note(index, what);
+        };
+        if words.host != by.host {
+            return self.note(index, "the report in it speaks of another host");
+        }
+        let came = serial_of_report(&words.report).and_then(|serial| self.known.came(serial));
+        let follows = entry_of_report(state, speaker, &words, came, by.clone());
+        if follows.as_ref() != Some(&entry.event) {
+            self.note(
+                index,
+                "what stands beside the host's words does not follow from them and from the log",
+            );
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! How much a recorded session carries: a flood from a host to its client, through recorder and sink, beside
+//! the same flood of a session that is not recorded. Every byte is recorded or marked as lost, or it panics.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use fireaxe_protocol::policy::{Record, Terms};
+
+use crate::clock;
+use crate::town::{Town, terms};
+
+/// One flood.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Flood {
+    /// Bytes that the client got.
+    pub bytes: u64,
+    /// How long it took, from the login's beginning to its end.
+    pub seconds: f64,
+    /// Bytes in the recording.
+    pub recorded: u64,
+    /// Bytes that the recording marks as lost.
+    pub lost: u64,
+}
+
+impl Flood {
+    /// Megabytes (10^6 bytes) a second.
+    pub fn rate(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.seconds
+    }
+}
+
+/// Sends so many bytes from the town's host through one session that is recorded like this.
+pub fn flood(town: &mut Town, record: Record, bytes: u64) -> Flood {
+    let (login, serial) = town.key(&Terms { record, ..terms("ops") }, 600);
+    let mut command = town.host.ssh_command(&login, "ops", &["-o", "Compression=no"]);
+    command.arg(format!("head -c {bytes} /dev/zero"));
+    let began = clock::now();
+    let mut ssh = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("ssh");
+    let mut out = ssh.stdout.take().expect("a pipe");
+    let (mut buffer, mut seen) = (vec![0u8; 256 * 1024], 0u64);
+    while let Ok(n @ 1..) = out.read(&mut buffer) {
+        seen += n as u64;
+    }
+    assert!(ssh.wait().expect("ssh").success(), "the flood was cut off");
+    let seconds = began.elapsed().as_secs_f64();
+    let recordings = town.closed(serial).recordings;
+    let (recorded, lost) = recordings.iter().fold((0, 0), |(r, l), one| (r + one.bytes, l + one.lost));
+    assert_eq!(seen, bytes, "what the client got");
+    if record != Record::None {
+        assert_eq!(recorded + lost, bytes, "recorded or marked as lost");
+    }
+    if record == Record::Required {
+        assert_eq!(lost, 0, "a session that must be recorded waits");
+    }
+    Flood { bytes, seconds, recorded, lost }
+}
