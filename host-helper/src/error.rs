@@ -122,9 +122,6 @@ pub enum HostError {
         /// What happened.
         why: String,
     },
-    /// sshd was not told to read its files again.
-    #[error("sshd was not reloaded: {0}")]
-    Reload(String),
     /// A report is not kept. It is counted, and one alarm will say how many were not.
     #[error("the report is not kept: {0}")]
     Unsaid(String),
@@ -207,7 +204,6 @@ impl HostError {
                 "look at the CA with fireaxe-ca doctor; fireaxe-host enrol, with a new token"
             }
             HostError::Thread { .. } => "its lines above say why; systemctl restart fireaxe-host",
-            HostError::Reload(_) => "sshd -t && systemctl reload ssh",
             HostError::Unsaid(_) => "make room on /var; look whether the CA is there: fireaxe-host status",
             HostError::HostKey { .. } => {
                 "ssh-keygen -A makes the host keys that are missing; then this again"
@@ -241,7 +237,6 @@ impl HostError {
             HostError::OtherCa { .. } => "host.other_ca",
             HostError::Certificate(_) => "host.certificate",
             HostError::Thread { .. } => "host.thread",
-            HostError::Reload(_) => "host.reload",
             HostError::Unsaid(_) => "host.unsaid",
             HostError::HostKey { .. } => "host.key",
             HostError::NotEnrolled(_) => "host.not_enrolled",

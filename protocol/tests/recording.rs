@@ -1,6 +1,8 @@
 //! Recordings: whatever is cut, changed, left out, put in or put elsewhere is found; a picture of one holds
 //! what was shown, and nothing that an auditor's terminal would obey.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test; its functions too")]
+
 use fireaxe_protocol::host::Recorded;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::recording::{

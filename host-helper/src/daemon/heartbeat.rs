@@ -3,11 +3,10 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use fireaxe_protocol::host::{Heartbeat, Mode, Report, Stray};
-use fireaxe_protocol::limits;
-use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::host::{Heartbeat, Mode, Report};
+use fireaxe_protocol::log::Hash;
 
-use crate::config::Config;
+use crate::doctor::{Doctor, Reported};
 use crate::error::HostError;
 use crate::krl::{State, installed};
 use crate::reports::Reports;
@@ -55,55 +54,38 @@ impl Beat {
     }
 }
 
-/// What was found that is not as it was set up, and other ways in.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Findings {
-    pub(super) drift: Vec<Reason>,
-    pub(super) strays: Vec<Stray>,
+/// What the daemon knows for a heartbeat, beside the list and the findings.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// sshd's own words on its version.
+    pub(super) openssh: &'a str,
+    /// The log's newest head that was found consistent.
+    pub(super) head: Option<(u64, Hash)>,
+    /// Connections.
+    pub(super) sessions: u32,
+    /// Reports that wait.
+    pub(super) spooled: usize,
 }
 
 /// The heartbeat of this moment.
-pub(super) fn heartbeat(
-    config: &Config,
-    openssh: &str,
-    head: Option<(u64, fireaxe_protocol::log::Hash)>,
-    sessions: u32,
-    spooled: usize,
-    mut findings: Findings,
-) -> Heartbeat {
-    let now = clock::now();
+pub(super) fn heartbeat(doctor: &Doctor<'_>, known: Known<'_>, found: Reported) -> Heartbeat {
+    let (config, now) = (doctor.config, clock::now());
     let list = installed(&config.revoked_keys).ok();
     let state = State::read(&config.state).filter(|state| list.is_some_and(|list| list.hash == state.hash));
-    let mut more = 0;
-    let mut cut =
-        |length: usize| more += u32::try_from(length.saturating_sub(limits::REPORTED)).unwrap_or(u32::MAX);
-    cut(findings.drift.len());
-    cut(findings.strays.len());
-    findings.drift.truncate(limits::REPORTED);
-    findings.strays.truncate(limits::REPORTED);
     Heartbeat {
         krl_version: list.map_or(0, |list| list.version),
         // One that nobody confirmed is as old as can be said.
         krl_age_s: state.map_or(now, |state| now.saturating_sub(state.signed_at)),
-        head,
-        mode: mode(),
+        head: known.head,
+        mode: doctor.mode().unwrap_or(Mode::Stock),
         helper: env!("CARGO_PKG_VERSION").into(),
-        openssh: openssh.into(),
-        sessions,
-        spooled: u32::try_from(spooled).unwrap_or(u32::MAX),
-        drift: findings.drift,
-        strays: findings.strays,
-        more,
+        openssh: known.openssh.into(),
+        sessions: known.sessions,
+        spooled: u32::try_from(known.spooled).unwrap_or(u32::MAX),
+        drift: found.drift,
+        strays: found.strays,
+        more: found.more,
     }
-}
-
-/// How sshd learns principals here, going by the drop-in.
-fn mode() -> Mode {
-    let drop_in = std::path::Path::new("/").join(crate::drop_in::DROP_IN);
-    let text = std::fs::read_to_string(drop_in).unwrap_or_default();
-    let asks =
-        |line: &str| line.trim_start().to_ascii_lowercase().starts_with("authorizedprincipalscommand /");
-    if text.lines().any(asks) { Mode::Helper } else { Mode::Stock }
 }
 
 /// sshd's own words on its version: what `sshd -V` prints, or, before 9.3, the usage of an unknown option.

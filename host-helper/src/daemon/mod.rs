@@ -1,8 +1,8 @@
 //! `fireaxe-host run`: the daemon. It follows the CA, keeps the revocation list, registers what comes in and
 //! ends it in time, and says so under the host's key.
 //!
-//! Threads that wait. One that ends is started again ([`threads`]); what it touched is on the disk. Idle, the
-//! daemon wakes four times a minute: for a comment line on the feed, more than that for nothing.
+//! Threads that wait. One that ends is started again (`threads`); what it touched is on the disk. Idle, the
+//! daemon wakes for the CA's comment line every ten seconds, and some three times a minute of its own.
 //!
 //! | thread | waits for | may touch |
 //! |---|---|---|

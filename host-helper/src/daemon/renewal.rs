@@ -10,8 +10,8 @@ use fireaxe_protocol::certificate::{AcceptedHost, ExpectedHost, compare_host};
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::reason::Reason;
 
-use rustix::process::{Pid, Signal, kill_process};
-
+use crate::apply::effective::Effective;
+use crate::apply::server::Server;
 use crate::authority::Authority;
 use crate::config::Enrolled;
 use crate::error::HostError;
@@ -110,22 +110,12 @@ fn half(there: &AcceptedHost) -> u64 {
 
 /// Tells sshd to read its files again, if it likes them. By a signal, never a restart: one that fails leaves
 /// nobody a way in. A host without a running sshd has nothing to tell.
-pub fn reload() -> Result<(), HostError> {
-    let Some(pid) = fs::read_to_string(PID).ok().and_then(|text| text.trim().parse::<i32>().ok()) else {
-        return Ok(());
-    };
-    // A pid file of yesterday may name any process.
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let Some(pid) = Pid::from_raw(pid).filter(|_| name.trim() == "sshd") else { return Ok(()) };
-    let asked = std::process::Command::new(SSHD).arg("-t").output();
-    match asked {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => return Err(HostError::Reload(String::from_utf8_lossy(&output.stderr).into_owned())),
-        Err(error) => return Err(HostError::Reload(error.to_string())),
-    }
-    kill_process(pid, Signal::HUP).map_err(|error| HostError::Reload(error.to_string()))
+fn reload() -> Result<(), HostError> {
+    let sshd = Path::new(SSHD);
+    let Some(server) = Server::find(&Effective::ask(sshd, "root")?) else { return Ok(()) };
+    server.reload(sshd)?;
+    Ok(())
 }
 
-const PID: &str = "/run/sshd.pid";
 const SSHD: &str = "/usr/sbin/sshd";
 const MINUTE: Duration = Duration::from_secs(60);

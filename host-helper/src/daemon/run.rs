@@ -10,7 +10,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use super::feed::{self, Feed, Following};
-use super::heartbeat::{self, Beat, Findings};
+use super::heartbeat::{self, Beat, Known};
 use super::lists::Lists;
 use super::renewal::Renewal;
 use super::rooms::{Connections, Rooms, Took};
@@ -183,14 +183,12 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     threads.keep("heartbeat", move || {
         beat.run(&*said, || {
             let (live, head) = (live(), seen.lock().unwrap_or_else(PoisonError::into_inner).head());
-            heartbeat::heartbeat(
-                &shown,
-                &openssh,
-                head,
-                live.sessions,
-                live.spool.reports,
-                findings(&mut rounds.lock().unwrap_or_else(PoisonError::into_inner), &shown),
-            )
+            let known =
+                Known { openssh: &openssh, head, sessions: live.sessions, spooled: live.spool.reports };
+            let doctor = Doctor { config: &shown, sshd: Path::new(SSHD) };
+            let mut rounds = rounds.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = rounds.reported(&doctor, crate::clock::now());
+            heartbeat::heartbeat(&doctor, known, found)
         })
     })?;
     threads.keep("renewal", move || {
@@ -204,12 +202,6 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     })?;
     journal::say("runs");
     Ok(threads.wait())
-}
-
-/// What is not as it was set up, and other ways in.
-fn findings(rounds: &mut Rounds, config: &Config) -> Findings {
-    let found = rounds.reported(&Doctor { config, sshd: Path::new(SSHD) }, crate::clock::now());
-    Findings { drift: found.drift, strays: found.strays }
 }
 
 /// The server, where every package puts it.

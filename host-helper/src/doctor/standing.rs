@@ -32,7 +32,7 @@ pub(super) fn findings(
 ) -> Vec<Finding> {
     let Some(general) = general else { return Vec::new() };
     let mut found = Vec::new();
-    authorities(doctor, drop_in, general, &mut found);
+    let mut trusted: BTreeSet<String> = general.all("trustedusercakeys").iter().cloned().collect();
     passwords(doctor, general, &mut found);
     let accounts: Vec<Account> = accounts::all().into_iter().take(ACCOUNTS).collect();
     let tells_apart = others_match();
@@ -48,6 +48,7 @@ pub(super) fn findings(
             Effective::ask(doctor.sshd, &account.name).ok()
         });
         let effective = own.flatten();
+        trusted.extend(effective.iter().flat_map(|own| own.all("trustedusercakeys")).cloned());
         let patterns = effective.as_ref().unwrap_or(general).first("authorizedkeysfile").unwrap_or("");
         for path in patterns.split_whitespace().filter_map(|pattern| expand(pattern, account)) {
             if seen.insert(path.clone()) {
@@ -62,6 +63,7 @@ pub(super) fn findings(
             &mut found,
         );
     }
+    authorities(&trusted, &mut found);
     let nobody =
         Account { name: String::new(), uid: 0, ours: false, home: "/etc/ssh".into(), shell: String::new() };
     for file in ["ssh_known_hosts", "ssh_known_hosts2"] {
@@ -101,20 +103,15 @@ fn standing(
     }
 }
 
-fn authorities(doctor: &Doctor<'_>, drop_in: Option<&DropIn>, general: &Effective, found: &mut Vec<Finding>) {
+/// Files of CA keys that are not ours, of all accounts that sshd was asked for.
+fn authorities(files: &BTreeSet<String>, found: &mut Vec<Finding>) {
     let ours = format!("/{USER_CA}");
-    let mut files: BTreeSet<String> = general.all("trustedusercakeys").iter().cloned().collect();
-    for account in drop_in.iter().flat_map(|drop_in| &drop_in.accounts) {
-        if let Ok(effective) = Effective::ask(doctor.sshd, account.as_str()) {
-            files.extend(effective.all("trustedusercakeys").iter().cloned());
-        }
-    }
-    for file in files.into_iter().filter(|file| file != "none" && *file != ours) {
+    for file in files.iter().filter(|file| *file != "none" && **file != ours) {
         let sentence =
-            format!("certificates of another CA open accounts: TrustedUserCAKeys {}", plain(&file, PLACE));
-        let mut finding =
-            standing(StrayKind::ForeignCa, &file, None, sentence, "is it wanted? its log is not ours");
-        dated(&mut finding, fs::metadata(&file).ok().as_ref());
+            format!("certificates of another CA open accounts: TrustedUserCAKeys {}", plain(file, PLACE));
+        let next = "is it wanted? its log is not ours";
+        let mut finding = standing(StrayKind::ForeignCa, file, None, sentence, next);
+        dated(&mut finding, fs::metadata(file).ok().as_ref());
         found.push(finding);
     }
 }

@@ -101,10 +101,10 @@ impl Taking<'_> {
                 if depth > 0 {
                     self.look(&path, place, depth - 1);
                 }
-            } else if !place.setuid || kind.is_file() {
-                if let Ok(metadata) = fs::symlink_metadata(&path) {
-                    self.enter(&path, place, &metadata);
-                }
+            } else if (!place.setuid || kind.is_file())
+                && let Ok(metadata) = fs::symlink_metadata(&path)
+            {
+                self.enter(&path, place, &metadata);
             }
         }
     }
