@@ -45,8 +45,10 @@ impl ConnectionPlace {
 const CONNECTIONS: usize = 4096;
 /// Descriptors that all of that needs: connections, feeds, and what the log and its readers have open.
 pub const DESCRIPTORS: u64 = (CONNECTIONS + FEEDS + 256) as u64;
-/// A client that has not finished its TLS handshake by then is cut off.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+/// A client that has not finished its TLS handshake by then is cut off. When a whole fleet comes back at once,
+/// 10,000 handshakes of a third of a millisecond, the last of them waits for all the others: cut off by then, it
+/// would come again, and the others too.
+const HANDSHAKE: Duration = Duration::from_secs(15);
 /// A client that has not sent its request's head by then is cut off. Also ends idle kept-alive ones.
 const HEAD: Duration = Duration::from_secs(30);
 
