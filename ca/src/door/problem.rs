@@ -10,8 +10,7 @@ use fireaxe_protocol::policy::{Decision, NotNarrowed, Outcome};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::SignatureError;
 
-use crate::road::Refusal;
-use crate::state::CannotNarrow;
+use crate::road::{CannotNarrow, Refusal};
 
 /// What a route gives back.
 pub type Answer<T> = Result<T, Told>;

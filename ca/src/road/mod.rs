@@ -157,6 +157,7 @@ pub struct Road {
     published: Arc<watch::Published>,
 }
 
+pub use crate::state::CannotNarrow;
 pub use watch::{Change, Extended, Health, Published, RevocationView, SinceThen};
 
 impl Road {

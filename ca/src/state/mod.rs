@@ -24,7 +24,6 @@ pub use fold_error::FoldError;
 pub use history::{Asks, History};
 pub use hosts::{Certified, EnrolledHost, EnrolledHosts, Hosts, Invitation, Invitations};
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
-pub(crate) use narrowed::host_of;
 pub use narrowed::{CannotNarrow, Narrowed};
 pub use reported::{Reported, Speaker};
 pub use reviews::Owed;

@@ -6,10 +6,10 @@
 
 use std::cmp::Reverse;
 
-use fireaxe_protocol::certificate::Body;
+use fireaxe_protocol::certificate::Fields;
 use fireaxe_protocol::limits::{NARROWED, NARROWED_FRESH_S};
 use fireaxe_protocol::log::{Event, Hash};
-use fireaxe_protocol::names::{EmergencyId, HostName, Principal};
+use fireaxe_protocol::names::{EmergencyId, HostName};
 use fireaxe_protocol::policy::{Bundle, NotNarrowed, Terms};
 use thiserror::Error;
 
@@ -115,7 +115,7 @@ impl State {
         if live.request.grantable.as_ref().is_some_and(|(hash, ..)| given(hash)) {
             return None;
         }
-        let host = host_of(body?)?;
+        let host = Fields::of_unsigned(body?).ok()?.only_host()?;
         let (base, terms) = live.narrowed_to(self.bundle()?, &host, at).ok()?;
         let valid_before = at.saturating_add(terms.lifetime_s.into());
         (base.of == *of && terms.hash() == *named).then(|| {
@@ -124,12 +124,4 @@ impl State {
             (live.id, narrowed)
         })
     }
-}
-
-/// The host of a certificate's only principal, if that is one host's.
-pub(crate) fn host_of(body: &[u8]) -> Option<HostName> {
-    let body = Body::read(body).ok()?;
-    let fields = body.fields().ok()?;
-    let [principal] = fields.principals.as_slice() else { return None };
-    principal.parse::<Principal>().ok()?.scope.parse().ok()
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject};
+use fireaxe_protocol::certificate::{Body, Fields, Issue, Profile, Subject};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, HostPattern, SignedBy};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
@@ -18,7 +18,7 @@ use crate::road::{
     may_extend, may_not_activate, may_not_answer, may_not_approve, may_review, may_second, review_due,
     waiting_request,
 };
-use crate::state::{State, host_of};
+use crate::state::State;
 
 /// What entries said that later ones refer to. Of emergencies that are over nothing is kept.
 #[derive(Default)]
@@ -518,7 +518,7 @@ impl Known {
         of: &Hash,
         named: &Hash,
     ) -> Option<(EmergencyId, &Open, Terms)> {
-        let host = host_of(entry.body.as_deref()?)?;
+        let host = Fields::of_unsigned(entry.body.as_deref()?).ok()?.only_host()?;
         let id = self.by_leaf.get(of)?;
         let (open, live) = (self.live.get(id)?, state.emergencies.get(*id)?);
         let gives = open.decided.get(of)?;

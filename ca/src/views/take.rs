@@ -11,7 +11,6 @@ use fireaxe_protocol::statement::Statement;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{ViewError, hosts};
-use crate::state::host_of;
 
 pub(super) fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), ViewError> {
     match &entry.event {
@@ -166,7 +165,7 @@ fn issued(to: &Connection, entry: &Entry, of: &Hash, terms: &Hash) -> Result<(),
     let read = Fields::of_unsigned(body).map_err(|_| ViewError::Row)?;
     // As the decision gave it; or made on demand for the one host that the body names.
     let given = both.iter().find(|one| one.hash() == *terms);
-    let narrowed_to = if given.is_none() { host_of(body) } else { None };
+    let narrowed_to = if given.is_none() { read.only_host() } else { None };
     let terms = match (given, &narrowed_to) {
         (Some(given), _) => given.clone(),
         (None, Some(host)) => {

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::{RECEIPT, TYPE};
 use crate::keys::Ed25519Key;
 use crate::limits;
+use crate::names::{HostName, Principal};
 use crate::wire::{Reader, Short};
 
 /// Why bytes are not a certificate that we read.
@@ -103,6 +104,12 @@ pub(super) struct Places {
 }
 
 impl<'a> Fields<'a> {
+    /// The host of its only principal, if it has one alone and that is one host's.
+    pub fn only_host(&self) -> Option<HostName> {
+        let [principal] = self.principals.as_slice() else { return None };
+        principal.parse::<Principal>().ok()?.scope.parse().ok()
+    }
+
     /// Reads the to-be-signed bytes: no signature, nothing after the signature key.
     pub fn of_unsigned(bytes: &'a [u8]) -> Result<Fields<'a>, CertificateError> {
         let (fields, rest) = Fields::walk(bytes)?;
