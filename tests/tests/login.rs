@@ -1,6 +1,8 @@
 //! Logins with certificates through `principals` and the PAM hook, and what ends them: on a real sshd, without a
 //! CA, since what is shown is what a host does by itself.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test; its functions too")]
+
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
