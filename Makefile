@@ -44,6 +44,7 @@ crash-build: tools
 
 build: crash-build
 	$(CARGO) build --locked --workspace --bins
+	$(CARGO) build --locked -p fireaxe-host --examples
 
 bench: root openssh
 	$(CARGO) build --release --locked --workspace --bins

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fireaxe_tests::Ran;
-use fireaxe_tests::scene::Scene;
+use fireaxe_tests::clock;
+use fireaxe_tests::scene::{Scene, TIER_ACCOUNTS, default_policy};
 use serde_json::Value;
 
 /// The lines of the tables of one section: schema, and the fields that its row names first in each part.
@@ -106,7 +107,7 @@ fn what_people_decide_is_printed_as_documented_while_it_waits_and_when_it_is_set
     let wait = ["--json", "extend", "--wait", "-r", "the index is still being built"];
     let waiting = fireaxe_tests::running::start(&mut ben.fireaxe_command(&wait));
     let asked = || ana.asks(&["approve"])["requests"][0]["yours"] == true;
-    let asked = fireaxe_tests::clock::wait_for(fireaxe_tests::clock::LIMIT, || asked().then_some(()));
+    let asked = clock::wait_for(clock::LIMIT, || asked().then_some(()));
     assert!(asked.is_some(), "the extension never waited");
     ask(ana, &["approve", "EM-1", "--yes"], 0);
     let extended = waiting.ends_by_itself();
@@ -134,7 +135,7 @@ fn what_people_decide_is_printed_as_documented_while_it_waits_and_when_it_is_set
 
 #[test]
 fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
-    let mut scene = Scene::begin();
+    let mut scene = Scene::begin_with(|setting| setting.policy = default_policy());
     let mut seen = Seen { printed: BTreeMap::new() };
     let host = "db-3.payments.prod";
     let (ca_url, ca_pin) = (scene.ca.url(), scene.ca.pin());
@@ -208,6 +209,7 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
     ca.take(scene.ca.init_output());
     ca.take(&scene.ca.cmd(&["incident", "put", "pd:A1", "--severity", "3", "--system", "web", "--json"]));
     ca.take(scene.ca.cmd(&["log", "verify", "--json"]).exits(0));
+    a_host_with_everything(&mut scene, &mut hosts, &mut ca);
     let bundle = scene.world.dir().join("bundle").display().to_string();
     let explain = ["policy", "explain", &bundle, host, "--person", "ana", "-s", "2", "--json"];
     ca.take(&scene.world.ours("fireaxe-ca", &explain));
@@ -236,4 +238,39 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
     seen.agrees_with("`fireaxe --json`");
     hosts.agrees_with("`fireaxe-host --json`");
     ca.agrees_with("`fireaxe-ca --json`");
+}
+
+/// Invited, enrolled, applied, used, retired and left: what is said at each step.
+fn a_host_with_everything(scene: &mut Scene, hosts: &mut Seen, ca: &mut Seen) {
+    let name = "db-5.payments.prod";
+    let mut host = scene.world.host(name, "payments-db");
+    host.install();
+    let invited = ca.take(scene.ca.cmd(&["host", "invite", name, "--json"]).exits(0));
+    let token = invited["token"].as_str().unwrap();
+    hosts.take(host.enrol_saying(&scene.ca, token, &["--json"]).exits(0));
+    host.daemon();
+    host.start();
+    hosts.take(host.apply_with(&TIER_ACCOUNTS, &["--json"]).exits(0));
+    host.apply(&TIER_ACCOUNTS);
+    hosts.take(&host.fireaxe(&["doctor", "--json"]));
+    hosts.take(host.fireaxe(&["status", "--json"]).exits(0));
+
+    // A session that is recorded, and in the CA's hands with the word on what it came to.
+    scene.incident("pd:A5", 1, "payments-db");
+    scene.ana.knows(&[&host]);
+    scene.ana.fireaxe(&["open", name, "--incident", "pd:A5", "-r", "x"]).ok();
+    scene.ana.ssh(&[name, "echo here"]).ok();
+    scene.ana.fireaxe(&["close"]).ok();
+    let reported = clock::wait_for(clock::LIMIT, || {
+        let listed = scene.ca.cmd(&["recording", "ls", "--json"]);
+        let value: Value = serde_json::from_str(listed.stdout.trim()).ok()?;
+        (value["state"] == "reported").then_some(listed)
+    });
+    ca.take(&reported.expect("the recording, reported"));
+    ca.take(scene.ca.cmd(&["recording", "verify", "--json"]).exits(0));
+    ca.take(scene.ca.cmd(&["fleet", "--json"]).exits(0));
+    ca.take(scene.ca.cmd(&["host", "ls", "--json"]).exits(0));
+    ca.take(scene.ca.cmd(&["host", "retire", name, "--json"]).exits(0));
+    host.stop_daemon();
+    hosts.take(host.fireaxe(&["remove", "--json"]).exits(0));
 }

@@ -69,8 +69,13 @@ impl Host {
 
     /// `fireaxe-host enrol` with this token.
     pub fn enrol_with(&self, ca: &Ca, token: &str) -> Ran {
+        self.enrol_saying(ca, token, &[])
+    }
+
+    /// The same with more words.
+    pub fn enrol_saying(&self, ca: &Ca, token: &str, words: &[&str]) -> Ran {
         let mut command = self.command(PROGRAM);
-        command.args(["enrol", "--addr", &ca.url(), "--pin", &ca.pin(), "--host", &self.name]);
+        command.args(words).args(["enrol", "--addr", &ca.url(), "--pin", &ca.pin(), "--host", &self.name]);
         run_with_input(command.args(["--token-file", "-"]), format!("{token}\n"))
     }
 
