@@ -1,3 +1,5 @@
+//! What the spool keeps, sends and forgets, also when it is ended half-way.
+
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::rc::Rc;
