@@ -115,10 +115,12 @@ impl State {
         if live.request.grantable.as_ref().is_some_and(|(hash, ..)| given(hash)) {
             return None;
         }
-        let host = Fields::of_unsigned(body?).ok()?.only_host()?;
+        let fields = Fields::of_unsigned(body?).ok()?;
+        let host = fields.only_host()?;
         let (base, terms) = live.narrowed_to(self.bundle()?, &host, at).ok()?;
         let valid_before = at.saturating_add(terms.lifetime_s.into());
-        (base.of == *of && terms.hash() == *named).then(|| {
+        let is_of_base = base.of == *of && fields.within() == Some(base.within());
+        (is_of_base && terms.hash() == *named).then(|| {
             let narrowed =
                 Narrowed { serial: index, at, valid_before, base: base.serial, terms: *named, host };
             (live.id, narrowed)
