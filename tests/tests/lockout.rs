@@ -678,14 +678,12 @@ fn the_two_ways_are_changed_whole_and_back(openssh: OpenSsh) {
     let kept: Vec<_> = before.into_iter().filter(|(path, _)| !path.contains("/fireaxe_")).collect();
     assert_eq!(after, kept);
     // Without PAM there is nobody to tell of connections: this way is not taken.
-    for text in ["UsePAM no\n"] {
-        host.put("/etc/ssh/sshd_config.d/01-site.conf", text);
-        host.put(USER_CA, fs::read(ground.lists.user_ca()).unwrap());
-        host.run("/usr/bin/fireaxe-host", &["krl"]).ok();
-        host.apply_with(&ACCOUNTS, &["--no-self-test"]).exits(1).says("UsePAM no");
-        assert!(!host.file(DROP_IN).exists());
-        host.apply_with(&ACCOUNTS, &["--no-self-test", "--stock"]).ok();
-    }
+    host.put("/etc/ssh/sshd_config.d/01-site.conf", "UsePAM no\n");
+    host.put(USER_CA, fs::read(ground.lists.user_ca()).unwrap());
+    host.run("/usr/bin/fireaxe-host", &["krl"]).ok();
+    host.apply_with(&ACCOUNTS, &["--no-self-test"]).exits(1).says("UsePAM no");
+    assert!(!host.file(DROP_IN).exists());
+    host.apply_with(&ACCOUNTS, &["--no-self-test", "--stock"]).ok();
 }
 
 #[test]

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test; its functions too")]
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use fireaxe_ca::log::Reader;
 use fireaxe_protocol::certificate::Body;
@@ -104,13 +103,11 @@ fn a_certificate_for_one_host_opens_no_other() {
 }
 
 #[test]
-fn a_ca_that_is_away_costs_seconds_once_and_the_wide_certificate_works() {
+fn a_ca_that_is_away_stops_nobody_and_the_wide_certificate_works() {
     let mut scene = begin();
     let wide = newest(&scene, "ops:payments-db");
     scene.ca.kill();
-    let begun = Instant::now();
     assert_eq!(logs_in(&scene, DB_3).ok(), "ops");
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     scene.db_3.logs(&format!("(serial {wide})"));
     assert_eq!(logs_in(&scene, DB_4).ok(), "ops");
 }
