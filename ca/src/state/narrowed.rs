@@ -2,7 +2,8 @@
 //! entries are such. Whether the decision of its time named the host is the road's to look up.
 //!
 //! They give nobody anything that a decision did not give: the same key, the same terms, one host of those that
-//! the emergency reaches, no later end. So nobody signs for one, and nothing in the log brings it about.
+//! the emergency reaches, no later end; each says of which it was made, by whose end the sessions that it lets in
+//! are over. So nobody signs for one, and nothing in the log brings it about.
 
 use std::cmp::Reverse;
 
