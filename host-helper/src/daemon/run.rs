@@ -85,7 +85,8 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     let reports: Arc<dyn Reports> = spool.clone();
     let (witness, damaged) = Witness::open(&config.state, enrolled.log_key.clone(), config.origin.clone())?;
     if let Some(alarm) = damaged {
-        reports.say(Report::Alarmed(alarm))?;
+        // Not kept: the journal has it. A full disk is no reason to leave logins without a daemon.
+        let _ = reports.say(Report::Alarmed(alarm));
     }
     let witness = Arc::new(Mutex::new(witness));
     let recordings = config.state.join("recordings");

@@ -217,6 +217,20 @@ fn files_that_cannot_be_read_are_set_aside_with_an_alarm_and_stop_nothing() {
 }
 
 #[test]
+fn a_disk_that_takes_nothing_keeps_the_spool_from_being_opened_no_more_than_it_must() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    spool.say(opened(1)).unwrap();
+    drop(spool);
+    // Neither can be read, set aside nor written: as root a folder and a file in its place are what refuses.
+    fs::create_dir_all(dir.path().join("state.json/x")).unwrap();
+    fs::write(dir.path().join("damaged"), "").unwrap();
+    let spool = Spool::open(dir.path(), voice(), Some(Hash([7; 32]))).unwrap();
+    // The report and the alarm.
+    assert_eq!(spool.filled().reports, 2);
+}
+
+#[test]
 fn a_full_spool_drops_what_is_worth_least_tells_how_much_and_numbers_have_no_gap() {
     let dir = tempfile::tempdir().unwrap();
     let ca = Rc::new(Counting::default());
