@@ -128,6 +128,9 @@ pub enum HostError {
     /// The verb needs what enrolment writes.
     #[error("{} has no [enrolled]: this host is not enrolled", .0.display())]
     NotEnrolled(PathBuf),
+    /// The folder of this host's state is a CA's.
+    #[error("{} holds a CA", .0.display())]
+    HoldsCa(PathBuf),
 }
 
 impl HostError {
@@ -152,6 +155,7 @@ impl HostError {
             | HostError::Conflicts(_)
             | HostError::Config { .. }
             | HostError::NotEnrolled(_)
+            | HostError::HoldsCa(_)
             | HostError::HostKey { .. }
             | HostError::Transport(TransportError::WrongPin { .. } | TransportError::Address(_)) => 78,
             _ => 1,
@@ -211,6 +215,9 @@ impl HostError {
             HostError::NotEnrolled(_) => {
                 "fireaxe-host enrol, with a token from `fireaxe-ca host invite` (docs/OPERATIONS.md)"
             }
+            HostError::HoldsCa(_) => {
+                "give the host another `state`, or the CA another --data; `remove --keep-state` leaves the folder"
+            }
         }
     }
 
@@ -240,6 +247,7 @@ impl HostError {
             HostError::Unsaid(_) => "host.unsaid",
             HostError::HostKey { .. } => "host.key",
             HostError::NotEnrolled(_) => "host.not_enrolled",
+            HostError::HoldsCa(_) => "host.holds_ca",
         }
     }
 }

@@ -18,7 +18,7 @@ use fireaxe_transport::{Address, Ca, Pin, Timeouts, TransportError};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Enrolled};
+use crate::config::{self, Config, Enrolled};
 use crate::daemon::renewal;
 use crate::error::HostError;
 use crate::host_key::HostKey;
@@ -109,6 +109,7 @@ pub fn token(from: &Path) -> Result<Zeroizing<String>, HostError> {
 
 /// Enrols.
 pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
+    config::no_ca_in(&plan.state)?;
     let key = HostKey::read(&plan.host_key)?;
     let parsed: JoinToken = token.parse()?;
     let ca = Ca::new(plan.addr.clone(), plan.pin, Timeouts::default())?;
