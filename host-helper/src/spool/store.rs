@@ -1,4 +1,4 @@
-//! The spool's folder. What is in it is the host's own word, unsigned until it is sent; whoever can write
+//! The spool's folder, of mode 0700. What is in it is the host's own word, unsigned until it is sent; whoever can write
 //! there is root, who can say anything under the host key anyway.
 //!
 //! | file | what it is |
@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use fireaxe_protocol::api::Reports as Batch;
@@ -90,6 +90,9 @@ impl Store {
     /// Opens or makes it. Also what could not be read: those files are in `damaged/` now.
     pub(super) fn open(folder: &Path, enrolment: Option<Hash>) -> Result<(Store, Vec<Reason>), HostError> {
         atomic::folder(folder)?;
+        // Who came from where, and what an alarm says, is nobody's on this host to read.
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+            .map_err(|error| HostError::write(folder, &error))?;
         let mut damaged = Vec::new();
         let state: Option<State> = read(&folder.join(STATE), &mut damaged);
         let batch: Option<Vec<Numbered>> = read(&folder.join(BATCH), &mut damaged);

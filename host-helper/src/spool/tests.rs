@@ -1,5 +1,6 @@
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 
 use ed25519_dalek::SigningKey;
@@ -214,6 +215,14 @@ fn files_that_cannot_be_read_are_set_aside_with_an_alarm_and_stop_nothing() {
     assert_eq!(taken.len(), 6, "{taken:?}");
     assert!(taken[2..].iter().all(|r| matches!(r, Report::Alarmed(r) if r.code == "spool.damaged")));
     assert_eq!(fs::read_dir(dir.path().join("damaged")).unwrap().count(), 4);
+}
+
+#[test]
+fn nobody_but_root_enters_the_folder_also_one_that_was_open_before() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    open(dir.path());
+    assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 #[test]
