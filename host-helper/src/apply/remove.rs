@@ -22,6 +22,7 @@ use crate::daemon::words::{Ask, SOCKET};
 use crate::drop_in::{DROP_IN, PRINCIPALS, REVOKED, STANDING_KEYS, USER_CA};
 use crate::error::HostError;
 use crate::files;
+use crate::krl::State;
 
 /// What `remove` is to do.
 #[derive(Debug, Clone)]
@@ -166,6 +167,7 @@ pub fn remove(how: &Remove) -> Result<Removed, HostError> {
         // The lock is in it: nobody applies any more who could mind.
         drop(lock);
         forget(&state)?;
+        State::forget(&state)?;
         empty_folder(&mut done, &state);
     }
     gone(&mut done, &how.config)?;
