@@ -266,7 +266,7 @@ fn a_host_with_everything(scene: &mut Scene, hosts: &mut Seen, ca: &mut Seen) {
         let value: Value = serde_json::from_str(listed.stdout.trim()).ok()?;
         (value["state"] == "reported").then_some(listed)
     });
-    ca.take(&reported.expect("the recording, reported"));
+    ca.take(&reported.unwrap());
     ca.take(scene.ca.cmd(&["recording", "verify", "--json"]).exits(0));
     ca.take(scene.ca.cmd(&["fleet", "--json"]).exits(0));
     ca.take(scene.ca.cmd(&["host", "ls", "--json"]).exits(0));
