@@ -189,6 +189,43 @@ async fn what_has_a_number_is_logged_once_in_order_and_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn what_a_host_said_before_it_joined_anew_is_not_taken_again() {
+    let ca = with_hosts(&[DB3]).await;
+    let alarm = || Report::Alarmed(Reason::new("x", "y"));
+    let first = ca.host_says(DB3, 1, alarm());
+    ca.report(DB3, vec![first.clone()]).await.json::<fireaxe_protocol::api::ReportsTaken>();
+    ca.clock.pass(301);
+    ca.joins(DB3).await;
+    let size = ca.size();
+    ca.report(DB3, vec![first]).await.problem(409, "report.before_enrolment");
+    assert_eq!(ca.size(), size, "nothing of it is in the log");
+    assert_eq!(ca.reported(DB3, 1, alarm()).await.seq, 1);
+    ca.verifies();
+}
+
+#[tokio::test]
+async fn what_is_repeated_or_old_says_nothing_of_how_its_host_is() {
+    let ca = with_hosts(&[DB3]).await;
+    let first = ca.host_says(DB3, 1, Report::Alarmed(Reason::new("x", "y")));
+    ca.report(DB3, vec![first.clone()]).await.json::<fireaxe_protocol::api::ReportsTaken>();
+    let ca = ca.restart();
+    let seen = async || {
+        let fleet: Fleet = ca.operator("GET", "/operator/fleet", serde_json::json!({})).await.json();
+        fleet.hosts[0].clone()
+    };
+    ca.report(DB3, vec![first]).await.json::<fireaxe_protocol::api::ReportsTaken>();
+    assert_eq!(seen().await.seen_at, None, "anybody can send that");
+    let old = ca.host_says(DB3, 0, heartbeat(1));
+    ca.clock.pass(301);
+    ca.report(DB3, vec![old]).await.json::<fireaxe_protocol::api::ReportsTaken>();
+    let host = seen().await;
+    assert_eq!((host.mode, host.krl_version, host.krl_age_s), (None, None, None));
+    assert_eq!(host.clock_ahead_s, Some(-301), "a clock that is wrong is seen all the same");
+    ca.reported(DB3, 0, heartbeat(1)).await;
+    assert_eq!(seen().await.krl_age_s, Some(3));
+}
+
+#[tokio::test]
 async fn nobody_speaks_for_another_host_and_nothing_stands_where_it_does_not_belong() {
     let ca = with_hosts(&[DB3, DB4]).await;
     let size = ca.size();

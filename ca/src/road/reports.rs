@@ -4,6 +4,8 @@
 //! Nothing a host says is refused for being unlikely. A host that lies is found by what it said, and one that
 //! tells the truth about something that should not have been possible is the very thing to be heard.
 
+use std::sync::Arc;
+
 use fireaxe_protocol::certificate::Fields;
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
@@ -147,7 +149,7 @@ fn unusual(
 }
 
 impl Turn<'_> {
-    pub(super) fn take_reports(&mut self, heard: Box<Heard>, reply: Reply<u64>) {
+    pub(super) fn take_reports(&mut self, heard: Arc<Heard>, reply: Reply<u64>) {
         // A serial of this very batch is nobody's yet: whether it was issued, the log says next turn.
         let of_this_batch = self.committed..self.batch.next_index();
         let serials = heard.numbered().iter().filter_map(|(words, _)| serial_of(&words.report));

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::keys::Fingerprint;
+use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
 use fireaxe_protocol::log::{Event, Hash};
 use fireaxe_protocol::names::{HostName, Origin, SystemName};
 use fireaxe_protocol::reason::Reason;
@@ -63,13 +64,8 @@ impl Heard {
     }
 
     /// What is to be logged, in order.
-    pub(super) fn numbered(&self) -> &[(HostReport, Envelope)] {
+    pub fn numbered(&self) -> &[(HostReport, Envelope)] {
         &self.numbered
-    }
-
-    /// Everything, what is to be logged last.
-    pub fn reports(&self) -> impl Iterator<Item = &HostReport> {
-        self.unnumbered.iter().chain(self.numbered.iter().map(|(words, _)| words))
     }
 
     /// Whether something is to be logged.
@@ -116,7 +112,7 @@ impl Speakers {
     }
 
     /// Checks reports of `host` in order of cost: shape, kind, log, host, key, signature. Those with numbers
-    /// must follow each other.
+    /// must follow each other, and none of them may be older than the enrolment.
     pub fn hear(&self, origin: &Origin, host: &HostName, said: Vec<Envelope>) -> Result<Heard, Refusal> {
         let known = self.get(host).ok_or_else(|| HostRefusal::NotEnrolled(host.clone()))?;
         let mut heard = Heard { host: known.clone(), numbered: Vec::new(), unnumbered: Vec::new() };
@@ -140,6 +136,9 @@ impl Speakers {
                 return Err(Refusal::NotThatHost(host.clone()));
             }
             misplaced(&words).map_or(Ok(()), |reason| Err(Refusal::MayNot { reasons: vec![reason] }))?;
+            if words.seq != 0 && said_before(&words, known.enrolled_at) {
+                return Err(Refusal::ReportBefore(host.clone()));
+            }
             match heard.numbered.last() {
                 _ if words.seq == 0 => heard.unnumbered.push(*words),
                 Some((before, _)) if words.seq != before.seq.saturating_add(1) => {
@@ -224,6 +223,12 @@ pub(super) fn spoke(event: &Event) -> Option<&HostName> {
         | Event::HostAlarmed { by } => Some(&by.host),
         _ => None,
     }
+}
+
+/// Whether a report is the word of an earlier enrolment: a host that joins anew with the same key counts from
+/// one again, and what it had said before would fit once more. Its clock may be as wrong as a statement's.
+pub(crate) fn said_before(words: &HostReport, enrolled_at: u64) -> bool {
+    words.header.at.saturating_add(STATEMENT_WINDOW_S) < enrolled_at
 }
 
 /// Why a report does not belong here, or not with that number.
