@@ -12,6 +12,7 @@ use fireaxe_protocol::host::Report;
 use super::emergencies::{Bytes, body};
 use super::problem::{Answer, Told};
 use super::{Door, enrolment};
+use crate::road::Refusal;
 
 /// `POST /v1/hosts/{host}/reports`
 pub(super) async fn report(
@@ -41,7 +42,17 @@ async fn taken(door: &Door, host: enrolment::Host, bytes: Bytes) -> Answer<Json<
     }
     door.fleet.heard(heard.host(), heard.unnumbered(), now, size);
     let before = heard.host().seq;
-    let seq = if heard.is_for_the_log() { door.road.report(heard.clone()).await? } else { before };
+    // A host that has said enough, or sends a second request before the first is answered, ends here. Of what
+    // it may still say in the hour the writer has the last word.
+    if heard.has_news() && !heard.host().hour.has_room(now.wall_s) {
+        return Err(Refusal::TooManyReports(host).into());
+    }
+    let seq = if heard.is_for_the_log() {
+        let _turn = door.report_turns.take(&host)?;
+        door.road.report(heard.clone()).await?
+    } else {
+        before
+    };
     // Not what is only repeated: everybody can read it in the log, and send it.
     let fresh = before.saturating_add(1)..=seq;
     let news = heard.numbered().iter().map(|(words, _)| words).filter(|words| fresh.contains(&words.seq));

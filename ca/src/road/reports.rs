@@ -188,8 +188,8 @@ impl Turn<'_> {
         words: &HostReport,
         said: &fireaxe_protocol::statement::Envelope,
     ) -> Result<(), Refusal> {
+        // What costs nothing first: an entry is read back only for what is then logged.
         let host = &heard.host().host;
-        let came = self.came(words)?;
         let speaker = self.speaker(heard)?;
         let expected = speaker.seq.saturating_add(1);
         if words.seq != expected {
@@ -198,6 +198,7 @@ impl Turn<'_> {
         if !self.state.reported.may_report(host, self.now) {
             return Err(Refusal::TooManyReports(host.clone()));
         }
+        let came = self.came(words)?;
         let by = HostSaid { of: speaker.enrolment, host: host.clone(), said: said.clone() };
         let event = entry_of(self.state, speaker, words, came.as_ref(), by);
         let event =

@@ -14,7 +14,7 @@ use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Claimed, EnrolledKey, Envelope, HostReport, Kind, Statement};
 
 use super::{HostRefusal, Refusal};
-use crate::state::{Reported, Speaker};
+use crate::state::{Hour, Reported, Speaker};
 
 /// All of them, as of the newest commit.
 #[derive(Debug, Default)]
@@ -45,6 +45,8 @@ pub struct KnownHost {
     pub enrolled_at: u64,
     /// Number of its last report in the log.
     pub seq: u64,
+    /// How many came in the last hour that had any.
+    pub hour: Hour,
     /// Closings up to this entry need no word of it.
     pub confirmed: u64,
 }
@@ -66,6 +68,11 @@ impl Heard {
     /// What is to be logged, in order.
     pub fn numbered(&self) -> &[(HostReport, Envelope)] {
         &self.numbered
+    }
+
+    /// Whether something is in it that was not logged when it was checked.
+    pub fn has_news(&self) -> bool {
+        self.numbered.last().is_some_and(|(words, _)| words.seq > self.host.seq)
     }
 
     /// Whether something is to be logged.
@@ -201,6 +208,7 @@ impl Held {
             enrolment: speaker.enrolment,
             enrolled_at: speaker.enrolled_at,
             seq: speaker.seq,
+            hour: speaker.hour,
             confirmed: speaker.confirmed,
         };
         self.by_name.insert(host.clone(), Arc::new(known));
