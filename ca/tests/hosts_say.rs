@@ -468,6 +468,30 @@ async fn a_recording_is_kept_as_it_comes_and_held_against_what_was_reported() {
 }
 
 #[tokio::test]
+async fn chunks_that_come_drop_by_drop_keep_their_own_host_waiting_and_no_other() {
+    let ca = with_hosts(&[DB3, DB4]).await;
+    let (name, chunks, _) = recording();
+    let path = |host: &str, name: Nonce| format!("/v1/hosts/{host}/recordings/{name}?from=0");
+    let drops = futures_util::stream::pending::<Result<Vec<u8>, std::convert::Infallible>>();
+    let slow = path(DB3, Nonce([6; 16]));
+    let proof = ca.proof(&host_key(DB3), "POST", &slow);
+    let mut slow = Box::pin(ca.post_body_proved(&slow, axum::body::Body::from_stream(drops), &proof));
+    tokio::select! {
+        biased;
+        told = &mut slow => panic!("{}", told.text()),
+        () = std::future::ready(()) => {}
+    }
+    let send = async |host: &str, bytes: Vec<u8>| {
+        let path = path(host, name);
+        ca.post_bytes_proved(&path, bytes, &ca.proof(&host_key(host), "POST", &path)).await
+    };
+    send(DB3, chunks[0].clone()).await.problem(503, "ca.busy");
+    send(DB4, b"nonsense".to_vec()).await.problem(400, "recording.chunks");
+    drop(slow);
+    assert_eq!(send(DB3, chunks[0].clone()).await.json::<ChunksTaken>().chunks, 1);
+}
+
+#[tokio::test]
 async fn more_time_is_told_to_the_hosts_that_it_opens() {
     let ca = with_hosts(&[DB3, DB4]).await;
     let emergency = ca.open_emergency(ANA, &ca.declare("db-3.payments.prod")).await;

@@ -379,6 +379,11 @@ impl Installed {
         answer(&self.outside, Request::post(path).body(body).unwrap()).await
     }
 
+    pub async fn post_body_proved(&self, path: &str, body: Body, proof: &str) -> Told {
+        let request = Request::post(path).header("authorization", proof);
+        answer(&self.outside, request.body(body).unwrap()).await
+    }
+
     async fn ask(
         &self,
         router: &Router,
