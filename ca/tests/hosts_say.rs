@@ -438,10 +438,20 @@ async fn a_recording_is_kept_as_it_comes_and_held_against_what_was_reported() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (ran.status.code(), text(&ran.stdout), text(&ran.stderr))
     };
+    for (words, none) in [
+        (["ls", "EM-99"], "there is no recording of EM-99"),
+        (["verify", "EM-99"], "there is no recording of EM-99"),
+        (["cast", "EM-99"], "there is no recording of EM-99"),
+        (["verify", "ffff"], "there is no recording \"ffff\""),
+    ] {
+        let (code, out, said) = tool(&words);
+        assert!(code == Some(1) && out.is_empty() && said.contains(none), "{out}{said}");
+    }
     let (_, listed, _) = tool(&["ls", "EM-1"]);
     assert!(listed.contains(&name.to_string()) && listed.contains("not reported yet"), "{listed}");
     let (code, _, said) = tool(&["verify", "EM-1"]);
     assert!(code == Some(0) && said.contains("holds together so far"), "{said}");
+    assert!(said.ends_with("0 verified, 1 not reported yet\n"), "{said}");
 
     // Closed: what is missing by then is missing, until it comes.
     let Report::SessionClosed(mut over) = closed(1, serial, now) else { unreachable!() };
