@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use fireaxe_protocol::api::{Closed, Keys, LoggedIn, Narrowed, Opened};
-use fireaxe_protocol::certificate::{self, Expected, Subject};
+use fireaxe_protocol::certificate::{self, Expected, Subject, Within};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::{Hash, NoteKey, receipt};
@@ -59,6 +59,8 @@ pub(crate) struct Agreed<'a> {
     pub(crate) certificate: &'a str,
     /// The key that was sent.
     pub(crate) public_key: Ed25519Key,
+    /// Of one for a host: the certificate that is held and that it must be made of.
+    pub(crate) within: Option<Within>,
 }
 
 /// The CA, the person who uses it, and how they sign.
@@ -270,6 +272,7 @@ impl<'a> Authority<'a> {
             terms: agreed.terms,
             ca_key: known.user_ca,
             subject: Subject::Person(agreed.emergency, self.person()?),
+            within: agreed.within,
             now: clock::now(),
         };
         let accepted = certificate::compare(agreed.certificate, &expected).map_err(Failure::Differs)?;

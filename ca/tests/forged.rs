@@ -5,7 +5,7 @@
 
 mod installed;
 
-use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject};
+use fireaxe_protocol::certificate::{Body, Fields, Issue, Profile, Subject, Within};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::tree::leaf_hash;
 use fireaxe_protocol::log::{Entry, Event, Hash, IncidentUpdate};
@@ -13,8 +13,8 @@ use fireaxe_protocol::names::{EmergencyId, HostName};
 use fireaxe_protocol::policy::{Bundle, Extension, IncidentState, Terms};
 use fireaxe_protocol::statement::{BundleChange, Kind, Statement};
 use installed::forging::{entries, found, only, place};
-use installed::people::{DAN, EVE, POLICY, roster, roster_of};
-use installed::{BEN, CLEO, Installed, signed};
+use installed::people::{DAN, EVE, POLICY, opened, roster, roster_of};
+use installed::{ANA, BEN, CLEO, Installed, signed};
 
 fn told(at: u64, system: &str, state: IncidentState) -> Entry {
     let event = Event::IncidentUpdated(IncidentUpdate {
@@ -162,20 +162,44 @@ async fn a_countdown_that_no_incident_began_or_that_is_missing_is_found() {
 }
 
 /// A certificate of these terms for ana, at this place and time of the log.
-fn certificate(log: &[Entry], of: Hash, terms: &Terms, key: Ed25519Key, at: u64) -> Entry {
+fn certificate(
+    log: &[Entry],
+    of: Hash,
+    (terms, within): (&Terms, Option<Within>),
+    key: Ed25519Key,
+    at: u64,
+) -> Entry {
+    certificate_of(log, (EmergencyId(1), of), (terms, within), key, at)
+}
+
+fn certificate_of(
+    log: &[Entry],
+    (id, of): (EmergencyId, Hash),
+    (terms, within): (&Terms, Option<Within>),
+    key: Ed25519Key,
+    at: u64,
+) -> Entry {
     let Event::LogCreated { keys, .. } = &log[0].event else { unreachable!() };
     let issue = Issue {
         nonce: [5; 32],
         public_key: key,
         serial: log.len() as u64,
-        subject: Subject::Person(EmergencyId(1), &"ana".parse().unwrap()),
+        subject: Subject::Person(id, &"ana".parse().unwrap()),
         at,
         grant_end: at + u64::from(terms.lifetime_s),
+        within,
         ca_key: keys.user_ca,
     };
     let body = Body::of(&Profile::from_terms(terms, &issue).unwrap());
     let event = Event::CertificateIssued { of, terms: terms.hash() };
     Entry { index: log.len() as u64, at, event, body: Some(body.as_bytes().to_vec()) }
+}
+
+/// The newest certificate of the log, as one that is made of it says it.
+fn newest(log: &[Entry]) -> Within {
+    let entry = log.iter().rfind(|entry| entry.body.is_some()).unwrap();
+    let until = Fields::of_unsigned(entry.body.as_deref().unwrap()).unwrap().valid_before;
+    Within { serial: entry.index, until }
 }
 
 #[tokio::test]
@@ -187,10 +211,13 @@ async fn a_certificate_for_one_host_that_gives_more_than_was_given_is_found() {
     let key = Ed25519Key(fresh.verifying_key().to_bytes());
     let (of, log) = (opened.declaration, entries(&ca));
     let at = log.last().unwrap().at;
+    let base = Some(newest(&log));
     let host = |name: &str| -> HostName { name.parse().unwrap() };
     let with = |terms: &Terms, key| {
         let mut log = log.clone();
-        log.push(certificate(&log, of, terms, key, at));
+        // Of a system no certificate can be written that says what it was made of.
+        let one_host = terms.principals.iter().all(|p| p.host().is_some()) && terms.principals.len() == 1;
+        log.push(certificate(&log, of, (terms, base.filter(|_| one_host)), key, at));
         log
     };
     let narrow = wide.narrowed(&host("db-3.payments.prod"), 1800).unwrap();
@@ -233,16 +260,85 @@ async fn a_certificate_for_one_host_that_gives_more_than_was_given_is_found() {
 
     // The entry names the terms of one host, its body another.
     let mut log = with(&narrow, key);
-    let other =
-        certificate(&log[..log.len() - 1], of, &wide.on_host(&host("db-4.payments.prod"), 600), key, at);
+    let other = certificate(
+        &log[..log.len() - 1],
+        of,
+        (&wide.on_host(&host("db-4.payments.prod"), 600), base),
+        key,
+        at,
+    );
     log.last_mut().unwrap().body = other.body;
     assert!(found(&ca, &log).iter().any(|(at, _)| *at == log.len() as u64 - 1));
 
     // A second one while the first is fresh.
     let mut log = honest.clone();
-    log.push(certificate(&log, of, &narrow, key, at));
+    log.push(certificate(&log, of, (&narrow, base), key, at));
     let found = found(&ca, &log);
     assert!(found.iter().any(|(_, what)| what.contains("brings it about")), "{found:?}");
+}
+
+#[tokio::test]
+async fn sessions_that_would_go_on_for_longer_than_what_a_certificate_was_made_of_are_found() {
+    let ca = Installed::with(POLICY, &roster());
+    ca.waits("payments-db").await;
+    let others = newest(&entries(&ca));
+    ca.clock.pass(30);
+    let (opened, fresh) = ca.waits("payments-db").await;
+    let key = Ed25519Key(fresh.verifying_key().to_bytes());
+    let (of, log) = (opened.declaration, entries(&ca));
+    let (at, base) = (log.last().unwrap().at, newest(&log));
+    let wide = opened.terms.unwrap();
+    let narrow = |host: &str| wide.narrowed(&host.parse().unwrap(), 1800).unwrap();
+    let with = |log: &[Entry], host, within| {
+        let mut log = log.to_vec();
+        log.push(certificate_of(&log, (opened.emergency, of), (&narrow(host), within), key, at));
+        log
+    };
+    let honest = with(&log, "db-3.payments.prod", Some(base));
+    assert_eq!(found(&ca, &honest), []);
+    let narrowed = newest(&honest);
+    for (what, log, within) in [
+        ("later", &log, Some(Within { until: base.until + 1, ..base })),
+        ("earlier", &log, Some(Within { until: base.until - 1, ..base })),
+        ("another emergency's", &log, Some(Within { serial: others.serial, ..base })),
+        ("another emergency's, and its end", &log, Some(others)),
+        ("no certificate", &log, Some(Within { serial: base.serial - 1, ..base })),
+        ("one that was narrowed itself", &honest, Some(narrowed)),
+        ("that, for as long as the wide one", &honest, Some(Within { until: base.until, ..narrowed })),
+        ("nothing", &log, None),
+    ] {
+        let log = with(log, "db-4.payments.prod", within);
+        let here = log.len() as u64 - 1;
+        let found = found(&ca, &log);
+        let is_found = |words: &[&str]| {
+            found.iter().any(|(at, what)| *at == here && words.iter().any(|one| what.contains(one)))
+        };
+        assert!(
+            is_found(&["not what its terms say", "that gave nothing or is not there"]),
+            "{what}: {found:?}"
+        );
+        assert!(is_found(&["brings it about"]), "{what}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_a_decision_gave_and_that_says_it_was_made_of_another_is_found() {
+    let ca = Installed::new();
+    ca.incident("pd:A", 1, "open", "payments-db").await;
+    let mut words = ca.declare("db-3.payments.prod");
+    (words.severity, words.incident) = (None, Some("pd:A".parse().unwrap()));
+    let opened = opened(&ca, ANA, &words).await;
+    let log = entries(&ca);
+    let serial = usize::try_from(newest(&log).serial).unwrap();
+    let again = |within| {
+        let mut forged = log[..serial].to_vec();
+        let given = (opened.terms.as_ref().unwrap(), within);
+        forged.push(certificate(&forged, opened.declaration, given, words.public_key, log[serial].at));
+        found(&ca, &forged)
+    };
+    assert_eq!(again(None), []);
+    let other = Within { serial: 1, until: newest(&log).until + 60 };
+    only(&again(Some(other)), serial, "not what its terms say");
 }
 
 #[tokio::test]
@@ -255,6 +351,7 @@ async fn a_certificate_for_one_host_while_it_closes_is_found() {
     assert_eq!(found(&ca, &log), []);
     let narrow = opened.terms.unwrap().narrowed(&"db-3.payments.prod".parse().unwrap(), 1800).unwrap();
     let at = log.last().unwrap().at;
-    log.push(certificate(&log, opened.declaration, &narrow, key, at));
+    let base = Some(newest(&log));
+    log.push(certificate(&log, opened.declaration, (&narrow, base), key, at));
     assert!(found(&ca, &log).iter().any(|(at, _)| *at == log.len() as u64 - 1));
 }

@@ -246,6 +246,7 @@ async fn a_self_test_opens_one_account_of_one_host_from_itself_for_a_minute_and_
         terms,
         ca_key: keys.user_ca,
         subject: Subject::SelfTest,
+        within: None,
         now: ca.clock.wall(),
     };
     let accepted = compare(&given.certificate, &expected).unwrap();

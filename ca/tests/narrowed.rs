@@ -7,7 +7,7 @@ mod installed;
 
 use ed25519_dalek::SigningKey;
 use fireaxe_protocol::api::{Certificates, Closed, Keys, Narrowed, Opened};
-use fireaxe_protocol::certificate::{Accepted, Expected, Subject, compare};
+use fireaxe_protocol::certificate::{Accepted, Expected, Fields, Subject, Within, compare, from_openssh};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::krl::RevocationList;
 use fireaxe_protocol::limits;
@@ -38,14 +38,27 @@ async fn narrowed(ca: &Installed, key: &SigningKey, id: EmergencyId, host: &str)
     told.json()
 }
 
-/// What the client makes of it: exactly the terms, and in the log.
-async fn accepted(ca: &Installed, fresh: &SigningKey, narrowed: &Narrowed) -> Accepted {
+/// What a certificate says of the one with these bytes that it was made of.
+fn within(wide: &Option<String>) -> Within {
+    let bytes = from_openssh(wide.as_ref().unwrap()).unwrap();
+    let (fields, _) = Fields::of_signed(&bytes).unwrap();
+    Within { serial: fields.serial, until: fields.valid_before }
+}
+
+/// What the client makes of it: exactly the terms, of what it holds, and in the log.
+async fn accepted(
+    ca: &Installed,
+    fresh: &SigningKey,
+    wide: &Option<String>,
+    narrowed: &Narrowed,
+) -> Accepted {
     let keys: Keys = ca.get("/v1/keys", None).await.json();
     let expected = Expected {
         public_key: Ed25519Key(fresh.verifying_key().to_bytes()),
         terms: &narrowed.terms,
         ca_key: keys.user_ca,
         subject: Subject::Person(narrowed.emergency, &"ana".parse().unwrap()),
+        within: Some(within(wide)),
         now: ca.clock.wall(),
     };
     let accepted = compare(&narrowed.certificate, &expected).unwrap();
@@ -86,7 +99,7 @@ async fn what_is_held_of_a_system_is_narrowed_to_one_host_and_to_minutes() {
     };
     assert_eq!((&narrow.terms, narrow.of), (&expected, wide.declaration));
     assert_eq!(narrow.valid_before, ca.clock.wall() + u64::from(limits::NARROWED_S));
-    let is = accepted(&ca, &fresh, &narrow).await;
+    let is = accepted(&ca, &fresh, &wide.certificate, &narrow).await;
     assert_eq!((is.principals, is.valid_before), (vec![format!("ops:{DB3}")], narrow.valid_before));
     let made = certificates(&ca);
     assert_eq!(narrowed(&ca, &fresh, id, DB3).await, narrow, "the same, with the same bytes");
@@ -136,6 +149,35 @@ async fn only_the_key_of_the_emergency_itself_asks_and_only_for_hosts_that_it_re
     asked(&ca, &key, one.emergency, DB4).await.problem(403, "host.out_of_reach");
 }
 
+/// What each certificate of the log says that it was made of, by serial.
+fn made_of(ca: &Installed) -> Vec<(u64, Option<Within>)> {
+    let entries = (0..ca.size()).map(|index| ca.reader().entry(index).unwrap());
+    let bodies = entries.filter_map(|entry| Some((entry.index, entry.body?)));
+    bodies.map(|(serial, body)| (serial, Fields::of_unsigned(&body).unwrap().within())).collect()
+}
+
+#[tokio::test]
+async fn sessions_go_on_to_the_end_of_what_it_was_made_of_and_no_other_certificate_says_so() {
+    let ca = Installed::with(POLICY, &roster());
+    let (wide, fresh) = ca.waits("payments-db").await;
+    let id = wide.emergency;
+    let of_wide = within(&wide.certificate);
+    let first = narrowed(&ca, &fresh, id, DB3).await;
+    assert_eq!(of_wide.until, wide.valid_before.unwrap());
+    assert!(of_wide.until > first.valid_before, "a session would be cut after minutes");
+    narrowed(&ca, &fresh, id, DB4).await;
+    ca.approved(BEN, id).await;
+    let of_full = within(&ca.grant(&fresh, id).await.certificate);
+    narrowed(&ca, &fresh, id, DB3).await;
+    ca.clock.pass(u64::from(limits::NARROWED_S));
+    narrowed(&ca, &fresh, id, DB3).await;
+    let made = made_of(&ca);
+    let of: Vec<Option<Within>> = made.iter().map(|(_, within)| *within).collect();
+    assert_eq!(of, [None, Some(of_wide), Some(of_wide), None, Some(of_full), Some(of_full)]);
+    assert_eq!((made[0].0, made[3].0), (of_wide.serial, of_full.serial));
+    ca.verifies();
+}
+
 #[tokio::test]
 async fn an_emergency_for_one_host_only_gets_shorter() {
     let ca = Installed::new();
@@ -144,7 +186,7 @@ async fn an_emergency_for_one_host_only_gets_shorter() {
     let end = one.valid_before.unwrap();
     let narrow = narrowed(&ca, &fresh, one.emergency, DB3).await;
     assert_eq!(narrow.terms, Terms { lifetime_s: limits::NARROWED_S, ..terms });
-    accepted(&ca, &fresh, &narrow).await;
+    accepted(&ca, &fresh, &one.certificate, &narrow).await;
     ca.clock.pass(end - ca.clock.wall() - u64::from(limits::NARROWED_S));
     asked(&ca, &fresh, one.emergency, DB3).await.problem(409, "narrowed.already");
     ca.verifies();
@@ -178,9 +220,11 @@ async fn what_waits_is_never_narrowed_and_an_upgrade_is_at_once() {
     let after = narrowed(&ca, &fresh, id, DB3).await;
     assert_eq!(after.terms.tier.as_str(), "guarded");
     assert_eq!(after.terms.principals, [format!("root:{DB3}").parse().unwrap()]);
-    accepted(&ca, &fresh, &after).await;
+    let grant = ca.grant(&fresh, id).await;
+    assert!(within(&grant.certificate).serial > within(&wide.certificate).serial);
+    accepted(&ca, &fresh, &grant.certificate, &after).await;
     // What was narrowed before the last approval is no grant of what waited.
-    assert_eq!(ca.grant(&fresh, id).await.terms.unwrap().tier.as_str(), "guarded");
+    assert_eq!(grant.terms.unwrap().tier.as_str(), "guarded");
     ca.verifies();
 }
 
@@ -189,7 +233,7 @@ async fn closing_stops_it_and_an_end_revokes_it_like_any_other() {
     let ca = Installed::with(POLICY, &roster());
     let (wide, fresh) = ca.waits("payments-db").await;
     let id = wide.emergency;
-    let narrow = accepted(&ca, &fresh, &narrowed(&ca, &fresh, id, DB3).await).await.serial;
+    let narrow = accepted(&ca, &fresh, &wide.certificate, &narrowed(&ca, &fresh, id, DB3).await).await.serial;
     ca.incident("pd:payments-db", 1, "resolved", "payments-db").await;
     asked(&ca, &fresh, id, DB4).await.problem(409, "emergency.closing");
     asked(&ca, &fresh, id, DB3).await.problem(409, "emergency.closing");
@@ -211,7 +255,7 @@ async fn who_is_removed_is_out_and_a_host_that_left_the_system_too() {
     let ca = Installed::with(POLICY, &roster());
     let (wide, fresh) = ca.waits("payments-db").await;
     let id = wide.emergency;
-    let narrow = accepted(&ca, &fresh, &narrowed(&ca, &fresh, id, DB3).await).await.serial;
+    let narrow = accepted(&ca, &fresh, &wide.certificate, &narrowed(&ca, &fresh, id, DB3).await).await.serial;
     let fewer = POLICY.replace("db-*.payments.prod", "db-4*.payments.prod");
     activate(&ca, &fewer, &roster()).await;
     asked(&ca, &fresh, id, DB3).await.problem(403, "host.out_of_reach");

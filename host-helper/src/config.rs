@@ -17,6 +17,14 @@ pub const PATH: &str = "/etc/fireaxe/host.toml";
 /// Where the state is unless the configuration says otherwise.
 pub const STATE: &str = "/var/lib/fireaxe";
 
+/// Refuses a folder of state in which a CA's log or keys lie: some of their names are ours, too.
+pub fn no_ca_in(state: &Path) -> Result<(), HostError> {
+    match ["log.sqlite", "keys"].iter().any(|name| state.join(name).exists()) {
+        true => Err(HostError::HoldsCa(state.into())),
+        false => Ok(()),
+    }
+}
+
 /// What `fireaxe-host krl` must know. Whoever can change it can point the host at another CA's lists, but
 /// not make sshd trust that CA: that is `fireaxe_user_ca.pub`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -71,6 +71,9 @@ pub enum HostError {
     /// No list came from the CA.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The CA cannot be asked to enrol this host.
+    #[error(transparent)]
+    NotJoined(TransportError),
     /// A list came that is not taken; the last good one stays.
     #[error("the new revocation list is not taken, the last good one stays: {0}")]
     Krl(#[from] KrlError),
@@ -128,6 +131,9 @@ pub enum HostError {
     /// The verb needs what enrolment writes.
     #[error("{} has no [enrolled]: this host is not enrolled", .0.display())]
     NotEnrolled(PathBuf),
+    /// The folder of this host's state is a CA's.
+    #[error("{} holds a CA", .0.display())]
+    HoldsCa(PathBuf),
 }
 
 impl HostError {
@@ -144,7 +150,7 @@ impl HostError {
     /// Exit code: 69 CA unavailable, 75 try again later, 78 bad configuration, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            HostError::Transport(error) if error.is_unavailable() => 69,
+            HostError::Transport(error) | HostError::NotJoined(error) if error.is_unavailable() => 69,
             HostError::Apply(error) => error.exit_code(),
             HostError::NoList { .. } | HostError::NoDaemon { .. } | HostError::Running(_) => 75,
             HostError::Name(_)
@@ -152,14 +158,16 @@ impl HostError {
             | HostError::Conflicts(_)
             | HostError::Config { .. }
             | HostError::NotEnrolled(_)
+            | HostError::HoldsCa(_)
             | HostError::HostKey { .. }
-            | HostError::Transport(TransportError::WrongPin { .. } | TransportError::Address(_)) => 78,
+            | HostError::Transport(TransportError::WrongPin { .. } | TransportError::Address(_))
+            | HostError::NotJoined(TransportError::WrongPin { .. } | TransportError::Address(_)) => 78,
             _ => 1,
         }
     }
 
     /// What to do next.
-    pub fn next(&self) -> &'static str {
+    pub fn next(&self) -> &str {
         match self {
             HostError::NoList { .. } => "run `fireaxe-host krl` first, then this again",
             HostError::Conflicts(_) => {
@@ -172,8 +180,15 @@ impl HostError {
                 "the list in force stays; look at the CA with fireaxe-ca doctor"
             }
             HostError::Transport(_) => "the list in force stays; the next run tries again",
+            HostError::NotJoined(TransportError::WrongPin { .. }) => {
+                "give the --pin that `fireaxe-ca init` printed; if it is that one, another program answers there"
+            }
+            HostError::NotJoined(error) if !error.is_unavailable() => {
+                "look at the CA with fireaxe-ca doctor, then the same again: the token is still good"
+            }
+            HostError::NotJoined(_) => "is the CA at --addr? then the same again: the token is still good",
             HostError::Config { .. } => {
-                "write /etc/fireaxe/host.toml from what `fireaxe-ca init` printed (docs/OPERATIONS.md)"
+                "fireaxe-host enrol, with a token from `fireaxe-ca host invite`; or by hand (docs/OPERATIONS.md)"
             }
             HostError::UserCa { .. } => {
                 "put the CA's public key there, one a line: the `user CA` that `fireaxe-ca init` printed"
@@ -188,14 +203,17 @@ impl HostError {
             HostError::Krl(_) => {
                 "fireaxe-host status shows what is in force; look at the CA with fireaxe-ca doctor"
             }
+            HostError::Name(error) if error.what == "join token" => {
+                "give the whole line that `fireaxe-ca host invite` printed"
+            }
             HostError::Name(_) => "fireaxe-host files --help",
             HostError::Apply(error) => error.next(),
             HostError::NoRandomness(_) => "look at /dev/urandom and at the kernel's log",
             HostError::NoDaemon { .. } => "systemctl start fireaxe-host, or `fireaxe-host run`",
             HostError::Running(_) => "systemctl status fireaxe-host",
-            HostError::Refused(_) => {
-                "fireaxe-ca host invite makes a new token; fireaxe-ca host ls shows who is invited"
-            }
+            HostError::Refused(problem) => problem.next.as_deref().unwrap_or(
+                "fireaxe-ca host invite makes a new token; fireaxe-ca host ls shows who is invited",
+            ),
             HostError::Keys(_) => "look at the CA with fireaxe-ca doctor",
             HostError::OtherCa { .. } => {
                 "fireaxe-host remove, then this again; or add the new CA's key to that file first"
@@ -211,6 +229,9 @@ impl HostError {
             HostError::NotEnrolled(_) => {
                 "fireaxe-host enrol, with a token from `fireaxe-ca host invite` (docs/OPERATIONS.md)"
             }
+            HostError::HoldsCa(_) => {
+                "give the host another `state`, or the CA another --data; `remove --keep-state` leaves the folder"
+            }
         }
     }
 
@@ -224,9 +245,12 @@ impl HostError {
             HostError::NoList { .. } => "host.no_list",
             HostError::SshdRefuses(_) => "host.sshd_refuses",
             HostError::Config { .. } => "config.invalid",
-            HostError::Transport(TransportError::WrongPin { .. }) => "ca.wrong_pin",
-            HostError::Transport(error) if error.is_unavailable() => "ca.unavailable",
-            HostError::Transport(_) => "ca.unreadable",
+            HostError::Transport(TransportError::WrongPin { .. })
+            | HostError::NotJoined(TransportError::WrongPin { .. }) => "ca.wrong_pin",
+            HostError::Transport(error) | HostError::NotJoined(error) if error.is_unavailable() => {
+                "ca.unavailable"
+            }
+            HostError::Transport(_) | HostError::NotJoined(_) => "ca.unreadable",
             HostError::Krl(_) => "host.list_refused",
             HostError::Apply(error) => error.code(),
             HostError::NoRandomness(_) => "host.no_randomness",
@@ -240,6 +264,7 @@ impl HostError {
             HostError::Unsaid(_) => "host.unsaid",
             HostError::HostKey { .. } => "host.key",
             HostError::NotEnrolled(_) => "host.not_enrolled",
+            HostError::HoldsCa(_) => "host.holds_ca",
         }
     }
 }
@@ -248,6 +273,8 @@ fn list(conflicts: &[Conflict]) -> String {
     conflicts.iter().map(|c| format!("\n  {} line {}: {}", c.file, c.line, c.what)).collect()
 }
 
+/// All of them, but one that is the title already.
 fn reasons(problem: &Problem) -> String {
-    problem.reasons.iter().map(|reason| format!("\n  {} ({})", reason.sentence, reason.code)).collect()
+    let further = problem.reasons.iter().filter(|reason| reason.sentence != problem.title);
+    further.map(|reason| format!("\n  {} ({})", reason.sentence, reason.code)).collect()
 }

@@ -109,8 +109,8 @@ impl Status {
         Status { daemon, ..self }
     }
 
-    /// The same in words.
-    pub fn text(&self) -> String {
+    /// The same in words. `now` is unix seconds.
+    pub fn text(&self, now: u64) -> String {
         let list = match (&self.problem, self.version, self.age_s) {
             (Some(problem), _, _) => format!("NOT GOOD: {problem}"),
             (None, Some(version), Some(age)) => {
@@ -120,13 +120,17 @@ impl Status {
             (None, None, _) => "unknown".into(),
         };
         let keys = if self.user_ca.is_empty() { "none".into() } else { self.user_ca.join(", ") };
-        let drop_in = if self.drop_in { "in place" } else { "missing: run `fireaxe-host files`" };
+        let drop_in = match (self.drop_in, &self.enrolled) {
+            (true, _) => "in place",
+            (false, Some(_)) => "missing: fireaxe-host apply --account NAME",
+            (false, None) => "missing: run `fireaxe-host files`",
+        };
         let mut text =
             format!("revocation list  {list}\ntrusted CA keys  {keys}\nsshd drop-in     {drop_in}\n");
         match &self.enrolled {
             Some(EnrolledAs { host, system, certificate_until }) => {
                 let until = certificate_until.map_or("no good host certificate".to_owned(), |until| {
-                    format!("host certificate until {until}")
+                    format!("host certificate for {} more", age_words(until.saturating_sub(now)))
                 });
                 text.push_str(&format!("enrolled         {host} of {system}, {until}\n"));
             }
@@ -134,7 +138,7 @@ impl Status {
         }
         if let Some(live) = &self.daemon {
             let feed = live.feed_since.map_or("not followed: the CA is not there".to_owned(), |since| {
-                format!("followed since {since}")
+                format!("followed for {}", age_words(now.saturating_sub(since)))
             });
             let lost = match live.spool.lost {
                 0 => String::new(),
@@ -158,7 +162,8 @@ fn age_words(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),
-        _ => format!("{} h", seconds / 3600),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 

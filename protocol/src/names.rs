@@ -240,6 +240,11 @@ impl Principal {
     pub fn of_host(account: &AccountName, host: &HostName) -> Principal {
         Principal { account: account.clone(), scope: host.as_str().into() }
     }
+
+    /// The one host that it is for, if it is no system's.
+    pub fn host(&self) -> Option<HostName> {
+        self.scope.parse().ok()
+    }
 }
 
 impl fmt::Display for Principal {

@@ -7,7 +7,7 @@ mod keygen;
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::certificate::{
     Accepted, Body, CertificateError, Difference, Expected, Fields, HostTerms, Issue, Profile, ProfileError,
-    Subject, assemble, compare, cut_receipt, from_openssh, key_id, lint, to_openssh,
+    Subject, Within, assemble, compare, cut_receipt, from_openssh, key_id, lint, to_openssh,
 };
 use fireaxe_protocol::host::SessionCommand;
 use fireaxe_protocol::keys::Ed25519Key;
@@ -72,6 +72,7 @@ fn profile_with(terms: &Terms, change: impl FnOnce(&mut Issue<'_>)) -> Result<Pr
         subject: Subject::Person(EmergencyId(42), &person),
         at: NOW,
         grant_end: u64::MAX,
+        within: None,
         ca_key: Ed25519Key::from(&ca()),
     };
     change(&mut issue);
@@ -97,6 +98,7 @@ fn check_at(certificate: &[u8], terms: &Terms, now: u64) -> Result<Accepted, Vec
         terms,
         ca_key: Ed25519Key::from(&ca()),
         subject: Subject::Person(EmergencyId(42), &ana()),
+        within: None,
         now,
     };
     compare(&to_openssh(certificate), &expected)
@@ -262,6 +264,7 @@ fn a_self_test_has_a_key_id_of_its_own_and_is_no_persons() {
         terms: Box::leak(Box::new(bare())),
         ca_key: Ed25519Key::from(&ca()),
         subject,
+        within: None,
         now: NOW,
     };
     let accepted = compare(&to_openssh(&certificate), &of(Subject::SelfTest)).unwrap();
@@ -399,6 +402,94 @@ fn a_weak_key_or_the_cas_own_is_not_certified() {
     assert_eq!(own, Err(ProfileError::CaKey));
 }
 
+/// The terms on one host for ten minutes, and the certificate of half an hour that they are made of.
+fn narrow() -> (Terms, Within) {
+    let host = "db-3.payments.prod".parse().unwrap();
+    (terms().narrowed(&host, 1800).unwrap(), Within { serial: 41, until: NOW + 1800 })
+}
+
+fn narrowed(within: Option<Within>) -> Result<Profile, ProfileError> {
+    profile_with(&narrow().0, |i| i.within = within)
+}
+
+#[test]
+fn a_narrowed_certificate_says_what_it_was_made_of_and_the_client_takes_no_other() {
+    let (terms, held) = narrow();
+    let certificate = |within| {
+        let made = narrowed(within).unwrap();
+        let body = Body::of(&made);
+        assert_eq!(lint(&body, &made), Ok(()));
+        assert_eq!(body.fields().unwrap().within(), within);
+        to_openssh(&sign(body.with_receipt(RECEIPT)))
+    };
+    let found = |certificate: &str, within| {
+        let (public_key, ca_key) = (fresh(), Ed25519Key::from(&ca()));
+        let subject = Subject::Person(EmergencyId(42), &ana());
+        let expected = Expected { public_key, terms: &terms, ca_key, subject, within, now: NOW };
+        let differences = compare(certificate, &expected).map(drop).unwrap_err();
+        differences.into_iter().map(|difference| difference.field).collect::<Vec<_>>()
+    };
+    let good = certificate(Some(held));
+    let expected = Expected {
+        public_key: fresh(),
+        terms: &terms,
+        ca_key: Ed25519Key::from(&ca()),
+        subject: Subject::Person(EmergencyId(42), &ana()),
+        within: Some(held),
+        now: NOW,
+    };
+    assert!(compare(&good, &expected).is_ok());
+    assert_eq!(found(&good, None), ["extensions"], "as if it were a wide one");
+    for (what, within) in [
+        ("later", Some(Within { until: held.until + 1, ..held })),
+        ("earlier", Some(Within { until: held.until - 1, ..held })),
+        ("of another", Some(Within { serial: 42, ..held })),
+        ("of nothing", None),
+    ] {
+        assert_eq!(found(&certificate(within), Some(held)), ["extensions"], "{what}");
+    }
+}
+
+#[test]
+fn only_a_persons_certificate_for_one_host_is_made_of_another_that_was_there_and_ends_no_earlier() {
+    let (terms, held) = narrow();
+    let end = NOW + u64::from(limits::NARROWED_S);
+    let good = [
+        held,
+        Within { serial: 1, until: end },
+        Within { serial: 1233, until: NOW + limits::LIFETIME_MAX_S },
+    ];
+    for within in good {
+        assert!(narrowed(Some(within)).is_ok(), "{within:?}");
+    }
+    let made = narrowed(Some(held)).unwrap();
+    for within in [
+        Within { serial: 0, ..held },
+        Within { serial: 1234, ..held },
+        Within { serial: 1235, ..held },
+        Within { until: end - 1, ..held },
+        Within { until: NOW + limits::LIFETIME_MAX_S + 1, ..held },
+    ] {
+        assert_eq!(narrowed(Some(within)), Err(ProfileError::Within(within)));
+        let raw = Raw::with(|r| {
+            r.principals = vec![b"root:db-3.payments.prod".to_vec()];
+            r.times.1 = end;
+            r.extensions[3] = pair("terms@fireaxe", &HostTerms::of(&terms, Some(within)).to_json());
+        });
+        let findings = lint(&raw.body().unwrap(), &made).unwrap_err();
+        assert!(findings.iter().any(|f| f.rule == "extension.within"), "{within:?}: {findings:?}");
+    }
+
+    let two = ["root:db-3.payments.prod", "root:db-4.payments.prod"].map(|p| p.parse().unwrap());
+    let wrong = Err(ProfileError::Within(held));
+    for principals in [vec!["root:payments-db".parse().unwrap()], two.to_vec()] {
+        let wide = Terms { principals, ..terms.clone() };
+        assert_eq!(profile_with(&wide, |i| i.within = Some(held)), wrong);
+    }
+    let of_a_test = profile_with(&terms, |i| (i.within, i.subject) = (Some(held), Subject::SelfTest));
+    assert_eq!(of_a_test, wrong);
+}
+
 #[test]
 fn the_largest_certificate_of_the_profile_is_within_its_limit() {
     let host = |n: usize| format!("{}.{}.{}.{:061}", "a".repeat(63), "a".repeat(63), "a".repeat(63), n);
@@ -458,7 +549,7 @@ impl Raw {
                 (b"permit-port-forwarding".to_vec(), Vec::new()),
                 (b"permit-pty".to_vec(), Vec::new()),
                 pair("receipt@fireaxe", RECEIPT),
-                pair("terms@fireaxe", &HostTerms::of(&terms()).to_json()),
+                pair("terms@fireaxe", &HostTerms::of(&terms(), None).to_json()),
             ],
             reserved: Vec::new(),
             authority: Ed25519Key::from(&ca()).to_blob(),
@@ -555,6 +646,11 @@ const SURPLUS: &[(&str, &str, Change)] = &[
     ("extensions", "extensions", |r| drop(r.extensions.remove(0))),
     ("extensions", "extension.terms", |r| r.extensions[3] = pair("terms@fireaxe", "{}")),
     ("extensions", "extensions", |r| drop(r.extensions.pop())),
+    // It is for a system, and would let sessions go on.
+    ("extensions", "extension.within", |r| {
+        let within = Some(Within { serial: 41, until: NOW + 1800 });
+        r.extensions[3] = pair("terms@fireaxe", &HostTerms::of(&terms(), within).to_json());
+    }),
     ("extensions", "extension.unknown", |r| r.extensions.push((b"zz@example.com".to_vec(), Vec::new()))),
     ("extensions", "extension.unknown", |r| {
         r.extensions.insert(0, (b"permit-agent-forwarding".to_vec(), Vec::new()));

@@ -69,6 +69,7 @@ fn profile(terms: &Terms, serial: u64) -> Profile {
         subject: Subject::Person(EmergencyId(42), &person),
         at: 1_800_000_000,
         grant_end: 1_800_000_000 + u64::from(terms.lifetime_s),
+        within: None,
         ca_key: public(1),
     };
     Profile::from_terms(terms, &issue).unwrap()

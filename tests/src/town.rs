@@ -177,6 +177,7 @@ impl Town {
             subject: Subject::Person(EmergencyId(42), &"ana".parse().expect("a name")),
             at,
             grant_end: u64::MAX,
+            within: None,
             ca_key: Ed25519Key::from(&self.ca),
         };
         let body = Body::of(&Profile::from_terms(terms, &issue).expect("a profile"));

@@ -183,6 +183,7 @@ impl Town {
             subject: Subject::Person(EmergencyId(42), &"ana".parse().unwrap()),
             at,
             grant_end: u64::MAX,
+            within: None,
             ca_key: Ed25519Key::from(ca),
         };
         let body = Body::of(&Profile::from_terms(terms, &issue).unwrap());

@@ -2,6 +2,7 @@
 //! as long as one of the certificates or the waiting does, and belongs to that emergency alone.
 
 use ed25519_dalek::{Signer, SigningKey};
+use fireaxe_protocol::certificate::Within;
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::names::{EmergencyId, HostName, Origin};
 use fireaxe_protocol::policy::Terms;
@@ -22,6 +23,13 @@ pub(super) struct Entry {
     pub(super) terms: Terms,
     /// What its narrowed ones are held against; nothing: none are taken.
     pub(super) pinned: Option<Pinned>,
+}
+
+impl Entry {
+    /// What a certificate that is made of it must say of it.
+    pub(super) fn within(&self) -> Within {
+        Within { serial: self.held.serial, until: self.held.valid_before }
+    }
 }
 
 /// The key of one emergency.

@@ -265,12 +265,13 @@ impl Keyring {
     pub(crate) fn narrowing(&mut self, narrow: &Narrow, now: u64) -> Result<Narrowing, Refused> {
         self.sweep(now);
         let (_, wide, pinned) = self.wide(narrow)?;
-        Ok(Narrowing { public_key: wide.held.public_key, terms: wide.terms.clone(), of: pinned.of })
+        let (public_key, terms) = (wide.held.public_key, wide.terms.clone());
+        Ok(Narrowing { public_key, terms, of: pinned.of, within: wide.within() })
     }
 
     /// Takes a certificate for one host. Whoever hands it in is not believed: it must be what is held already,
-    /// narrowed to that host, field by field, signed by the CA that was pinned when the emergency was opened, and
-    /// end no later.
+    /// narrowed to that host, field by field, signed by the CA that was pinned when the emergency was opened, end no
+    /// later, and let sessions go on until the very end of the one that is held and no longer than that is good.
     pub(crate) fn narrow(&mut self, narrow: &Narrow, new: &NewNarrowed, now: u64) -> Result<(), Refused> {
         self.sweep(now);
         let (at, wide, pinned) = self.wide(narrow)?;
@@ -282,6 +283,7 @@ impl Keyring {
             terms: &new.terms,
             ca_key: pinned.user_ca,
             subject: Subject::Person(narrow.emergency, &pinned.person),
+            within: Some(wide.within()),
             now,
         };
         let accepted = certificate::compare(&new.certificate, &expected)

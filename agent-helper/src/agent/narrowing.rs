@@ -2,7 +2,7 @@
 //! shown and signed to whom.
 
 use ed25519_dalek::{Signer, SigningKey};
-use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, assemble, to_openssh};
+use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, Within, assemble, to_openssh};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::Hash;
@@ -113,6 +113,7 @@ struct Answers {
     key: u8,
     by: u8,
     serial: u64,
+    within: Option<Within>,
     person: &'static str,
     /// When it is made, unix seconds.
     made: u64,
@@ -121,7 +122,8 @@ struct Answers {
 impl Answers {
     fn of(em: u64, wide: &Terms, host: &str) -> Answers {
         let terms = wide.narrowed(&host.parse().unwrap(), 1800).unwrap();
-        Answers { terms, em, key: em as u8, by: USER_CA, serial: 100 + em, person: "ana", made: NOW }
+        let within = Some(Within { serial: em, until: END });
+        Answers { terms, em, key: em as u8, by: USER_CA, serial: 100 + em, within, person: "ana", made: NOW }
     }
 
     fn write(self) -> NewNarrowed {
@@ -134,6 +136,7 @@ impl Answers {
             subject: Subject::Person(EmergencyId(self.em), &person),
             at: self.made,
             grant_end: self.made + u64::from(self.terms.lifetime_s),
+            within: self.within,
             ca_key: Ed25519Key::from(&ca),
         };
         let body = Body::of(&Profile::from_terms(&self.terms, &issue).unwrap()).with_receipt("receipt");
@@ -225,11 +228,20 @@ fn what_is_not_what_is_held_for_that_host_is_not_taken() {
         change(&mut answers);
         answers
     };
-    let cases: [(&str, Answers); 10] = [
+    let cases: [(&str, Answers); 15] = [
         ("another host's", Answers::of(1, &wide, DB4)),
         ("longer than minutes", changed(|a| a.terms.lifetime_s = 601)),
-        ("the whole system", Answers { terms: Terms { lifetime_s: 600, ..wide.clone() }, ..answers() }),
-        ("two hosts", changed(|a| a.terms.principals.push("root:db-4.payments.prod".parse().unwrap()))),
+        (
+            "the whole system",
+            Answers { terms: Terms { lifetime_s: 600, ..wide.clone() }, within: None, ..answers() },
+        ),
+        (
+            "two hosts",
+            changed(|a| {
+                a.terms.principals.push("root:db-4.payments.prod".parse().unwrap());
+                a.within = None;
+            }),
+        ),
         (
             "another account",
             Answers { terms: super::narrowing::wide("ops", 3).on_host(&host(DB3), 600), ..answers() },
@@ -238,7 +250,21 @@ fn what_is_not_what_is_held_for_that_host_is_not_taken() {
         ("another CA", changed(|a| a.by = HOST_CA)),
         ("another person", changed(|a| a.person = "ben")),
         ("another emergency", changed(|a| a.em = 2)),
-        ("ends after what is held", changed(|a| a.made = END - 400)),
+        (
+            "ends after what is held",
+            changed(|a| (a.made, a.within) = (END - 400, Some(Within { serial: 1, until: END + 200 }))),
+        ),
+        (
+            "sessions go on after what is held",
+            changed(|a| a.within = Some(Within { serial: 1, until: END + 1 })),
+        ),
+        ("sessions end before", changed(|a| a.within = Some(Within { serial: 1, until: END - 1 }))),
+        (
+            "sessions go on after it is revoked",
+            changed(|a| a.within = Some(Within { serial: 2, until: END })),
+        ),
+        ("of itself", changed(|a| (a.serial, a.within) = (102, Some(Within { serial: 101, until: END })))),
+        ("of nothing", changed(|a| a.within = None)),
     ];
     for (what, answers) in cases {
         let mut ring = ring(&[(1, "root", 3)]);

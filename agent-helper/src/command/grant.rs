@@ -57,7 +57,7 @@ pub(super) fn take(
         (alive, grant.of, &grant.terms, &grant.certificate)
     {
         let public_key = mine.public_key;
-        let agreed = Agreed { emergency: mine.emergency, of, terms, certificate, public_key };
+        let agreed = Agreed { emergency: mine.emergency, of, terms, certificate, public_key, within: None };
         let accepted = authority.check(&agreed)?;
         let before: Vec<Held> =
             control.list()?.into_iter().filter(|h| h.emergency == mine.emergency).collect();

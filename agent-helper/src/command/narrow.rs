@@ -65,6 +65,7 @@ fn check(
         terms: &answer.terms,
         certificate: &answer.certificate,
         public_key: held.public_key,
+        within: Some(held.within),
     };
     authority.check(&agreed).map(drop)
 }

@@ -182,7 +182,7 @@ pub(super) fn declare(
     let held = match (&opened.terms, &opened.certificate) {
         (Some(terms), Some(certificate)) => {
             let (emergency, of) = (opened.emergency, opened.declaration);
-            authority.check(&Agreed { emergency, of, terms, certificate, public_key })?;
+            authority.check(&Agreed { emergency, of, terms, certificate, public_key, within: None })?;
             let held = control.hold(Hold {
                 certificate: certificate.clone(),
                 emergency,

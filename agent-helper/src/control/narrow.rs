@@ -1,5 +1,6 @@
 //! A certificate for one host: what the agent says to the process that asks the CA for it, and takes from it.
 
+use fireaxe_protocol::certificate::Within;
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{EmergencyId, HostName, Origin, PersonName};
@@ -42,6 +43,8 @@ pub(crate) struct Narrowing {
     pub(crate) terms: Terms,
     /// Leaf of the entry whose decision gave it.
     pub(crate) of: Hash,
+    /// Its serial and its end: what one for a host must say that it was made of.
+    pub(crate) within: Within,
 }
 
 /// A certificate for one host.

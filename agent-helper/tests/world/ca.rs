@@ -275,6 +275,7 @@ pub(crate) fn certificate(public_key: Ed25519Key, makes: &Makes) -> String {
         subject: Subject::Person(EmergencyId(42), &person),
         at,
         grant_end: at + 3600,
+        within: None,
         ca_key: public(&user_ca()),
     };
     let body = Body::of(&Profile::from_terms(&makes.terms, &issue).unwrap());

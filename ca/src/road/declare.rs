@@ -92,6 +92,7 @@ impl Turn<'_> {
                 serial: self.batch.next_index() + 1,
                 now: self.now,
                 grant_end: self.now + u64::from(terms.lifetime_s),
+                within: None,
                 nonce: self.random.bytes32().map_err(|_| Internal::Randomness)?,
                 ca_key: self.state.keys().user_ca,
             })?),

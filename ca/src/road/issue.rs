@@ -5,7 +5,7 @@
 
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::api::Waiting;
-use fireaxe_protocol::certificate::{self, Body, Issue, Profile, Subject};
+use fireaxe_protocol::certificate::{self, Body, Issue, Profile, Subject, Within};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::{Entry, Event, Hash, Receipt};
 use fireaxe_protocol::policy::Terms;
@@ -36,6 +36,8 @@ pub(super) struct Order<'a> {
     pub(super) now: u64,
     /// When the grant ends: the certificate never outlives it.
     pub(super) grant_end: u64,
+    /// What a certificate for one host is made of; nothing for any other.
+    pub(super) within: Option<Within>,
     pub(super) nonce: [u8; 32],
     pub(super) ca_key: Ed25519Key,
 }
@@ -49,6 +51,7 @@ pub(super) fn prepare(order: &Order<'_>) -> Result<Prepared, Refusal> {
         subject: order.subject,
         at: order.now,
         grant_end: order.grant_end,
+        within: order.within,
         ca_key: order.ca_key,
     };
     let profile = Profile::from_terms(order.terms, &issue).map_err(|e| Internal::Lint(e.to_string()))?;

@@ -4,7 +4,7 @@
 //! The one that is there is given again, the same bytes, as long as it is fresh: no entry for each login.
 
 use fireaxe_protocol::api::Narrowed;
-use fireaxe_protocol::certificate::Subject;
+use fireaxe_protocol::certificate::{Subject, Within};
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{EmergencyId, HostName};
 use fireaxe_protocol::policy::{Pattern, Terms};
@@ -38,11 +38,11 @@ impl Turn<'_> {
             Err(why) => Err(cannot(why)),
             Ok((base, _)) if base.serial >= self.committed => Ok(None),
             Ok((base, terms)) => {
-                let (of, grant_end) = (base.of, base.valid_before);
+                let (of, within) = (base.of, base.within());
                 if !self.names(live, &of, host)? {
                     return Err(cannot(CannotNarrow::OutOfReach));
                 }
-                self.put_narrowed(id, of, &terms, grant_end).map(|()| None)
+                self.put_narrowed(id, of, &terms, within).map(|()| None)
             }
         }
     }
@@ -63,7 +63,7 @@ impl Turn<'_> {
         id: EmergencyId,
         of: Hash,
         terms: &Terms,
-        grant_end: u64,
+        within: Within,
     ) -> Result<(), Refusal> {
         let live = live(self.state, id)?;
         let (person, public_key) = (live.person.clone(), live.fresh_key);
@@ -73,7 +73,8 @@ impl Turn<'_> {
             public_key,
             serial: self.batch.next_index(),
             now: self.now,
-            grant_end,
+            grant_end: within.until,
+            within: Some(within),
             nonce: self.random.bytes32().map_err(|_| Internal::Randomness)?,
             ca_key: self.state.keys().user_ca,
         })?;

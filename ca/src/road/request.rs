@@ -124,6 +124,7 @@ impl Turn<'_> {
             serial: self.batch.next_index(),
             now: self.now,
             grant_end: self.now.saturating_add(terms.lifetime_s.into()),
+            within: None,
             nonce: self.random.bytes32().map_err(|_| spoilt(Internal::Randomness.into()))?,
             ca_key: self.state.keys().user_ca,
         };

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use fireaxe_protocol::certificate::Within;
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{
@@ -38,6 +39,13 @@ pub struct Issued {
     pub terms: Hash,
     /// The terms: what it may be narrowed from.
     pub gives: Arc<Terms>,
+}
+
+impl Issued {
+    /// What a certificate that is made of it says of it.
+    pub fn within(&self) -> Within {
+        Within { serial: self.serial, until: self.valid_before }
+    }
 }
 
 /// An emergency that is open or closing.

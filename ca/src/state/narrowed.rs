@@ -2,7 +2,8 @@
 //! entries are such. Whether the decision of its time named the host is the road's to look up.
 //!
 //! They give nobody anything that a decision did not give: the same key, the same terms, one host of those that
-//! the emergency reaches, no later end. So nobody signs for one, and nothing in the log brings it about.
+//! the emergency reaches, no later end; each says of which it was made, by whose end the sessions that it lets in
+//! are over. So nobody signs for one, and nothing in the log brings it about.
 
 use std::cmp::Reverse;
 
@@ -115,10 +116,12 @@ impl State {
         if live.request.grantable.as_ref().is_some_and(|(hash, ..)| given(hash)) {
             return None;
         }
-        let host = Fields::of_unsigned(body?).ok()?.only_host()?;
+        let fields = Fields::of_unsigned(body?).ok()?;
+        let host = fields.only_host()?;
         let (base, terms) = live.narrowed_to(self.bundle()?, &host, at).ok()?;
         let valid_before = at.saturating_add(terms.lifetime_s.into());
-        (base.of == *of && terms.hash() == *named).then(|| {
+        let is_of_base = base.of == *of && fields.within() == Some(base.within());
+        (is_of_base && terms.hash() == *named).then(|| {
             let narrowed =
                 Narrowed { serial: index, at, valid_before, base: base.serial, terms: *named, host };
             (live.id, narrowed)

@@ -141,6 +141,7 @@ impl Check {
             subject: Subject::SelfTest,
             at: entry.at,
             grant_end: entry.at.saturating_add(tested.terms.lifetime_s.into()),
+            within: None,
             ca_key: state.keys().user_ca,
         };
         let expected = Profile::from_terms(&tested.terms, &issue).map(|profile| Body::of(&profile));

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fireaxe_protocol::certificate::{Body, Fields, Issue, Profile, Subject};
+use fireaxe_protocol::certificate::{Body, Fields, Issue, Profile, Subject, Within};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, HostPattern, SignedBy};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
@@ -44,8 +44,8 @@ struct Gives {
     terms: Vec<Terms>,
     /// The hosts that they reach.
     hosts: Vec<HostPattern>,
-    /// Of those terms that a certificate was made of: their hash, and when it ends, unix seconds.
-    made: Vec<(Hash, u64)>,
+    /// The certificates that were made of those terms, each with their hash.
+    made: Vec<(Hash, Within)>,
 }
 
 /// An entry that decided, taken apart.
@@ -443,8 +443,9 @@ impl Check {
         let Some((.., keys)) = &self.keys else { return };
         let ca_key = keys.user_ca;
         let bytes = entry.body.as_deref().unwrap_or_default();
-        let found = self.known.terms(of, named).or_else(|| self.known.narrowed(state, entry, of, named));
-        let Some((id, open, terms)) = found else {
+        let given = self.known.terms(of, named).map(|(id, open, terms)| (id, open, terms, None));
+        let found = given.or_else(|| self.known.narrowed(state, entry, of, named));
+        let Some((id, open, terms, within)) = found else {
             return self.note(index, "a certificate for a decision that gave nothing or is not there");
         };
         let nonce = Body::read(bytes).ok().and_then(|body| body.fields().ok()?.nonce.try_into().ok());
@@ -458,10 +459,12 @@ impl Check {
             subject: Subject::Person(id, &open.person),
             at: entry.at,
             grant_end: entry.at.saturating_add(terms.lifetime_s.into()),
+            within,
             ca_key,
         };
         let expected = Profile::from_terms(&terms, &issue).map(|profile| Body::of(&profile));
-        self.known.made(of, named, entry.at.saturating_add(terms.lifetime_s.into()));
+        let ends = entry.at.saturating_add(terms.lifetime_s.into());
+        self.known.made(of, named, Within { serial: index, until: ends });
         if !expected.is_ok_and(|expected| expected.as_bytes() == bytes) {
             self.note(index, "its certificate body is not what its terms say");
         }
@@ -509,16 +512,18 @@ impl Known {
         Some((*id, open, found.clone()))
     }
 
-    /// The terms of a certificate for the one host that its body names: made of terms of which a certificate
-    /// was given that is alive, for a host that the decision named and that the policy still gives the system.
+    /// The terms of a certificate for the one host that its body names, and what it was made of: the certificate
+    /// of this decision whose serial the body names, and that is alive; for a host that the decision named and
+    /// that the policy still gives the system.
     fn narrowed(
         &self,
         state: &State,
         entry: &Entry,
         of: &Hash,
         named: &Hash,
-    ) -> Option<(EmergencyId, &Open, Terms)> {
-        let host = Fields::of_unsigned(entry.body.as_deref()?).ok()?.only_host()?;
+    ) -> Option<(EmergencyId, &Open, Terms, Option<Within>)> {
+        let fields = Fields::of_unsigned(entry.body.as_deref()?).ok()?;
+        let (host, base) = (fields.only_host()?, fields.within()?.serial);
         let id = self.by_leaf.get(of)?;
         let (open, live) = (self.live.get(id)?, state.emergencies.get(*id)?);
         let gives = open.decided.get(of)?;
@@ -527,20 +532,18 @@ impl Known {
         if !reached || target.system != live.system {
             return None;
         }
-        let given = gives.terms.iter().filter_map(|wide| {
-            let hash = wide.hash();
-            let (_, end) = gives.made.iter().find(|(made, end)| *made == hash && *end > entry.at)?;
-            wide.narrowed(&host, end - entry.at).ok()
-        });
-        given.into_iter().find(|terms| terms.hash() == *named).map(|terms| (*id, open, terms))
+        let (made, within) = gives.made.iter().find(|(_, made)| made.serial == base)?;
+        let wide = gives.terms.iter().find(|wide| wide.hash() == *made)?;
+        let terms = wide.narrowed(&host, within.until.checked_sub(entry.at)?).ok()?;
+        (terms.hash() == *named).then_some((*id, open, terms, Some(*within)))
     }
 
     /// A certificate was made of the terms of this hash, if the decision gave them as they are.
-    fn made(&mut self, of: &Hash, terms: &Hash, end: u64) {
+    fn made(&mut self, of: &Hash, terms: &Hash, certificate: Within) {
         let open = self.by_leaf.get(of).and_then(|id| self.live.get_mut(id));
         let Some(gives) = open.and_then(|open| open.decided.get_mut(of)) else { return };
         if gives.terms.iter().any(|one| one.hash() == *terms) {
-            gives.made.push((*terms, end));
+            gives.made.push((*terms, certificate));
         }
     }
 

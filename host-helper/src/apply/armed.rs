@@ -1,6 +1,6 @@
 //! The way back: what was there is kept on the disk, and a process of its own puts it back unless somebody
-//! confirms in time. It also does when the process that applies is gone, and `run` and the next `apply` do
-//! after a reboot.
+//! confirms in time. It also does when the process that applies is gone. `run` does at its start and once a
+//! minute, and the next `apply`: after a reboot, or when the timer's process was ended, too.
 //!
 //! | file in `STATE/apply/` | means |
 //! |---|---|
@@ -193,7 +193,7 @@ pub(crate) fn wait_and_restore(room: &Room, sshd: &Path, within_s: u64) -> Resul
     room.take_back(sshd, "it was not confirmed in time")
 }
 
-/// Puts back what a crash or a reboot left unconfirmed; for `run` at its start. Does nothing while somebody
+/// Puts back what a crash or a reboot left unconfirmed; for `run`, at its start and once a minute. Does nothing while somebody
 /// applies or the timer waits for them. Gives whether it did.
 pub fn settle(config: &Config, sshd: &Path) -> Result<bool, HostError> {
     let room = Room::of(config);

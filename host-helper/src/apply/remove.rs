@@ -16,12 +16,13 @@ use super::server::Server;
 use super::{ApplyError, accounts, host_certificate, pam};
 use crate::atomic::{self, Owned};
 use crate::clock::Deadline;
-use crate::config::Config;
+use crate::config::{Config, no_ca_in};
 use crate::daemon::call;
 use crate::daemon::words::{Ask, SOCKET};
 use crate::drop_in::{DROP_IN, PRINCIPALS, REVOKED, STANDING_KEYS, USER_CA};
 use crate::error::HostError;
 use crate::files;
+use crate::krl::State;
 
 /// What `remove` is to do.
 #[derive(Debug, Clone)]
@@ -52,6 +53,20 @@ const WITHIN_S: u64 = 60;
 /// How long the daemon has to show that it is there.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Our files below the state.
+const FILES: [&str; 8] = [
+    "daemon.lock",
+    "krl.lock",
+    "krl.json",
+    "enrolment.json",
+    "head.note",
+    "head.damaged",
+    "canary-cert.pub",
+    "user_ca.pub",
+];
+/// Our folders below it, with all that is in them.
+const FOLDERS: [&str; 5] = ["spool", "recordings", "connections", "evidence", "apply"];
+
 /// Does it.
 pub fn remove(how: &Remove) -> Result<Removed, HostError> {
     if !rustix::process::geteuid().is_root() {
@@ -63,6 +78,9 @@ pub fn remove(how: &Remove) -> Result<Removed, HostError> {
     // Without a configuration there still is what it would have named.
     let config = Config::read(&how.config).ok();
     let state = config.as_ref().map_or_else(|| PathBuf::from(crate::config::STATE), |c| c.state.clone());
+    if !how.keep_state {
+        no_ca_in(&state)?;
+    }
     let enrolled = config.as_ref().and_then(|config| config.enrolled.as_ref());
     let room = Room::at(&state);
     let lock = room.lock()?;
@@ -148,11 +166,9 @@ pub fn remove(how: &Remove) -> Result<Removed, HostError> {
     } else {
         // The lock is in it: nobody applies any more who could mind.
         drop(lock);
-        match fs::remove_dir_all(&state) {
-            Ok(()) => done.removed.push(state.display().to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(HostError::write(&state, &error)),
-        }
+        forget(&state)?;
+        State::forget(&state)?;
+        empty_folder(&mut done, &state);
     }
     gone(&mut done, &how.config)?;
     if let Some(folder) = how.config.parent().filter(|folder| *folder == Path::new("/etc/fireaxe")) {
@@ -161,11 +177,59 @@ pub fn remove(how: &Remove) -> Result<Removed, HostError> {
     Ok(done)
 }
 
+/// Removes what this program keeps below its state, by name: the folder may be anybody's.
+fn forget(state: &Path) -> Result<(), HostError> {
+    for name in FILES {
+        atomic::remove(&state.join(name))?;
+        // What a crash left of a write.
+        atomic::remove(&state.join(format!(".{name}.new")))?;
+    }
+    for name in FOLDERS {
+        let path = state.join(name);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(HostError::write(&path, &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Removes a folder of ours; what somebody else put into it stays, and is said.
 fn empty_folder(done: &mut Removed, path: &Path) {
     match fs::remove_dir(path) {
         Ok(()) => done.removed.push(path.display().to_string()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => done.left.push(format!("{}: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_holds_a_ca_is_no_state_and_only_our_own_names_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        fs::create_dir_all(state.join("spool/damaged")).unwrap();
+        fs::write(state.join("krl.json"), "{}").unwrap();
+        assert_eq!(no_ca_in(&state), Ok(()));
+        fs::write(state.join("notes"), "somebody's").unwrap();
+        let mut done = Removed::default();
+        forget(&state).unwrap();
+        empty_folder(&mut done, &state);
+        assert_eq!((done.removed.len(), done.left.len()), (0, 1));
+        let names: Vec<_> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["notes"]);
+        for ca in ["log.sqlite", "keys"] {
+            fs::write(state.join(ca), "").unwrap();
+            assert_eq!(no_ca_in(&state), Err(HostError::HoldsCa(state.clone())));
+            fs::remove_file(state.join(ca)).unwrap();
+        }
+        fs::remove_file(state.join("notes")).unwrap();
+        empty_folder(&mut done, &state);
+        assert!(!state.exists());
     }
 }

@@ -59,7 +59,8 @@ impl Args {
         } else {
             say(&format!(
                 "enrolled: {} of {}, host certificate and revocation list (version {}) are in place\n  \
-                 next: fireaxe-host apply, then systemctl enable --now fireaxe-host\n",
+                 next: systemctl enable --now fireaxe-host, then fireaxe-host apply --account NAME \
+                 (each account that a tier uses)\n",
                 joined.host, joined.system, done.krl_version
             ));
         }

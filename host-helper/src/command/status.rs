@@ -22,11 +22,12 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, json: bool) -> Result<ExitCode, HostError> {
-        let status = status::asked(&Config::read(&self.config)?, &self.socket, clock::now());
+        let now = clock::now();
+        let status = status::asked(&Config::read(&self.config)?, &self.socket, now);
         if json {
             print(&status);
         } else {
-            say(&status.text());
+            say(&status.text(now));
         }
         Ok(if status.list_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

@@ -17,7 +17,7 @@ use super::record::Record;
 use super::{Listed, Live, Registry, State};
 use crate::login::journal::{Line, Severity};
 use crate::processes::{Held, Others};
-use crate::teardown::planted::{self, Findings, Snapshot};
+use crate::teardown::planted::{self, Findings, Look, Snapshot};
 use crate::teardown::{ASKED, ASKED_WITHOUT_GRACE, Outcome, sweep};
 
 /// See [`crate::daemon::Connections::keep`].
@@ -138,7 +138,12 @@ impl Registry {
     /// What the CA is told of an end.
     fn close(&self, record: &Record, why: EndReason, outcome: Outcome) -> SessionClosed {
         let connection = record.connection;
-        let after = self.look(self.now().boot_ms);
+        let after = self.look(self.now().boot_ms, Look::AtTheEnd);
+        if after.is_none() {
+            let sentence =
+                format!("what serial {} left behind was not looked for: that took too long", record.serial);
+            self.say_until_taken(&Report::Alarmed(Reason::new("planted.not_looked", sentence)));
+        }
         let mut state = self.state();
         let live = state.live.get_mut(&connection);
         let (before, recordings, more) = live.map_or((None, Vec::new(), 0), |live| {
@@ -234,7 +239,7 @@ impl Registry {
                     .say(Severity::Warning);
             }
             // One that is a little older than the connection is as good, and better.
-            let before = registry.look(registry.now().boot_ms.saturating_sub(YOUNG_MS));
+            let before = registry.look(registry.now().boot_ms.saturating_sub(YOUNG_MS), Look::Beside);
             match registry.state().live.get_mut(&connection) {
                 Some(live) => live.before = before,
                 // It ended meanwhile, and its trace was removed before it was written.
@@ -247,7 +252,7 @@ impl Registry {
 
     /// A look at the host's files that was begun not before `since_ms` (since boot); many that want one at
     /// once share it.
-    fn look(&self, since_ms: u64) -> Option<Arc<Snapshot>> {
+    fn look(&self, since_ms: u64, which: Look) -> Option<Arc<Snapshot>> {
         let mut newest = self.0.look.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some((at, snapshot)) = newest.as_ref()
             && *at >= since_ms
@@ -255,7 +260,7 @@ impl Registry {
             return Some(snapshot.clone());
         }
         let at = self.now().boot_ms;
-        let snapshot = Arc::new(planted::look(&self.0.setup.config)?);
+        let snapshot = Arc::new(planted::look(&self.0.setup.config, which)?);
         *newest = Some((at, snapshot.clone()));
         Some(snapshot)
     }

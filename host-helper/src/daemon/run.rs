@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fireaxe_protocol::host::Report;
 use rustix::fs::FlockOperation;
@@ -72,11 +73,7 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     let _one = lock(&config.state)?;
     // An apply that a reboot cut off is taken back before anybody is let in by it.
-    match apply::settle(&config, Path::new(SSHD)) {
-        Ok(true) => journal::say("an apply had not come to its end: its changes were taken back"),
-        Ok(false) => {}
-        Err(error) => journal::say(&format!("an apply that had not come to its end is still there: {error}")),
-    }
+    settle(&config);
     let key = Arc::new(HostKey::read(&enrolled.host_key)?);
 
     // What the rooms stand on: the spool first, since all of them report.
@@ -85,7 +82,8 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     let reports: Arc<dyn Reports> = spool.clone();
     let (witness, damaged) = Witness::open(&config.state, enrolled.log_key.clone(), config.origin.clone())?;
     if let Some(alarm) = damaged {
-        reports.say(Report::Alarmed(alarm))?;
+        // Not kept: the journal has it. A full disk is no reason to leave logins without a daemon.
+        let _ = reports.say(Report::Alarmed(alarm));
     }
     let witness = Arc::new(Mutex::new(witness));
     let recordings = config.state.join("recordings");
@@ -131,6 +129,13 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     threads.keep("deadlines", move || {
         kept.keep();
         Ok(())
+    })?;
+    let applied = config.clone();
+    threads.keep("apply", move || {
+        loop {
+            std::thread::sleep(SETTLE);
+            settle(&applied);
+        }
     })?;
     let listener = socket::bind(&places.socket)?;
     let asked = config.clone();
@@ -206,6 +211,19 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
 
 /// The server, where every package puts it.
 const SSHD: &str = "/usr/sbin/sshd";
+
+/// How often it is looked whether an apply was left unfinished. Without systemd its timer is a process of the
+/// session that it was started from, and ends with that.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// Takes an apply back that nobody works on any more.
+fn settle(config: &Config) {
+    match apply::settle(config, Path::new(SSHD)) {
+        Ok(true) => journal::say("an apply had not come to its end: its changes were taken back"),
+        Ok(false) => {}
+        Err(error) => journal::say(&format!("an apply that had not come to its end is still there: {error}")),
+    }
+}
 
 /// Only one daemon has the state. Released when its process ends, however.
 fn lock(state: &Path) -> Result<File, HostError> {

@@ -43,7 +43,8 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
 }
 
 fn daemon(why: String) -> Finding {
-    let next = "systemctl status fireaxe-host; certificates are refused until it answers";
+    let next =
+        "systemctl start fireaxe-host; until then recorded tiers are refused and no session ends in time";
     Finding::wrong("host.no_daemon", why, next)
 }
 

@@ -48,7 +48,7 @@ pub(super) fn findings(doctor: &Doctor<'_>, drop_in: Option<&DropIn>) -> (Option
             found.push(Finding::wrong(
                 "sshd.no_pam",
                 sentence,
-                "set `UsePAM yes`, or fireaxe-host apply --stock",
+                "set `UsePAM yes`, or fireaxe-host apply --stock --account NAME",
             ));
         }
     }
@@ -102,12 +102,12 @@ fn of_account(doctor: &Doctor<'_>, drop_in: &DropIn, account: &AccountName, foun
         found.push(Finding::wrong(
             "sshd.two_ways",
             format!("sshd asks both a file and a program who may be {account}, or neither"),
-            "fireaxe-host apply",
+            "fireaxe-host apply --account NAME",
         ));
     }
     if crate::apply::accounts::find(account.as_str()).is_none() {
         let sentence = format!("there is no account {account}: sshd refuses it");
-        found.push(Finding::wrong("host.no_account", sentence, "fireaxe-host apply makes it"));
+        found.push(Finding::wrong("host.no_account", sentence, "fireaxe-host apply --account NAME makes it"));
     }
 }
 

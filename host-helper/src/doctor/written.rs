@@ -12,6 +12,7 @@ use crate::apply::{Room, has_pam_exec, host_certificate, only_roots, pam};
 use crate::config::{Config, Enrolled};
 use crate::drop_in::{DROP_IN, DropIn};
 use crate::escape::plain;
+use crate::sink::Limits;
 use crate::{files, krl};
 
 /// A list older than this has not been confirmed by the CA for too long. Seconds; the feed says something
@@ -19,8 +20,6 @@ use crate::{files, krl};
 pub(super) const LIST_AGE_S: u64 = 600;
 /// A host certificate with less than this to go should have been renewed. Seconds: a day of seven.
 const CERTIFICATE_LEFT_S: u64 = 86_400;
-/// Free room below the state that reports and recordings need. Bytes.
-const RESERVE: u64 = 64 * 1024 * 1024;
 /// A list of more than this costs every login time (10,000 random serials are 80 KB and 15 ms). Bytes.
 const LIST_LARGE: u64 = 80_000;
 
@@ -42,7 +41,7 @@ pub(super) fn findings(config: &Config, drop_in: Option<&DropIn>, now: u64) -> V
         None => found.push(Finding::wrong(
             "host.no_drop_in",
             format!("sshd is not told of certificates: /{DROP_IN} is missing or not ours"),
-            "fireaxe-host apply",
+            "fireaxe-host apply --account NAME",
         )),
         Some(drop_in) => {
             let text = fs::read_to_string(Path::new("/").join(DROP_IN)).unwrap_or_default();
@@ -51,7 +50,7 @@ pub(super) fn findings(config: &Config, drop_in: Option<&DropIn>, now: u64) -> V
                 found.push(Finding::wrong(
                     "host.drop_in_changed",
                     format!("/{DROP_IN} is not as it was written"),
-                    "fireaxe-host apply",
+                    "fireaxe-host apply --account NAME",
                 ));
             }
             if let Some(program) = asks_program(drop_in) {
@@ -133,7 +132,7 @@ fn certificate(enrolled: &Enrolled, drop_in: Option<&DropIn>, now: u64, found: &
         Some(_) => {}
     }
     if drop_in.is_some_and(|drop_in| drop_in.host_certificate.as_ref() != Some(&path)) {
-        found.push(wrong("sshd is not told to show it".into(), "fireaxe-host apply"));
+        found.push(wrong("sshd is not told to show it".into(), "fireaxe-host apply --account NAME"));
     }
 }
 
@@ -159,14 +158,14 @@ fn programs(program: &Path, found: &mut Vec<Finding>) {
         }
     } else {
         let sentence = format!("{RECORDER} is not this program: recorded tiers are refused");
-        found.push(Finding::wrong("host.recorder", sentence, "fireaxe-host apply"));
+        found.push(Finding::wrong("host.recorder", sentence, "fireaxe-host apply --account NAME"));
     }
     let text = fs::read_to_string(pam::PAM).unwrap_or_default();
     if !pam::has_block(&text, program) {
         found.push(Finding::wrong(
             "host.hook_missing",
             format!("{} does not tell the daemon of connections: they have no deadline", pam::PAM),
-            "fireaxe-host apply",
+            "fireaxe-host apply --account NAME",
         ));
     } else if !has_pam_exec() {
         let sentence = "PAM's pam_exec.so is gone: connections have no deadline";
@@ -201,14 +200,18 @@ fn unfinished(config: &Config, found: &mut Vec<Finding>) {
     let room = Room::of(config);
     if let Some(last) = room.last() {
         let sentence = format!("the last apply was taken back: {}", plain(&last, 300));
-        found.push(Finding::wrong("host.taken_back", sentence, "mend that, then fireaxe-host apply again"));
+        found.push(Finding::wrong(
+            "host.taken_back",
+            sentence,
+            "mend that, then fireaxe-host apply --account NAME",
+        ));
     }
     if room.is_open() && room.lock().is_ok() {
         let sentence = "an apply has not come to its end, and nobody is working on it";
         found.push(Finding::wrong(
             "host.unfinished",
             sentence,
-            "fireaxe-host apply again; it puts back first",
+            "fireaxe-host apply --account NAME; it puts back first",
         ));
     }
 }
@@ -216,10 +219,12 @@ fn unfinished(config: &Config, found: &mut Vec<Finding>) {
 fn disk(config: &Config, found: &mut Vec<Finding>) {
     let Ok(room) = rustix::fs::statvfs(&config.state) else { return };
     let free = room.f_bavail.saturating_mul(room.f_frsize);
-    if free < RESERVE {
+    // The rule by which the sink refuses to record.
+    let size = room.f_blocks.saturating_mul(room.f_frsize);
+    if free < Limits::default().reserve.min(size / 20) {
         found.push(Finding::wrong(
             "host.disk",
-            format!("{} has {} MiB left: recordings may not fit", config.state.display(), free >> 20),
+            format!("{} has {} MiB left: nothing is recorded", config.state.display(), free >> 20),
             "make room; tiers that must be recorded are refused without it",
         ));
     }

@@ -18,7 +18,7 @@ use fireaxe_transport::{Address, Ca, Pin, Timeouts, TransportError};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Enrolled};
+use crate::config::{self, Config, Enrolled};
 use crate::daemon::renewal;
 use crate::error::HostError;
 use crate::host_key::HostKey;
@@ -109,12 +109,13 @@ pub fn token(from: &Path) -> Result<Zeroizing<String>, HostError> {
 
 /// Enrols.
 pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
+    config::no_ca_in(&plan.state)?;
     let key = HostKey::read(&plan.host_key)?;
     let parsed: JoinToken = token.parse()?;
     let ca = Ca::new(plan.addr.clone(), plan.pin, Timeouts::default())?;
 
     // Step 1: what the CA is, by the pin alone; and that nothing here speaks against it.
-    let keys: Keys = ca.get("/v1/keys", None)?;
+    let keys: Keys = ca.get("/v1/keys", None).map_err(HostError::NotJoined)?;
     let trusted = trusted(plan, &keys)?;
 
     // Step 2: join. A crash from here on: the host is enrolled at the CA and does not know; the same token
@@ -127,7 +128,7 @@ pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
     drop(Zeroizing::new(join.token));
     let joined = answer.map_err(|error| match error {
         TransportError::Problem(problem) => HostError::Refused(problem),
-        other => other.into(),
+        other => HostError::NotJoined(other),
     })?;
 
     // Step 3: is it what this host asked for?

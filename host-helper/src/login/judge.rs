@@ -392,6 +392,7 @@ mod tests {
                 subject: Subject::Person(EmergencyId(42), &"ana".parse().unwrap()),
                 at: self.at,
                 grant_end: self.at + 1800,
+                within: None,
                 ca_key: Ed25519Key::from(&self.ca),
             };
             let body = Body::of(&Profile::from_terms(&self.terms, &issue).unwrap());

@@ -106,7 +106,7 @@ impl Recordings {
         grown: impl Fn() + Send + Sync + 'static,
     ) -> Result<(Recordings, Vec<Found>), HostError> {
         let shelf = Shelf::open(folder)?;
-        let found = shelf.recover()?;
+        let found = shelf.recover();
         let inner = Inner {
             shelf,
             host,

@@ -14,8 +14,8 @@ use fireaxe_protocol::limits;
 use fireaxe_protocol::recording::{Chain, Ended};
 use fireaxe_protocol::statement::Nonce;
 
-use crate::atomic;
 use crate::error::HostError;
+use crate::{atomic, journal};
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -98,39 +98,49 @@ impl Shelf {
     }
 
     /// Closes what was left open: cuts off a chunk that is not whole, appends the last one, marks it. A file
-    /// that never had its first chunk held nothing, and goes.
-    pub(super) fn recover(&self) -> Result<Vec<Found>, HostError> {
+    /// that never had its first chunk held nothing, and goes. What cannot be closed, for a full disk most
+    /// likely, stays as it is for the next start, with a line in the journal: nobody's login waits for it.
+    pub(super) fn recover(&self) -> Vec<Found> {
         let mut found = Vec::new();
-        for kept in self.kept()? {
-            if kept.ended.is_some() {
-                continue;
-            }
-            let failed = |error| HostError::write(&kept.path, &error);
-            let mut file = File::options().read(true).write(true).open(&kept.path).map_err(failed)?;
-            let (chain, whole) = read(&mut file).map_err(failed)?;
-            let Some(header) = chain.header() else {
-                atomic::remove(&kept.path)?;
-                continue;
-            };
-            let connection = header.connection;
-            let recorded = match chain.resume() {
-                None => chain.recorded(),
-                Some(writer) => {
-                    file.set_len(whole).map_err(failed)?;
-                    file.seek(SeekFrom::End(0)).map_err(failed)?;
-                    let (last, recorded) = writer.end(Ended::Restarted, chain.latest_us());
-                    // A crash within: the next start cuts it off and writes the same chunk again.
-                    file.write_all(&last).map_err(failed)?;
-                    file.sync_all().map_err(failed)?;
-                    Some(recorded)
-                }
-            };
-            if let Some(recorded) = recorded {
-                self.finish(&recorded)?;
-                found.push(Found { connection, recorded });
+        let kept = self.kept().unwrap_or_else(|error| {
+            journal::say(&format!("recordings that were left open are not closed: {error}"));
+            Vec::new()
+        });
+        for kept in kept.iter().filter(|kept| kept.ended.is_none()) {
+            match self.close(kept) {
+                Ok(closed) => found.extend(closed),
+                Err(error) => journal::say(&format!(
+                    "recording {} was left open and is not closed before the next start: {error}",
+                    kept.recording
+                )),
             }
         }
-        Ok(found)
+        found
+    }
+
+    fn close(&self, kept: &Kept) -> Result<Option<Found>, HostError> {
+        let failed = |error| HostError::write(&kept.path, &error);
+        let mut file = File::options().read(true).write(true).open(&kept.path).map_err(failed)?;
+        let (chain, whole) = read(&mut file).map_err(failed)?;
+        let Some(header) = chain.header() else {
+            return atomic::remove(&kept.path).map(|_| None);
+        };
+        let connection = header.connection;
+        let recorded = match chain.resume() {
+            None => chain.recorded(),
+            Some(writer) => {
+                file.set_len(whole).map_err(failed)?;
+                file.seek(SeekFrom::End(0)).map_err(failed)?;
+                let (last, recorded) = writer.end(Ended::Restarted, chain.latest_us());
+                // A crash within, or no room: the next start cuts it off and writes the same chunk again.
+                file.write_all(&last).map_err(failed)?;
+                file.sync_all().map_err(failed)?;
+                Some(recorded)
+            }
+        };
+        let Some(recorded) = recorded else { return Ok(None) };
+        self.finish(&recorded)?;
+        Ok(Some(Found { connection, recorded }))
     }
 
     fn path(&self, recording: Nonce) -> PathBuf {

@@ -278,7 +278,7 @@ fn what_a_crash_leaves_is_closed_at_the_next_start_wherever_it_was_cut() {
     for cut in 0..=bytes.len() {
         fs::write(&path, &bytes[..cut]).unwrap();
         fs::remove_file(path.with_extension("end")).ok();
-        let found = scene.sink.shelf().recover().unwrap();
+        let found = scene.sink.shelf().recover();
         if cut < ends[0] {
             assert_eq!((found, path.exists()), (vec![], false), "cut at {cut}");
             continue;
@@ -290,7 +290,7 @@ fn what_a_crash_leaves_is_closed_at_the_next_start_wherever_it_was_cut() {
         assert_eq!(found[0].recorded == whole, whole_is_there, "cut at {cut}");
         let how = chain.end().unwrap().how;
         assert_eq!(how, if whole_is_there { Ended::Exited(0) } else { Ended::Restarted });
-        assert_eq!(scene.sink.shelf().recover().unwrap(), [], "and once is enough");
+        assert_eq!(scene.sink.shelf().recover(), [], "and once is enough");
     }
 }
 
@@ -303,4 +303,21 @@ fn a_session_that_is_not_recorded_is_told_things_too_and_leaves_no_file() {
     assert_eq!(recorder.line(), Some(Notice::Ends { at: 5, why: "closed".into() }));
     assert_eq!(recorder.killed(), Took::default());
     assert_eq!(scene.sink.shelf().kept().unwrap(), []);
+}
+
+#[test]
+fn a_recording_that_cannot_be_closed_waits_and_keeps_neither_the_next_one_nor_the_daemon() {
+    let scene = scene(plenty());
+    let (mut recorder, _) = scene.begins(2, Record::Required, None);
+    recorder.says(1, Stream::Output, b"x");
+    recorder.over(Over::Exited(0));
+    let folder = scene.dir.path().join("recordings");
+    fs::remove_file(folder.join(format!("{}.end", Nonce([2; 16])))).unwrap();
+    // No file that could be opened: as root nothing else refuses.
+    fs::create_dir(folder.join(Nonce([1; 16]).to_string())).unwrap();
+    let host = "db-3.payments.prod".parse().unwrap();
+    let (_, found) = Recordings::open(&folder, host, plenty(), scene.heard.clone(), || ()).unwrap();
+    let names: Vec<Nonce> = found.iter().map(|found| found.recorded.recording).collect();
+    assert_eq!(names, [Nonce([2; 16])]);
+    assert!(folder.join(Nonce([1; 16]).to_string()).exists());
 }

@@ -124,7 +124,8 @@ pub struct Filled {
 
 impl Spool {
     /// Opens the spool in `folder`, made if it is missing. `enrolment` is the leaf under which this host is
-    /// enrolled: another one than before starts a new count. What cannot be read is set aside, with an alarm.
+    /// enrolled: another one than before starts a new count. What cannot be read is set aside, with an alarm. A full disk
+    /// keeps nothing from being opened that is there.
     pub fn open(folder: &Path, voice: Voice, enrolment: Option<Hash>) -> Result<Spool, HostError> {
         let (store, alarms) = Store::open(folder, enrolment)?;
         let inner = Inner {
@@ -140,7 +141,8 @@ impl Spool {
         };
         let spool = Spool { voice, inner: Mutex::new(inner), woken: Condvar::new() };
         for alarm in alarms {
-            spool.say(Report::Alarmed(alarm))?;
+            // Not kept: the journal has it, and a full disk is no reason not to start.
+            let _ = spool.say(Report::Alarmed(alarm));
         }
         Ok(spool)
     }

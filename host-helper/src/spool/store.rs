@@ -1,4 +1,4 @@
-//! The spool's folder. What is in it is the host's own word, unsigned until it is sent; whoever can write
+//! The spool's folder, of mode 0700. What is in it is the host's own word, unsigned until it is sent; whoever can write
 //! there is root, who can say anything under the host key anyway.
 //!
 //! | file | what it is |
@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use fireaxe_protocol::api::Reports as Batch;
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Filled, MOST, MOST_BYTES, Voice, fit, overflowed};
 use crate::error::HostError;
-use crate::{atomic, clock, randomness};
+use crate::{atomic, clock, journal, randomness};
 
 /// A report as it was said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,10 +90,13 @@ impl Store {
     /// Opens or makes it. Also what could not be read: those files are in `damaged/` now.
     pub(super) fn open(folder: &Path, enrolment: Option<Hash>) -> Result<(Store, Vec<Reason>), HostError> {
         atomic::folder(folder)?;
+        // Who came from where, and what an alarm says, is nobody's on this host to read.
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+            .map_err(|error| HostError::write(folder, &error))?;
         let mut damaged = Vec::new();
-        let state: Option<State> = read(&folder.join(STATE), &mut damaged)?;
-        let batch: Option<Vec<Numbered>> = read(&folder.join(BATCH), &mut damaged)?;
-        let lost: Option<u64> = read(&folder.join(LOST), &mut damaged)?;
+        let state: Option<State> = read(&folder.join(STATE), &mut damaged);
+        let batch: Option<Vec<Numbered>> = read(&folder.join(BATCH), &mut damaged);
+        let lost: Option<u64> = read(&folder.join(LOST), &mut damaged);
         let state = state.unwrap_or(State { enrolment, next: 1, done: 0 });
         let mut store = Store {
             folder: folder.into(),
@@ -117,10 +120,11 @@ impl Store {
             store.newest = store.newest.max(number);
             // Done, or in the batch: a crash came before it was removed.
             if number <= store.state.done.max(batched) {
-                atomic::remove(&entry.path())?;
+                // Not removed: passed over again at the next start.
+                let _ = fs::remove_file(entry.path());
                 continue;
             }
-            if let Some(said) = read::<Said>(&entry.path(), &mut damaged)? {
+            if let Some(said) = read::<Said>(&entry.path(), &mut damaged) {
                 let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
                 store.bytes += bytes;
                 store.waiting.insert(number, Waiting { bytes, worth: fit::worth(&said.report) });
@@ -129,7 +133,10 @@ impl Store {
         if enrolment.is_some() && store.state.enrolment != enrolment {
             // Numbers count from an enrolment. What has one by an older count and was not taken gets a new one.
             store.state = State { enrolment, next: 1, done: store.state.done };
-            store.write(STATE, &store.state)?;
+            if let Err(error) = store.write(STATE, &store.state) {
+                // Written with the next number that is taken; until then a start counts anew, as this one.
+                journal::say(&format!("the spool's count is not on the disk yet: {error}"));
+            }
             for (seq, numbered) in (1..).zip(&mut store.batch) {
                 numbered.seq = seq;
                 numbered.envelope = Envelope { statement: String::new(), signature: String::new() };
@@ -193,7 +200,7 @@ impl Store {
             let mut damaged = Vec::new();
             let files: Vec<u64> = self.waiting.keys().take(Batch::MOST - batch.len()).copied().collect();
             for file in files {
-                match read::<Said>(&self.file(file), &mut damaged)? {
+                match read::<Said>(&self.file(file), &mut damaged) {
                     Some(said) => batch.push((file, said)),
                     None => self.forget(file),
                 }
@@ -335,25 +342,26 @@ impl Store {
     }
 }
 
-/// Reads a file of ours; nothing when there is none. One that cannot be read is moved to `damaged/`, and an
-/// alarm added: it is no reason not to go on.
-fn read<T: DeserializeOwned>(path: &Path, damaged: &mut Vec<Reason>) -> Result<Option<T>, HostError> {
+/// Reads a file of ours; nothing when there is none. One that cannot be read is moved to `damaged/`, if there
+/// is room for that, and an alarm added: it is no reason not to go on.
+fn read<T: DeserializeOwned>(path: &Path, damaged: &mut Vec<Reason>) -> Option<T> {
     let why = match fs::read(path) {
         Ok(text) => match serde_json::from_slice(&text) {
-            Ok(value) => return Ok(Some(value)),
+            Ok(value) => return Some(value),
             Err(error) => error.to_string(),
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => error.to_string(),
     };
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    let (folder, name) = (path.parent()?, path.file_name()?);
     let aside = folder.join(DAMAGED);
-    atomic::folder(&aside)?;
-    fs::rename(path, aside.join(name)).map_err(|error| HostError::write(path, &error))?;
+    let moved = atomic::folder(&aside)
+        .and_then(|()| fs::rename(path, aside.join(name)).map_err(|error| HostError::write(path, &error)));
+    let done = moved.map_or_else(|error| format!("is left there ({error})"), |()| "is set aside".into());
     let name = name.to_string_lossy();
-    let sentence = format!("a file of the spool could not be read and is set aside: {name}: {why}");
+    let sentence = format!("a file of the spool could not be read and {done}: {name}: {why}");
     damaged.push(Reason::new("spool.damaged", sentence));
-    Ok(None)
+    None
 }
 
 fn number_of(path: &Path) -> Option<u64> {

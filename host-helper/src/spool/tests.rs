@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 
 use ed25519_dalek::SigningKey;
@@ -216,6 +217,28 @@ fn files_that_cannot_be_read_are_set_aside_with_an_alarm_and_stop_nothing() {
     assert_eq!(taken.len(), 6, "{taken:?}");
     assert!(taken[2..].iter().all(|r| matches!(r, Report::Alarmed(r) if r.code == "spool.damaged")));
     assert_eq!(fs::read_dir(dir.path().join("damaged")).unwrap().count(), 4);
+}
+
+#[test]
+fn nobody_but_root_enters_the_folder_also_one_that_was_open_before() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    open(dir.path());
+    assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_keeps_the_spool_from_being_opened_no_more_than_it_must() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    spool.say(opened(1)).unwrap();
+    drop(spool);
+    // Neither can be read, set aside nor written: as root a folder and a file in its place are what refuses.
+    fs::create_dir_all(dir.path().join("state.json/x")).unwrap();
+    fs::write(dir.path().join("damaged"), "").unwrap();
+    let spool = Spool::open(dir.path(), voice(), Some(Hash([7; 32]))).unwrap();
+    // The report and the alarm.
+    assert_eq!(spool.filled().reports, 2);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use ed25519_dalek::Signature;
 use super::fields::{Fields, Pair};
 use super::profile::{forced, is_command};
 use super::receipt::receipt_of;
-use super::{Body, HostTerms, RECEIPT, Subject, TERMS, from_openssh, key_id};
+use super::{Body, HostTerms, RECEIPT, Subject, TERMS, Within, from_openssh, key_id};
 use crate::keys::Ed25519Key;
 use crate::limits;
 use crate::names::shown;
@@ -25,6 +25,8 @@ pub struct Expected<'a> {
     pub ca_key: Ed25519Key,
     /// Whose it must be: the emergency it was told and who it is, or a self-test.
     pub subject: Subject<'a>,
+    /// Of a certificate for one host made on demand: the one that is held and that it must be made of.
+    pub within: Option<Within>,
     /// Its own clock; may be off by [`limits::STATEMENT_WINDOW_S`].
     pub now: u64,
 }
@@ -91,7 +93,7 @@ pub fn compare(certificate: &str, expected: &Expected<'_>) -> Result<Accepted, V
         differences.add("principals", &shown(&principals.join(", ")), &shown(&fields.principals.join(", ")));
     }
     compare_times(&fields, expected, &mut differences);
-    compare_options(&fields, expected.terms, &mut differences);
+    compare_options(&fields, expected, &mut differences);
 
     match receipt_of(&fields) {
         Ok(receipt) if differences.0.is_empty() => Ok(Accepted {
@@ -143,7 +145,8 @@ fn compare_times(fields: &Fields<'_>, expected: &Expected<'_>, differences: &mut
     );
 }
 
-fn compare_options(fields: &Fields<'_>, terms: &Terms, differences: &mut Differences) {
+fn compare_options(fields: &Fields<'_>, expected: &Expected<'_>, differences: &mut Differences) {
+    let terms = expected.terms;
     let ranges = terms.source_address.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let mut critical = Vec::new();
     let command = forced(terms);
@@ -166,7 +169,7 @@ fn compare_options(fields: &Fields<'_>, terms: &Terms, differences: &mut Differe
         differences.check("action", only, "one command and no extensions", "more, or no command");
     }
 
-    let host_terms = HostTerms::of(terms).to_json();
+    let host_terms = HostTerms::of(terms, expected.within).to_json();
     let mut extensions: Vec<Pair<'_>> =
         terms.extensions.iter().map(|e| Pair { name: e.openssh(), value: None }).collect();
     extensions.push(Pair { name: TERMS, value: Some(&host_terms) });

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use super::{RECEIPT, TYPE};
+use super::{HostTerms, RECEIPT, TERMS, TYPE, Within};
 use crate::keys::Ed25519Key;
 use crate::limits;
 use crate::names::{HostName, Principal};
@@ -107,7 +107,12 @@ impl<'a> Fields<'a> {
     /// The host of its only principal, if it has one alone and that is one host's.
     pub fn only_host(&self) -> Option<HostName> {
         let [principal] = self.principals.as_slice() else { return None };
-        principal.parse::<Principal>().ok()?.scope.parse().ok()
+        principal.parse::<Principal>().ok()?.host()
+    }
+
+    /// The certificate that it says it was made of.
+    pub fn within(&self) -> Option<Within> {
+        HostTerms::from_json(self.extension(TERMS)?.value?)?.within
     }
 
     /// Reads the to-be-signed bytes: no signature, nothing after the signature key.

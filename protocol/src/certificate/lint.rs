@@ -5,7 +5,7 @@ use ssh_key::certificate::{CertType, OptionsMap};
 use ssh_key::public::KeyData;
 
 use super::profile::is_command;
-use super::{Body, HostTerms, Profile, RECEIPT, TERMS};
+use super::{Body, HostTerms, Profile, RECEIPT, TERMS, Within};
 use crate::limits;
 use crate::names::{EmergencyId, PersonName, Principal, shown};
 use crate::wire::{put_string, put_u32};
@@ -127,7 +127,11 @@ fn options(read: &ssh_key::Certificate, profile: &Profile, findings: &mut Findin
                 findings.check("extension.data", value.is_empty(), || name.clone());
             }
             TERMS => {
-                findings.check("extension.terms", HostTerms::from_json(value).is_some(), || value.clone())
+                let terms = HostTerms::from_json(value);
+                findings.check("extension.terms", terms.is_some(), || value.clone());
+                let within = terms.and_then(|terms| terms.within);
+                findings
+                    .check("extension.within", within.is_none_or(|w| is_within(read, w)), || value.clone());
             }
             RECEIPT => findings.add("extension.receipt", "the body holds one already"),
             _ => findings.add("extension.unknown", name),
@@ -137,6 +141,17 @@ fn options(read: &ssh_key::Certificate, profile: &Profile, findings: &mut Findin
         profile.extensions.iter().map(|e| (e.openssh().to_owned(), String::new())).collect();
     extensions.insert(TERMS.to_owned(), profile.host_terms.clone());
     findings.check("extensions", *read.extensions() == extensions, || names(read.extensions()));
+}
+
+/// A certificate that says what it was made of is a person's for one host, and can have been made of that.
+fn is_within(read: &ssh_key::Certificate, within: Within) -> bool {
+    let at = read.valid_after().saturating_add(limits::BACKDATE_S);
+    let one_host = match read.valid_principals() {
+        [only] => only.parse::<Principal>().is_ok_and(|principal| principal.host().is_some()),
+        _ => false,
+    };
+    let of_a_person = read.key_id() != self_test_id(read.serial());
+    one_host && of_a_person && within.may_hold(read.serial(), at, read.valid_before())
 }
 
 pub(super) fn names(map: &OptionsMap) -> String {
@@ -149,7 +164,7 @@ pub(super) fn in_key_id(b: u8) -> bool {
 
 /// `fireaxe/EM-<n>/<person>/<serial>`, or `fireaxe/self-test/<serial>`.
 fn follows_template(id: &str, serial: u64) -> bool {
-    if id == format!("fireaxe/self-test/{serial}") {
+    if id == self_test_id(serial) {
         return true;
     }
     let mut parts = id.split('/');
@@ -159,6 +174,10 @@ fn follows_template(id: &str, serial: u64) -> bool {
         && person.is_some_and(|p| p.parse::<PersonName>().is_ok())
         && last == Some(serial.to_string().as_str())
         && end.is_none()
+}
+
+fn self_test_id(serial: u64) -> String {
+    format!("fireaxe/self-test/{serial}")
 }
 
 /// `ssh-key` reads only whole certificates and does not check the signature while reading; this one is

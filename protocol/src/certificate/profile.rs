@@ -26,6 +26,8 @@ pub struct Issue<'a> {
     pub at: u64,
     /// When the grant ends; no certificate outlives it.
     pub grant_end: u64,
+    /// Of a certificate for one host that is made on demand: the one it is made of. No other has it.
+    pub within: Option<Within>,
     /// The CA key that will sign.
     pub ca_key: Ed25519Key,
 }
@@ -129,6 +131,9 @@ pub enum ProfileError {
     /// The fresh key is no point that can be trusted.
     #[error("the public key is not a usable Ed25519 key")]
     PublicKey,
+    /// Made of one that is not older, ends earlier or lasts too long; or no person's certificate for one host.
+    #[error("nothing for one host can be made of certificate {} that ends at {}", .0.serial, .0.until)]
+    Within(Within),
     /// A subject that is its own authority.
     #[error("the public key is the CA's own")]
     CaKey,
@@ -153,6 +158,13 @@ impl Profile {
         let principals = Principals::new(&terms.principals)?;
         if let Some(other) = principals.iter().find(|principal| principal.account != terms.account) {
             return Err(ProfileError::Account(other.to_string()));
+        }
+        if let Some(within) = issue.within {
+            let one_host = principals.rest.is_empty() && principals.first.host().is_some();
+            let of_a_person = matches!(issue.subject, Subject::Person(..));
+            if !(one_host && of_a_person && within.may_hold(issue.serial, issue.at, valid_before)) {
+                return Err(ProfileError::Within(within));
+            }
         }
         let force_command = forced(terms);
         let wrong =
@@ -179,7 +191,7 @@ impl Profile {
             force_command,
             source_address: terms.source_address.clone(),
             extensions: terms.extensions.clone(),
-            host_terms: HostTerms::of(terms).to_json(),
+            host_terms: HostTerms::of(terms, issue.within).to_json(),
             ca_key: issue.ca_key,
         })
     }
@@ -249,16 +261,26 @@ impl Principals {
     }
 }
 
+impl Within {
+    /// Whether this can be what a certificate of `serial`, made at `at` and ending at `valid_before`, was made
+    /// of: it has a serial that can be revoked, was there before, ends no earlier, and lasts no longer than
+    /// anything may.
+    pub(super) fn may_hold(&self, serial: u64, at: u64, valid_before: u64) -> bool {
+        let ends = valid_before..=at.saturating_add(limits::LIFETIME_MAX_S);
+        self.serial != 0 && self.serial < serial && ends.contains(&self.until)
+    }
+}
+
 impl HostTerms {
-    /// The part of the terms that concerns hosts.
-    pub fn of(terms: &Terms) -> HostTerms {
+    /// The part of the terms that concerns hosts, and what the certificate was made of.
+    pub fn of(terms: &Terms, within: Option<Within>) -> HostTerms {
         HostTerms {
             v: 1,
             tier: terms.tier.clone(),
             record: terms.record,
             krl_max_age_s: terms.krl_max_age_s,
             grace_s: terms.grace_s,
-            within: None,
+            within,
         }
     }
 

@@ -208,6 +208,7 @@ impl Turn<'_> {
             subject: Subject::Person(emergency, person),
             at,
             grant_end: at + u64::from(terms.lifetime_s),
+            within: None,
             ca_key: self.ca,
         };
         let body = Body::of(&Profile::from_terms(terms, &issue).expect("profile"));

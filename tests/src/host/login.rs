@@ -50,7 +50,13 @@ impl Host {
     /// A real `ssh` to `account` on this host; the caller adds options and the command.
     pub fn ssh_command(&self, login: &Login, account: &str, options: &[&str]) -> Command {
         let config = self.dir.join("client_config");
-        fs::write(&config, self.client_config()).expect("client configuration");
+        // Another ssh may be reading it just now.
+        if fs::read(&config).ok().as_deref() != Some(self.client_config().as_bytes()) {
+            let beside =
+                self.dir.join(format!("client_config.{}", rustix::thread::gettid().as_raw_nonzero()));
+            fs::write(&beside, self.client_config()).expect("client configuration");
+            fs::rename(&beside, &config).expect("client configuration");
+        }
         let mut command = Command::new("ssh");
         command.arg("-F").arg(config);
         match login {

@@ -33,20 +33,32 @@ pub struct Findings {
     pub complete: bool,
 }
 
-/// Looks now. `None`: it took longer than [`MOST`], e.g. because a home is on a file server that hangs.
-pub fn look(config: &Config) -> Option<Snapshot> {
+/// Which look it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Beside a login, which it must not slow: at most [`MOST`].
+    Beside,
+    /// At the end, when nothing else would tell: at most [`MOST_AT_THE_END`], and it waits for nobody.
+    AtTheEnd,
+}
+
+/// Looks now. `None`: it took longer than it may, e.g. because a home is on a file server that hangs.
+pub fn look(config: &Config, which: Look) -> Option<Snapshot> {
     let skip = own_files(config);
     let (to, from) = mpsc::sync_channel(1);
     // One that hangs is left behind: it holds nothing, and nobody waits for it.
     let started = std::thread::Builder::new().name("look".into()).spawn(move || {
-        // Of this thread alone: it is beside a login, and must not slow it.
-        let _ = rustix::process::nice(10);
+        if which == Look::Beside {
+            // Of this thread alone.
+            let _ = rustix::process::nice(10);
+        }
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let places = places::places(&places::homes(&passwd));
         let _ = to.send(Snapshot::take(&places, &skip, snapshot::LIMITS));
     });
     started.ok()?;
-    from.recv_timeout(MOST).ok()
+    let most = if which == Look::Beside { MOST } else { MOST_AT_THE_END };
+    from.recv_timeout(most).ok()
 }
 
 /// What differs since the first look at a connection that came in at `opened_at`, unix seconds.
@@ -74,5 +86,7 @@ fn own_files(config: &Config) -> Vec<PathBuf> {
     own.into_iter().chain(pending).collect()
 }
 
-/// How long a look may take.
+/// How long a look beside a login may take.
 pub const MOST: Duration = Duration::from_secs(10);
+/// How long the look at the end may take: a busy host must not hide what was planted.
+pub const MOST_AT_THE_END: Duration = Duration::from_secs(60);
