@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fireaxe_protocol::limits::{RECORDING, RECORDING_CHUNK, RECORDINGS_OF_HOST, RECORDINGS_RESERVE};
@@ -65,13 +66,17 @@ pub enum RecordingFault {
 pub struct Recordings {
     root: PathBuf,
     reserve: u64,
-    kept: Mutex<HashMap<Name, Arc<Mutex<Kept>>>>,
+    kept: Mutex<HashMap<Name, Lately>>,
+    /// The number of the next request.
+    asked: AtomicU64,
     /// Bytes of each host, as far as it was asked since the start.
     used: Mutex<HashMap<HostName, u64>>,
 }
 
 /// A recording's host and its own name.
 type Name = (HostName, Nonce);
+/// The number of the request that asked for one last, and the one.
+type Lately = (u64, Arc<Mutex<Kept>>);
 
 /// How far a recording has come; nothing before it was read from disk.
 #[derive(Debug, Default)]
@@ -87,7 +92,13 @@ impl Recordings {
 
     /// The same, leaving `reserve` bytes of the disk free.
     pub fn with_reserve(root: &Path, reserve: u64) -> Recordings {
-        Recordings { root: root.to_owned(), reserve, kept: Mutex::default(), used: Mutex::default() }
+        Recordings {
+            root: root.to_owned(),
+            reserve,
+            kept: Mutex::default(),
+            asked: AtomicU64::new(0),
+            used: Mutex::default(),
+        }
     }
 
     /// Appends whole chunks, the first of which is number `from`; gives how many there are then. Those that are
@@ -201,12 +212,18 @@ impl Recordings {
     }
 
     fn kept(&self, host: &HostName, name: Nonce) -> Arc<Mutex<Kept>> {
+        let now = self.asked.fetch_add(1, Ordering::Relaxed);
         let mut kept = lock(&self.kept);
-        if kept.len() >= KEPT {
-            // Those that nobody is sending to at this moment: they are read again from disk.
-            kept.retain(|_, one| Arc::strong_count(one) > 1);
+        let name = (host.clone(), name);
+        if kept.len() >= KEPT && !kept.contains_key(&name) {
+            // The one that was sent to longest ago, and by nobody at this moment: it is read again from disk.
+            let idle = kept.iter().filter(|(_, (_, one))| Arc::strong_count(one) == 1);
+            let oldest = idle.min_by_key(|(_, (asked, _))| *asked).map(|(name, _)| name.clone());
+            oldest.map(|oldest| kept.remove(&oldest));
         }
-        kept.entry((host.clone(), name)).or_default().clone()
+        let (asked, one) = kept.entry(name).or_default();
+        *asked = now;
+        one.clone()
     }
 }
 
@@ -382,6 +399,22 @@ mod tests {
         file.write_all(&chunks[2][..20]).unwrap();
         assert_eq!(store(dir.path()).append(&host(), NAME, 2, &chunks[2..].concat()).unwrap(), 4);
         assert_eq!(fs::read(&path).unwrap(), chunks.concat());
+    }
+
+    #[test]
+    fn one_recording_too_many_in_memory_drops_the_one_that_was_sent_to_longest_ago() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let name = |n: u64| Nonce(u128::from(n).to_be_bytes());
+        let in_use = store.kept(&host(), name(0));
+        (1..KEPT as u64).for_each(|n| drop(store.kept(&host(), name(n))));
+        store.kept(&host(), name(1));
+        store.kept(&host(), name(9999));
+        let kept = lock(&store.kept);
+        let has = |n: u64| kept.contains_key(&(host(), name(n)));
+        assert_eq!(kept.len(), KEPT);
+        assert!(has(0) && has(1) && !has(2) && has(3) && has(9999));
+        drop(in_use);
     }
 
     #[test]

@@ -110,6 +110,11 @@ async fn words_that_the_host_did_not_sign_are_found() {
         finds(&found(&ca, &forged), at, "for another log");
 
         let mut forged = log.clone();
+        let said = by(&mut forged[at].event);
+        *said = again(said, DB3, |words| words.header.at -= 86_400);
+        finds(&found(&ca, &forged), at, "was signed before db-3.payments.prod was enrolled so");
+
+        let mut forged = log.clone();
         by(&mut forged[at].event).of = Hash([9; 32]);
         finds(&found(&ca, &forged), at, "was not enrolled so at its time");
     }

@@ -189,6 +189,43 @@ async fn what_has_a_number_is_logged_once_in_order_and_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn what_a_host_said_before_it_joined_anew_is_not_taken_again() {
+    let ca = with_hosts(&[DB3]).await;
+    let alarm = || Report::Alarmed(Reason::new("x", "y"));
+    let first = ca.host_says(DB3, 1, alarm());
+    ca.report(DB3, vec![first.clone()]).await.json::<fireaxe_protocol::api::ReportsTaken>();
+    ca.clock.pass(301);
+    ca.joins(DB3).await;
+    let size = ca.size();
+    ca.report(DB3, vec![first]).await.problem(409, "report.before_enrolment");
+    assert_eq!(ca.size(), size, "nothing of it is in the log");
+    assert_eq!(ca.reported(DB3, 1, alarm()).await.seq, 1);
+    ca.verifies();
+}
+
+#[tokio::test]
+async fn what_is_repeated_or_old_says_nothing_of_how_its_host_is() {
+    let ca = with_hosts(&[DB3]).await;
+    let first = ca.host_says(DB3, 1, Report::Alarmed(Reason::new("x", "y")));
+    ca.report(DB3, vec![first.clone()]).await.json::<fireaxe_protocol::api::ReportsTaken>();
+    let ca = ca.restart();
+    let seen = async || {
+        let fleet: Fleet = ca.operator("GET", "/operator/fleet", serde_json::json!({})).await.json();
+        fleet.hosts[0].clone()
+    };
+    ca.report(DB3, vec![first]).await.json::<fireaxe_protocol::api::ReportsTaken>();
+    assert_eq!(seen().await.seen_at, None, "anybody can send that");
+    let old = ca.host_says(DB3, 0, heartbeat(1));
+    ca.clock.pass(301);
+    ca.report(DB3, vec![old]).await.json::<fireaxe_protocol::api::ReportsTaken>();
+    let host = seen().await;
+    assert_eq!((host.mode, host.krl_version, host.krl_age_s), (None, None, None));
+    assert_eq!(host.clock_ahead_s, Some(-301), "a clock that is wrong is seen all the same");
+    ca.reported(DB3, 0, heartbeat(1)).await;
+    assert_eq!(seen().await.krl_age_s, Some(3));
+}
+
+#[tokio::test]
 async fn nobody_speaks_for_another_host_and_nothing_stands_where_it_does_not_belong() {
     let ca = with_hosts(&[DB3, DB4]).await;
     let size = ca.size();
@@ -401,10 +438,20 @@ async fn a_recording_is_kept_as_it_comes_and_held_against_what_was_reported() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (ran.status.code(), text(&ran.stdout), text(&ran.stderr))
     };
+    for (words, none) in [
+        (["ls", "EM-99"], "there is no recording of EM-99"),
+        (["verify", "EM-99"], "there is no recording of EM-99"),
+        (["cast", "EM-99"], "there is no recording of EM-99"),
+        (["verify", "ffff"], "there is no recording \"ffff\""),
+    ] {
+        let (code, out, said) = tool(&words);
+        assert!(code == Some(1) && out.is_empty() && said.contains(none), "{out}{said}");
+    }
     let (_, listed, _) = tool(&["ls", "EM-1"]);
     assert!(listed.contains(&name.to_string()) && listed.contains("not reported yet"), "{listed}");
     let (code, _, said) = tool(&["verify", "EM-1"]);
     assert!(code == Some(0) && said.contains("holds together so far"), "{said}");
+    assert!(said.ends_with("0 verified, 1 not reported yet\n"), "{said}");
 
     // Closed: what is missing by then is missing, until it comes.
     let Report::SessionClosed(mut over) = closed(1, serial, now) else { unreachable!() };
@@ -428,6 +475,30 @@ async fn a_recording_is_kept_as_it_comes_and_held_against_what_was_reported() {
     std::fs::remove_file(&path).unwrap();
     let (code, _, said) = tool(&["verify"]);
     assert!(code == Some(1) && said.contains("cannot be read"), "{said}");
+}
+
+#[tokio::test]
+async fn chunks_that_come_drop_by_drop_keep_their_own_host_waiting_and_no_other() {
+    let ca = with_hosts(&[DB3, DB4]).await;
+    let (name, chunks, _) = recording();
+    let path = |host: &str, name: Nonce| format!("/v1/hosts/{host}/recordings/{name}?from=0");
+    let drops = futures_util::stream::pending::<Result<Vec<u8>, std::convert::Infallible>>();
+    let slow = path(DB3, Nonce([6; 16]));
+    let proof = ca.proof(&host_key(DB3), "POST", &slow);
+    let mut slow = Box::pin(ca.post_body_proved(&slow, axum::body::Body::from_stream(drops), &proof));
+    tokio::select! {
+        biased;
+        told = &mut slow => panic!("{}", told.text()),
+        () = std::future::ready(()) => {}
+    }
+    let send = async |host: &str, bytes: Vec<u8>| {
+        let path = path(host, name);
+        ca.post_bytes_proved(&path, bytes, &ca.proof(&host_key(host), "POST", &path)).await
+    };
+    send(DB3, chunks[0].clone()).await.problem(503, "ca.busy");
+    send(DB4, b"nonsense".to_vec()).await.problem(400, "recording.chunks");
+    drop(slow);
+    assert_eq!(send(DB3, chunks[0].clone()).await.json::<ChunksTaken>().chunks, 1);
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ impl Fleet {
             }
             for stray in &host.strays {
                 let account = stray.account.as_deref().map(|one| format!(" for {}", shown(one)));
-                let since = stray.since.map(|at| format!(", since {}", clock(at)));
+                let since = stray.since.map(|at| format!(", since {}", clock(at, now)));
                 print(format_args!(
                     "    another way in: {}{}{}\n",
                     shown(&stray.place),
@@ -61,21 +61,21 @@ impl Fleet {
             tell(if self.stale { "no host is stale" } else { "no host is enrolled" });
         }
         if let Some(reach) = &fleet.revocation {
-            tell(reached(reach));
+            tell(reached(reach, now));
         }
         Ok(())
     }
 }
 
-/// "revoked 14:02:11, on 997 of 1000 by 14:02:13, stale: a, b, c"
-fn reached(reach: &fireaxe_protocol::api::Reach) -> String {
+/// "revoked 14:02:11Z, on 997 of 1000 by 14:02:13Z, stale: a, b, c"
+fn reached(reach: &fireaxe_protocol::api::Reach, now: u64) -> String {
     let mut said = match reach.revoked_at_ms {
         0 => "the newest list was made before this CA was started".to_owned(),
-        ms => format!("revoked {}", clock(ms / 1000)),
+        ms => format!("revoked {}", clock(ms / 1000, now)),
     };
     said.push_str(&format!(", on {} of {}", reach.confirmed, reach.hosts));
     if let Some(ms) = reach.last_at_ms {
-        said.push_str(&format!(" by {}", clock(ms / 1000)));
+        said.push_str(&format!(" by {}", clock(ms / 1000, now)));
     }
     if !reach.stale.is_empty() {
         let names: Vec<&str> = reach.stale.iter().map(|host| host.as_str()).collect();
@@ -126,10 +126,27 @@ fn line(host: &FleetHost, newest: u64, now: u64) -> String {
     words.join("  ")
 }
 
-/// `14:02:11`, UTC.
-fn clock(at: u64) -> String {
-    match i64::try_from(at).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()) {
-        Some(at) => format!("{:02}:{:02}:{:02}Z", at.hour(), at.minute(), at.second()),
-        None => at.to_string(),
+/// `14:02:11Z`; with its date when that is not today's: `2026-11-20 14:02:11Z`. UTC.
+fn clock(at: u64, now: u64) -> String {
+    let read = |at: u64| i64::try_from(at).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+    let Some(then) = read(at) else { return at.to_string() };
+    let time = format!("{:02}:{:02}:{:02}Z", then.hour(), then.minute(), then.second());
+    if read(now).is_some_and(|now| now.date() == then.date()) {
+        time
+    } else {
+        format!("{} {time}", then.date())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_another_day_has_its_date() {
+        let now = 1_700_000_000;
+        assert_eq!(clock(now - 60, now), "22:12:20Z");
+        assert_eq!(clock(now - 9 * 86_400, now), "2023-11-05 22:13:20Z");
+        assert_eq!(clock(u64::MAX, now), u64::MAX.to_string());
     }
 }

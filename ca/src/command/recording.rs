@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use clap::{Args, Subcommand};
 use fireaxe_protocol::host::{Recorded, Report};
 use fireaxe_protocol::log::{Entry, Event, HostSaid};
-use fireaxe_protocol::names::{EmergencyId, HostName};
+use fireaxe_protocol::names::{EmergencyId, HostName, shown};
 use fireaxe_protocol::recording::{Body, Cast, Chain, Header};
 use fireaxe_protocol::statement::{Nonce, Statement};
 
@@ -101,20 +101,26 @@ fn ls(dir: &DataDir, which: Option<&str>, json: bool) -> Result<(), Failed> {
         }
     }
     if shelf.is_empty() {
-        tell("there is no such recording");
+        tell("nothing is recorded");
     }
     Ok(())
 }
 
 fn verify(dir: &DataDir, which: Option<&str>, json: bool) -> Result<(), Failed> {
-    let mut wrong = Vec::new();
+    let (mut wrong, mut verified, mut unreported) = (Vec::new(), 0u64, 0u64);
     let shelf = shelf(dir, which)?;
     for ((host, name), known) in &shelf {
         let found = what_is_wrong(dir, host, *name, known);
         let state = match (&found, &known.reported) {
             (Some(what), _) => what.as_str(),
-            (None, Some(_)) => "is what the host reported",
-            (None, None) => "holds together so far; the host has not reported it yet",
+            (None, Some(_)) => {
+                verified += 1;
+                "is what the host reported"
+            }
+            (None, None) => {
+                unreported += 1;
+                "holds together so far; the host has not reported it yet"
+            }
         };
         if json {
             let told = serde_json::json!({
@@ -127,6 +133,7 @@ fn verify(dir: &DataDir, which: Option<&str>, json: bool) -> Result<(), Failed> 
         }
         wrong.extend(found.map(|what| format!("{host} {name}: {what}")));
     }
+    tell(format_args!("{verified} verified, {unreported} not reported yet"));
     if wrong.is_empty() { Ok(()) } else { Err(Failed { code: 1, lines: wrong, hint: None }) }
 }
 
@@ -161,7 +168,7 @@ fn cast(dir: &DataDir, which: &str) -> Result<(), Failed> {
     let shelf = shelf(dir, Some(which))?;
     let mut there = shelf.iter().filter(|(_, known)| known.bytes_on_disk.is_some());
     let Some(((host, name), _)) = there.next() else {
-        return Err(Failed::error("there is no such recording").hint("fireaxe-ca recording ls --data DIR"));
+        return Err(nothing_of(which));
     };
     let more: Vec<String> = there.map(|((_, name), _)| name.to_string()).collect();
     if !more.is_empty() {
@@ -189,7 +196,14 @@ fn cast(dir: &DataDir, which: &str) -> Result<(), Failed> {
     }
 }
 
-/// What there is: files, and what was reported, of one emergency or of one name.
+/// Nothing to list, to check or to play is no success when something was asked for.
+fn nothing_of(which: &str) -> Failed {
+    let of = which.parse().map_or_else(|_| shown(which), |id: EmergencyId| format!("of {id}"));
+    Failed::error(format!("there is no recording {of}")).hint("fireaxe-ca recording ls --data DIR")
+}
+
+/// What there is: files, and what was reported, of one emergency or of one name; if one of these was asked for,
+/// never nothing.
 fn shelf(dir: &DataDir, which: Option<&str>) -> Result<Shelf, Failed> {
     let mut shelf = Shelf::new();
     let mut connections: BTreeMap<(HostName, Nonce), Option<EmergencyId>> = BTreeMap::new();
@@ -220,6 +234,9 @@ fn shelf(dir: &DataDir, which: Option<&str>) -> Result<Shelf, Failed> {
             Some(id) => known.emergency == Some(id),
             None => name.to_string().starts_with(which),
         });
+        if shelf.is_empty() {
+            return Err(nothing_of(which));
+        }
     }
     Ok(shelf)
 }

@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use super::{Data, Failed, tell};
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
-use crate::door::{self, Door, Feed, Fleet, Proofs, RecordingTurns, RevocationList, Sessions, Tls, Watchers};
+use crate::door::{
+    self, Door, Feed, Fleet, HostTurns, Proofs, RecordingTurns, RevocationList, Sessions, Tls, Watchers,
+};
 use crate::keys::{self, Purpose};
 use crate::log::{Log, Reader, WalKeeper};
 use crate::metrics::Metrics;
@@ -105,6 +107,7 @@ impl Serve {
             watchers: Watchers::default(),
             feed: Feed::default(),
             fleet: Fleet::default(),
+            report_turns: HostTurns::default(),
             proofs: Proofs::default(),
             recordings: Recordings::at(&dir.recordings()),
             recording_turns: RecordingTurns::default(),

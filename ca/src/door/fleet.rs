@@ -10,16 +10,18 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use fireaxe_protocol::api::{Fleet as Told, FleetHost, Reach};
 use fireaxe_protocol::host::{Heartbeat, Report};
+use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::HostName;
 use fireaxe_protocol::policy::{Bundle, Role};
 use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::statement::HostReport;
 
 use super::Door;
 use super::problem::{self, Answer};
 use super::reading::{self, Scope};
 use crate::clock::Moment;
-use crate::road::{Heard, KnownHost};
+use crate::road::KnownHost;
 
 /// Hosts that a reach names as stale.
 const STALE: usize = 20;
@@ -49,7 +51,7 @@ struct Held {
 struct Seen {
     enrolment: Hash,
     at: u64,
-    clock_ahead_s: i64,
+    clock_ahead_s: Option<i64>,
     /// The list in force there, and since when it is known to be that one or a later one: unix milliseconds.
     krl: Option<(u64, u64)>,
     heartbeat: Option<(u64, Heartbeat)>,
@@ -86,9 +88,19 @@ impl Fleet {
         }
     }
 
-    /// Takes what a host says of itself. `size` is the log's.
-    pub(super) fn heard(&self, heard: &Heard, now: Moment, size: u64) {
-        let known = heard.host();
+    /// Takes what a host says of itself: what was never taken before. Of what has no number only its clock counts
+    /// when that is far from ours: it may be old. `size` is the log's.
+    pub(super) fn heard<'a>(
+        &self,
+        known: &KnownHost,
+        reports: impl IntoIterator<Item = &'a HostReport>,
+        now: Moment,
+        size: u64,
+    ) {
+        let mut reports = reports.into_iter().peekable();
+        if reports.peek().is_none() {
+            return;
+        }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let ms = held.ms(now);
         // A list that there never was is no list.
@@ -96,7 +108,7 @@ impl Fleet {
         let fresh = Seen {
             enrolment: known.enrolment,
             at: now.wall_s,
-            clock_ahead_s: 0,
+            clock_ahead_s: None,
             krl: None,
             heartbeat: None,
             ahead: None,
@@ -107,10 +119,15 @@ impl Fleet {
             *seen = fresh;
         }
         seen.at = now.wall_s;
-        for words in heard.reports() {
+        for words in reports {
+            let is_now = words.header.at.abs_diff(now.wall_s) <= STATEMENT_WINDOW_S;
             let version = match &words.report {
                 Report::Heartbeat(beat) => {
-                    seen.clock_ahead_s = words.header.at.cast_signed().wrapping_sub(now.wall_s.cast_signed());
+                    let ahead_s = words.header.at.cast_signed().wrapping_sub(now.wall_s.cast_signed());
+                    seen.clock_ahead_s = Some(ahead_s);
+                    if !is_now {
+                        continue;
+                    }
                     seen.ahead = beat.head.map(|(head, _)| head).filter(|head| *head > size);
                     if let Some(head) = seen.ahead {
                         tracing::error!(event = "log.behind", host = %known.host, head, size);
@@ -118,6 +135,7 @@ impl Fleet {
                     seen.heartbeat = Some((now.wall_s, beat.clone()));
                     beat.krl_version
                 }
+                Report::Confirmed(_) if words.seq == 0 && !is_now => continue,
                 Report::Confirmed(confirmed) => confirmed.version,
                 Report::Alarmed(_) => {
                     seen.alarms = seen.alarms.saturating_add(1);
@@ -209,7 +227,7 @@ fn line(host: &KnownHost, seen: Option<&Seen>, following: bool, now: u64) -> Fle
         following,
         krl_version: seen.and_then(|seen| seen.krl).map(|(version, _)| version),
         krl_age_s: beat.map(|(at, beat)| beat.krl_age_s.saturating_add(now.saturating_sub(*at))),
-        clock_ahead_s: beat.and(seen).map(|seen| seen.clock_ahead_s),
+        clock_ahead_s: seen.and_then(|seen| seen.clock_ahead_s),
         mode: beat.map(|(_, beat)| beat.mode),
         sessions: beat.map(|(_, beat)| beat.sessions),
         drift,

@@ -12,6 +12,7 @@
 //! | `enrolment.rs` | hosts join, renew their certificate, ask for a self-test |
 //! | `feed.rs`, `herald.rs` | what hosts follow, and what they are told |
 //! | `reports.rs` | what hosts say |
+//! | `host_turns.rs` | one request of a kind at a time for each host |
 //! | `recordings.rs` | what they recorded |
 //! | `fleet.rs` | how they are |
 //! | `tiles.rs` | checkpoint and tiles of the log |
@@ -29,6 +30,7 @@ mod feed;
 mod fleet;
 mod herald;
 mod host_problem;
+mod host_turns;
 mod hosts;
 mod listen;
 mod operator;
@@ -83,6 +85,8 @@ pub struct Door {
     pub feed: Feed,
     /// How hosts are.
     pub fleet: Fleet,
+    /// Whose reports are on their way to the log.
+    pub report_turns: HostTurns,
     /// What hosts recorded.
     pub recordings: Recordings,
     /// Turns at the disk that they are on.
@@ -101,6 +105,7 @@ pub use feed::Feed;
 pub(crate) use fleet::is_stale;
 pub use fleet::{Fleet, FleetCounts};
 pub use herald::start_herald;
+pub use host_turns::HostTurns;
 pub use hosts::RevocationList;
 pub use listen::PeerAddress;
 pub use reading::Sessions;

@@ -171,6 +171,8 @@ impl From<Refusal> for Told {
                     .expected(expected)
                     .next("send the reports from there; a host that has lost them is enrolled anew")
             }
+            Refusal::ReportBefore(_) => Told::new(StatusCode::CONFLICT, "report.before_enrolment", said)
+                .next("set the host's clock if it is behind; what it said before it joined is not taken"),
             Refusal::TooManyReports(_) => {
                 Told::new(StatusCode::TOO_MANY_REQUESTS, "report.too_many", said).next(AGAIN)
             }

@@ -11,26 +11,42 @@ use fireaxe_protocol::api::ChunksTaken;
 use fireaxe_protocol::limits::RECORDING_BODY;
 use fireaxe_protocol::statement::Nonce;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::problem::{Answer, Told};
-use super::{Door, reading};
+use super::{Door, HostTurns, reading};
 use crate::recordings::RecordingFault;
 use crate::road::Refusal;
 
-/// Bodies that are read and written at once: 16 of a mebibyte, and a disk has no use for more.
-const AT_ONCE: usize = 16;
-/// How long a host waits for its turn before it is told to come again.
+/// Bodies in memory at once, one of each host: 256 of a mebibyte. Somebody must hold the keys of so many hosts
+/// to keep the others out.
+const IN_MEMORY: usize = 256;
+/// Those of them that are written at once: a disk has no use for more.
+const WRITTEN: usize = 16;
+/// How long a host waits for either before it is told to come again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Turns at the disk.
+/// Turns: each host's own, those in memory, those at the disk.
 #[derive(Debug)]
-pub struct RecordingTurns(Semaphore);
+pub struct RecordingTurns {
+    hosts: HostTurns,
+    in_memory: Semaphore,
+    disk: Semaphore,
+}
 
 impl Default for RecordingTurns {
     fn default() -> RecordingTurns {
-        RecordingTurns(Semaphore::new(AT_ONCE))
+        RecordingTurns {
+            hosts: HostTurns::default(),
+            in_memory: Semaphore::new(IN_MEMORY),
+            disk: Semaphore::new(WRITTEN),
+        }
     }
+}
+
+async fn one_of(turns: &Semaphore) -> Result<SemaphorePermit<'_>, Refusal> {
+    let turn = tokio::time::timeout(PATIENCE, turns.acquire()).await;
+    turn.ok().and_then(Result::ok).ok_or(Refusal::Busy)
 }
 
 /// The number of the first chunk.
@@ -59,11 +75,14 @@ pub(super) async fn append(
     }
     let Query(From { from }) =
         from.map_err(|_| wrong("recording.from", "this takes the number of the first chunk: ?from=N"))?;
-    let turn = tokio::time::timeout(PATIENCE, door.recording_turns.0.acquire()).await;
-    let Ok(Ok(_turn)) = turn else { return Err(Refusal::Busy.into()) };
+    let turns = &door.recording_turns;
+    let _own = turns.hosts.take(&host.host)?;
+    let _in_memory = one_of(&turns.in_memory).await?;
     let sent = axum::body::to_bytes(request.into_body(), RECORDING_BODY).await.map_err(|_| {
         Told::new(StatusCode::PAYLOAD_TOO_LARGE, "body.too_large", "at most 1 MiB of chunks is taken at once")
     })?;
+    // Only now: a body that comes drop by drop keeps nobody from the disk.
+    let _at_disk = one_of(&turns.disk).await?;
     let store = door.clone();
     let appended =
         tokio::task::spawn_blocking(move || store.recordings.append(&host.host, recording, from, &sent));

@@ -12,6 +12,7 @@ use fireaxe_protocol::host::Report;
 use super::emergencies::{Bytes, body};
 use super::problem::{Answer, Told};
 use super::{Door, enrolment};
+use crate::road::Refusal;
 
 /// `POST /v1/hosts/{host}/reports`
 pub(super) async fn report(
@@ -32,15 +33,30 @@ async fn taken(door: &Door, host: enrolment::Host, bytes: Bytes) -> Answer<Json<
         return Err(Told::new(StatusCode::BAD_REQUEST, "report.count", sentence));
     }
     let published = door.road.published();
-    let heard = published.speakers().hear(&published.gate().origin, &host, reports)?;
+    let heard = Arc::new(published.speakers().hear(&published.gate().origin, &host, reports)?);
     let (now, size) = (door.clock.now(), published.health().entries);
     for words in heard.unnumbered() {
         if let Report::Alarmed(reason) = &words.report {
             tracing::warn!(event = "host.alarmed", %host, code = %reason.code, logged = false);
         }
     }
-    door.fleet.heard(&heard, now, size);
-    let seq = if heard.is_for_the_log() { door.road.report(heard).await? } else { heard.host().seq };
+    door.fleet.heard(heard.host(), heard.unnumbered(), now, size);
+    let before = heard.host().seq;
+    // A host that has said enough, or sends a second request before the first is answered, ends here. Of what
+    // it may still say in the hour the writer has the last word.
+    if heard.has_news() && !heard.host().hour.has_room(now.wall_s) {
+        return Err(Refusal::TooManyReports(host).into());
+    }
+    let seq = if heard.is_for_the_log() {
+        let _turn = door.report_turns.take(&host)?;
+        door.road.report(heard.clone()).await?
+    } else {
+        before
+    };
+    // Not what is only repeated: everybody can read it in the log, and send it.
+    let fresh = before.saturating_add(1)..=seq;
+    let news = heard.numbered().iter().map(|(words, _)| words).filter(|words| fresh.contains(&words.seq));
+    door.fleet.heard(heard.host(), news, now, size);
     let confirm = published.speakers().owes(&host);
     Ok(Json(ReportsTaken { schema: "fireaxe.reports-taken/v1".into(), seq, confirm }))
 }

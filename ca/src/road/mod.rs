@@ -75,6 +75,7 @@ pub use said::Said;
 pub(crate) use second::decided as decided_by_second;
 pub(crate) use second::{lacks_presence, may_second};
 pub use shadow::ShadowCounts;
+pub(crate) use speakers::said_before;
 pub use speakers::{Heard, KnownHost, Speakers};
 
 use std::sync::Arc;
@@ -134,7 +135,7 @@ pub(crate) enum Asked {
     /// Whose emergency a fresh key belongs to.
     Reader(Fingerprint, Reply<(PersonName, EmergencyId, Ed25519Key)>),
     /// Steps 8 and 11: what a host said, to be logged.
-    Report(Box<Heard>, Reply<u64>),
+    Report(Arc<Heard>, Reply<u64>),
     /// End after what is under way.
     Stop,
 }
@@ -242,8 +243,8 @@ impl Road {
     }
 
     /// Logs what a host said; gives the number of its last report that is in the log.
-    pub async fn report(&self, heard: Heard) -> Result<u64, Refusal> {
-        self.ask(|reply| Asked::Report(Box::new(heard), reply)).await
+    pub async fn report(&self, heard: Arc<Heard>) -> Result<u64, Refusal> {
+        self.ask(|reply| Asked::Report(heard, reply)).await
     }
 
     /// Ends the writer after what is under way.

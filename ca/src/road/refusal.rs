@@ -175,6 +175,9 @@ pub enum Refusal {
         /// The number that came.
         found: u64,
     },
+    /// It was said under an earlier enrolment; the log, which anybody may copy, has many of those.
+    #[error("the report was signed before {0} was enrolled as it is now")]
+    ReportBefore(HostName),
     /// One host says more than anybody reads.
     #[error("{0} has made all the reports that it may within this hour")]
     TooManyReports(HostName),

@@ -4,6 +4,8 @@
 //! Nothing a host says is refused for being unlikely. A host that lies is found by what it said, and one that
 //! tells the truth about something that should not have been possible is the very thing to be heard.
 
+use std::sync::Arc;
+
 use fireaxe_protocol::certificate::Fields;
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
@@ -147,7 +149,7 @@ fn unusual(
 }
 
 impl Turn<'_> {
-    pub(super) fn take_reports(&mut self, heard: Box<Heard>, reply: Reply<u64>) {
+    pub(super) fn take_reports(&mut self, heard: Arc<Heard>, reply: Reply<u64>) {
         // A serial of this very batch is nobody's yet: whether it was issued, the log says next turn.
         let of_this_batch = self.committed..self.batch.next_index();
         let serials = heard.numbered().iter().filter_map(|(words, _)| serial_of(&words.report));
@@ -186,8 +188,8 @@ impl Turn<'_> {
         words: &HostReport,
         said: &fireaxe_protocol::statement::Envelope,
     ) -> Result<(), Refusal> {
+        // What costs nothing first: an entry is read back only for what is then logged.
         let host = &heard.host().host;
-        let came = self.came(words)?;
         let speaker = self.speaker(heard)?;
         let expected = speaker.seq.saturating_add(1);
         if words.seq != expected {
@@ -196,6 +198,7 @@ impl Turn<'_> {
         if !self.state.reported.may_report(host, self.now) {
             return Err(Refusal::TooManyReports(host.clone()));
         }
+        let came = self.came(words)?;
         let by = HostSaid { of: speaker.enrolment, host: host.clone(), said: said.clone() };
         let event = entry_of(self.state, speaker, words, came.as_ref(), by);
         let event =

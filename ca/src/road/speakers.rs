@@ -7,13 +7,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::keys::Fingerprint;
+use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
 use fireaxe_protocol::log::{Event, Hash};
 use fireaxe_protocol::names::{HostName, Origin, SystemName};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Claimed, EnrolledKey, Envelope, HostReport, Kind, Statement};
 
 use super::{HostRefusal, Refusal};
-use crate::state::{Reported, Speaker};
+use crate::state::{Hour, Reported, Speaker};
 
 /// All of them, as of the newest commit.
 #[derive(Debug, Default)]
@@ -44,6 +45,8 @@ pub struct KnownHost {
     pub enrolled_at: u64,
     /// Number of its last report in the log.
     pub seq: u64,
+    /// How many came in the last hour that had any.
+    pub hour: Hour,
     /// Closings up to this entry need no word of it.
     pub confirmed: u64,
 }
@@ -63,13 +66,13 @@ impl Heard {
     }
 
     /// What is to be logged, in order.
-    pub(super) fn numbered(&self) -> &[(HostReport, Envelope)] {
+    pub fn numbered(&self) -> &[(HostReport, Envelope)] {
         &self.numbered
     }
 
-    /// Everything, what is to be logged last.
-    pub fn reports(&self) -> impl Iterator<Item = &HostReport> {
-        self.unnumbered.iter().chain(self.numbered.iter().map(|(words, _)| words))
+    /// Whether something is in it that was not logged when it was checked.
+    pub fn has_news(&self) -> bool {
+        self.numbered.last().is_some_and(|(words, _)| words.seq > self.host.seq)
     }
 
     /// Whether something is to be logged.
@@ -116,7 +119,7 @@ impl Speakers {
     }
 
     /// Checks reports of `host` in order of cost: shape, kind, log, host, key, signature. Those with numbers
-    /// must follow each other.
+    /// must follow each other, and none of them may be older than the enrolment.
     pub fn hear(&self, origin: &Origin, host: &HostName, said: Vec<Envelope>) -> Result<Heard, Refusal> {
         let known = self.get(host).ok_or_else(|| HostRefusal::NotEnrolled(host.clone()))?;
         let mut heard = Heard { host: known.clone(), numbered: Vec::new(), unnumbered: Vec::new() };
@@ -140,6 +143,9 @@ impl Speakers {
                 return Err(Refusal::NotThatHost(host.clone()));
             }
             misplaced(&words).map_or(Ok(()), |reason| Err(Refusal::MayNot { reasons: vec![reason] }))?;
+            if words.seq != 0 && said_before(&words, known.enrolled_at) {
+                return Err(Refusal::ReportBefore(host.clone()));
+            }
             match heard.numbered.last() {
                 _ if words.seq == 0 => heard.unnumbered.push(*words),
                 Some((before, _)) if words.seq != before.seq.saturating_add(1) => {
@@ -202,6 +208,7 @@ impl Held {
             enrolment: speaker.enrolment,
             enrolled_at: speaker.enrolled_at,
             seq: speaker.seq,
+            hour: speaker.hour,
             confirmed: speaker.confirmed,
         };
         self.by_name.insert(host.clone(), Arc::new(known));
@@ -224,6 +231,12 @@ pub(super) fn spoke(event: &Event) -> Option<&HostName> {
         | Event::HostAlarmed { by } => Some(&by.host),
         _ => None,
     }
+}
+
+/// Whether a report is the word of an earlier enrolment: a host that joins anew with the same key counts from
+/// one again, and what it had said before would fit once more. Its clock may be as wrong as a statement's.
+pub(crate) fn said_before(words: &HostReport, enrolled_at: u64) -> bool {
+    words.header.at.saturating_add(STATEMENT_WINDOW_S) < enrolled_at
 }
 
 /// Why a report does not belong here, or not with that number.

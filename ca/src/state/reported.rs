@@ -42,9 +42,25 @@ pub struct Speaker {
     pub seq: u64,
     /// Closings up to this entry are confirmed, or were before it was one of ours.
     pub confirmed: u64,
-    /// The hour, and how many reports of it.
-    hour: (u64, u32),
+    /// How many reports of the last hour that had any.
+    pub hour: Hour,
     connections: HashMap<Nonce, Connection>,
+}
+
+/// An hour, and how many reports came in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hour(u64, u32);
+
+impl Hour {
+    /// Whether one more may come at `at`, unix seconds.
+    pub fn has_room(self, at: u64) -> bool {
+        self.0 != at / HOUR_S || self.1 < REPORTS_PER_HOUR
+    }
+
+    fn one_more(self, at: u64) -> Hour {
+        let hour = at / HOUR_S;
+        Hour(hour, if self.0 == hour { self.1.saturating_add(1) } else { 1 })
+    }
 }
 
 /// A connection that was opened and not closed.
@@ -118,8 +134,7 @@ impl Reported {
 
     /// Whether `host` may say something more within this hour.
     pub fn may_report(&self, host: &HostName, at: u64) -> bool {
-        let hour = self.hosts.get(host).map_or((0, 0), |speaker| speaker.hour);
-        hour.0 != at / HOUR_S || hour.1 < REPORTS_PER_HOUR
+        self.hosts.get(host).is_none_or(|speaker| speaker.hour.has_room(at))
     }
 
     pub(super) fn take(&mut self, index: u64, at: u64, event: &Event, leaf: Hash) -> Result<(), FoldError> {
@@ -132,7 +147,7 @@ impl Reported {
                     enrolled_at: at,
                     seq: 0,
                     confirmed: index,
-                    hour: (0, 0),
+                    hour: Hour::default(),
                     connections: HashMap::new(),
                 };
                 // One that is enrolled anew begins anew: what it had open before, it cannot speak for.
@@ -222,9 +237,7 @@ impl Reported {
             return Err(FoldError::Report(index));
         }
         speaker.seq = words.seq;
-        let hour = at / HOUR_S;
-        speaker.hour =
-            if speaker.hour.0 == hour { (hour, speaker.hour.1.saturating_add(1)) } else { (hour, 1) };
+        speaker.hour = speaker.hour.one_more(at);
         Ok(words)
     }
 }
@@ -265,7 +278,7 @@ mod tests {
             enrolled_at: 1000,
             seq: 0,
             confirmed: 10,
-            hour: (0, 0),
+            hour: Hour::default(),
             connections: HashMap::new(),
         };
         reported.hosts.insert(host.clone(), speaker);
@@ -325,9 +338,9 @@ mod tests {
     #[test]
     fn a_host_may_say_so_much_in_an_hour_and_then_again_in_the_next() {
         let (mut reported, host) = reported();
-        reported.hosts.get_mut(&host).unwrap().hour = (5, REPORTS_PER_HOUR - 1);
+        reported.hosts.get_mut(&host).unwrap().hour = Hour(5, REPORTS_PER_HOUR - 1);
         assert!(reported.may_report(&host, 5 * HOUR_S));
-        reported.hosts.get_mut(&host).unwrap().hour = (5, REPORTS_PER_HOUR);
+        reported.hosts.get_mut(&host).unwrap().hour = Hour(5, REPORTS_PER_HOUR);
         assert!(!reported.may_report(&host, 6 * HOUR_S - 1));
         assert!(reported.may_report(&host, 6 * HOUR_S));
     }

@@ -7,7 +7,7 @@ use fireaxe_protocol::log::{Entry, HostSaid};
 use fireaxe_protocol::statement::{Claimed, EnrolledKey, Statement};
 
 use super::Check;
-use crate::road::{entry_of_report, serial_of_report};
+use crate::road::{entry_of_report, said_before, serial_of_report};
 use crate::state::State;
 
 impl Check {
@@ -34,6 +34,9 @@ impl Check {
         };
         if words.host != by.host {
             return self.note(index, "the report in it speaks of another host");
+        }
+        if said_before(&words, speaker.enrolled_at) {
+            self.note(index, format!("the report in it was signed before {} was enrolled so", by.host));
         }
         let came = serial_of_report(&words.report).and_then(|serial| self.known.came(serial));
         let follows = entry_of_report(state, speaker, &words, came, by.clone());

@@ -241,3 +241,24 @@ fn closed(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test's own steps may fail it")]
+
+    use super::*;
+    use crate::views::Views;
+
+    #[test]
+    fn the_certificate_of_a_self_test_is_in_no_list_and_breaks_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let views = Views::open(&dir.path().join("views.sqlite")).unwrap();
+        let database = views.database.lock().unwrap();
+        // Of a leaf that decided nothing: that of the entry which granted the test.
+        let event = Event::CertificateIssued { of: Hash::of(b"granted"), terms: Hash::of(b"terms") };
+        let entry = Entry { index: 7, at: 1_700_000_000, event, body: Some(b"body".to_vec()) };
+        take(&database, &entry, b"bytes").unwrap();
+        let listed = database.query_row("SELECT count(*) FROM certificate", [], |row| row.get::<_, i64>(0));
+        assert_eq!(listed.unwrap(), 0);
+    }
+}

@@ -26,8 +26,8 @@ use ed25519_dalek::SigningKey;
 use fireaxe_ca::clock::{Clock, Moment};
 use fireaxe_ca::data_dir::DataDir;
 use fireaxe_ca::door::{
-    Door, Feed, Fleet, Peer, Proofs, RecordingTurns, RevocationList, Sessions, Watchers, operator_routes,
-    routes, start_herald,
+    Door, Feed, Fleet, HostTurns, Peer, Proofs, RecordingTurns, RevocationList, Sessions, Watchers,
+    operator_routes, routes, start_herald,
 };
 use fireaxe_ca::keys::{self, Purpose};
 use fireaxe_ca::log::{Log, LogError, Reader};
@@ -208,6 +208,7 @@ impl Installed {
             watchers: Watchers::default(),
             feed: Feed::default(),
             fleet: Fleet::default(),
+            report_turns: HostTurns::default(),
             proofs: Proofs::default(),
             recordings: Recordings::at(&data.recordings()),
             recording_turns: RecordingTurns::default(),
@@ -376,6 +377,11 @@ impl Installed {
 
     pub async fn post_body(&self, path: &str, body: Body) -> Told {
         answer(&self.outside, Request::post(path).body(body).unwrap()).await
+    }
+
+    pub async fn post_body_proved(&self, path: &str, body: Body, proof: &str) -> Told {
+        let request = Request::post(path).header("authorization", proof);
+        answer(&self.outside, request.body(body).unwrap()).await
     }
 
     async fn ask(
