@@ -278,3 +278,33 @@ fn reasons(problem: &Problem) -> String {
     let further = problem.reasons.iter().filter(|reason| reason.sentence != problem.title);
     further.map(|reason| format!("\n  {} ({})", reason.sentence, reason.code)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(json: serde_json::Value) -> HostError {
+        HostError::Refused(Box::new(serde_json::from_value(json).unwrap()))
+    }
+
+    #[test]
+    fn a_refusal_is_said_once_and_with_the_next_step_that_the_ca_names() {
+        let reason = serde_json::json!({"code": "host.token", "sentence": "the token is used up"});
+        let mut json = serde_json::json!({
+            "type": "t", "title": "the token is used up", "status": 403, "code": "host.token", "reasons": [reason]
+        });
+        let plain = refused(json.clone());
+        assert_eq!(plain.to_string(), "the CA does not enrol this host: the token is used up");
+        assert!(plain.next().starts_with("fireaxe-ca host invite"));
+        json["next"] = "fireaxe-ca host ls".into();
+        assert_eq!(refused(json).next(), "fireaxe-ca host ls");
+    }
+
+    #[test]
+    fn a_ca_that_is_away_costs_no_token_and_says_so() {
+        let away = TransportError::NotRunning { addr: "https://ca:8443".into() };
+        let error = HostError::NotJoined(away);
+        assert_eq!((error.code(), error.exit_code()), ("ca.unavailable", 69));
+        assert!(error.next().contains("the token is still good"));
+    }
+}

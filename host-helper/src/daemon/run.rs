@@ -80,7 +80,7 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     let voice = Voice { key: key.clone(), origin: config.origin.clone(), host: enrolled.host.clone() };
     let spool = Arc::new(Spool::open(&config.state.join("spool"), voice, enrol::enrolment(&config.state))?);
     let reports: Arc<dyn Reports> = spool.clone();
-    let (witness, damaged) = Witness::open(&config.state, enrolled.log_key.clone(), config.origin.clone())?;
+    let (witness, damaged) = Witness::open(&config.state, enrolled.log_key.clone(), config.origin.clone());
     if let Some(alarm) = damaged {
         // Not kept: the journal has it. A full disk is no reason to leave logins without a daemon.
         let _ = reports.say(Report::Alarmed(alarm));

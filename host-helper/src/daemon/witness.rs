@@ -48,21 +48,21 @@ pub enum Witnessed {
 }
 
 impl Witness {
-    /// Reads what was seen before. Also an alarm, when that cannot be read: it is set aside.
-    pub fn open(state: &Path, key: NoteKey, origin: Origin) -> Result<(Witness, Option<Reason>), HostError> {
+    /// Reads what was seen before. Also an alarm, when that cannot be read: it is set aside, if it can be.
+    pub fn open(state: &Path, key: NoteKey, origin: Origin) -> (Witness, Option<Reason>) {
         let path = state.join(FILE);
         let mut witness = Witness { state: state.into(), key, origin, seen: None };
         let note = match fs::read_to_string(&path) {
             Ok(note) => note,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((witness, None)),
-            Err(error) => return Ok((witness, Some(set_aside(&path, &error.to_string())?))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return (witness, None),
+            Err(error) => return (witness, Some(set_aside(&path, &error.to_string()))),
         };
         match Checkpoint::open(&note, &witness.key, &witness.origin) {
             Ok(head) => {
                 witness.seen = Some(Seen { head, note });
-                Ok((witness, None))
+                (witness, None)
             }
-            Err(error) => Ok((witness, Some(set_aside(&path, &error.to_string())?))),
+            Err(error) => (witness, Some(set_aside(&path, &error.to_string()))),
         }
     }
 
@@ -157,12 +157,14 @@ impl Witness {
     }
 }
 
-fn set_aside(path: &Path, why: &str) -> Result<Reason, HostError> {
+fn set_aside(path: &Path, why: &str) -> Reason {
     let aside = path.with_extension("damaged");
-    fs::rename(path, &aside).map_err(|error| HostError::write(&aside, &error))?;
-    let sentence =
-        format!("the log's head seen last could not be read and is set aside ({}): {why}", aside.display());
-    Ok(Reason::new("log.head_damaged", sentence))
+    let done = match fs::rename(path, &aside) {
+        Ok(()) => format!("is set aside ({})", aside.display()),
+        // The next head that is seen takes its place.
+        Err(error) => format!("is left there ({error})"),
+    };
+    Reason::new("log.head_damaged", format!("the log's head seen last could not be read and {done}: {why}"))
 }
 
 const FILE: &str = "head.note";
@@ -219,7 +221,7 @@ mod tests {
         }
 
         fn witness(&self, dir: &Path) -> (Witness, Option<Reason>) {
-            Witness::open(dir, self.signer.key().clone(), self.origin.clone()).unwrap()
+            Witness::open(dir, self.signer.key().clone(), self.origin.clone())
         }
     }
 

@@ -161,7 +161,10 @@ pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
 
     // Step 5: a list that revokes, before anything trusts the CA.
     let (krl::Outcome::Replaced { version } | krl::Outcome::Newest { version }) =
-        krl::update(&config, clock::now())?;
+        krl::update(&config, clock::now()).map_err(|error| match error {
+            HostError::Transport(error) => HostError::NotJoined(error),
+            other => other,
+        })?;
 
     // Step 6: from here on this host is enrolled.
     if let Some(folder) = plan.config.parent() {

@@ -233,9 +233,12 @@ fn a_disk_that_takes_nothing_keeps_the_spool_from_being_opened_no_more_than_it_m
     let spool = open(dir.path());
     spool.say(opened(1)).unwrap();
     drop(spool);
-    // Neither can be read, set aside nor written: as root a folder and a file in its place are what refuses.
-    fs::create_dir_all(dir.path().join("state.json/x")).unwrap();
+    // One cannot be read nor set aside, the count of another enrolment cannot be written: as root only what
+    // is in the place of a file, or of a folder, refuses.
+    fs::create_dir(dir.path().join("batch.json")).unwrap();
     fs::write(dir.path().join("damaged"), "").unwrap();
+    fs::write(dir.path().join("state.json"), r#"{"enrolment":null,"next":1,"done":0}"#).unwrap();
+    fs::create_dir(dir.path().join(".state.json.new")).unwrap();
     let spool = Spool::open(dir.path(), voice(), Some(Hash([7; 32]))).unwrap();
     // The report and the alarm.
     assert_eq!(spool.filled().reports, 2);
