@@ -2,7 +2,8 @@
 //! recorder what the daemon has to say, and decides what happens when it cannot be recorded.
 //!
 //! `required`: no session; one that runs is told, and a minute later its recording and its socket end.
-//! `best-effort`: it goes on, and what is not recorded is counted. A recorder that is not read from waits, and
+//! `best-effort`: it goes on, and what is not recorded is counted; but none begins beyond its connection's own
+//! places, which that connection alone could fill to go unrecorded. A recorder that is not read from waits, and
 //! its session with it: that is what keeps memory bounded.
 
 use std::io::{ErrorKind, Read};
@@ -19,11 +20,12 @@ use fireaxe_protocol::recording::{Ended, Event, Header, SessionKind, Size, Strea
 
 use super::recording::Recording;
 use super::words::{self, Over, Said};
-use super::{FLUSH, Inner, NOTICE, Place, took};
+use super::{FLUSH, Inner, NOTICE, OWN_PLACES, Place, took};
 use crate::clock::{self, Stopwatch};
 use crate::daemon::socket::reply;
 use crate::daemon::words::{Answer, Notice};
 use crate::daemon::{Beginning, Begun, Took};
+use crate::error::HostError;
 
 /// How often a session that says nothing is looked at: what the daemon has to say waits no longer.
 const IDLE: Duration = Duration::from_secs(1);
@@ -42,7 +44,7 @@ pub(super) fn take(
         Record::None => None,
         Record::BestEffort | Record::Required => match start(inner, &begun, &beginning) {
             Ok(started) => Some(started),
-            Err(reason) if record == Record::Required => {
+            Err(reason) if record == Record::Required || reason.code == OWN_PLACES => {
                 reply(&mut stream, &Answer::Refused(reason));
                 return Took::default();
             }
@@ -64,18 +66,19 @@ fn start(inner: &Arc<Inner>, begun: &Begun, beginning: &Beginning) -> Result<(Pl
     let place = inner.place(begun.connection)?;
     inner.room()?;
     let began = clock::now_us();
-    let mut recording =
-        Recording::begin(&inner.shelf, header(inner, begun, beginning, began)).map_err(|error| {
-            let reason = Reason::new("recording.not_begun", error.to_string());
-            inner.alarm(&inner.alarmed, &reason);
-            reason
-        })?;
+    let not_begun = |error: HostError| {
+        let reason = Reason::new("recording.not_begun", error.to_string());
+        inner.alarm(&inner.alarmed, &reason);
+        reason
+    };
+    let header = header(inner, begun, beginning, began);
+    let mut recording = Recording::begin(&inner.shelf, header).map_err(not_begun)?;
     // A command whose end the header does not show would be a place to hide in.
     let asked = beginning.asked.as_deref().unwrap_or_default();
     if asked.len() > limits::RECORDING_ASKED {
         for part in asked.as_bytes().chunks(limits::RECORDING_EVENT) {
             let event = Event { offset_us: 0, stream: Stream::Asked, bytes: part.to_vec() };
-            recording.take(event).map_err(|error| Reason::new("recording.not_begun", error.to_string()))?;
+            recording.take(event).map_err(not_begun)?;
         }
     }
     Ok((place, recording))
@@ -162,7 +165,7 @@ impl Taking {
         self.record == Record::Required && self.full.is_some_and(|since| since.elapsed() >= NOTICE)
     }
 
-    fn failed(&mut self, error: &crate::error::HostError) -> Result<(), Reason> {
+    fn failed(&mut self, error: &HostError) -> Result<(), Reason> {
         let reason = Reason::new("recording.not_written", error.to_string());
         self.inner.alarm(&self.inner.alarmed, &reason);
         self.stop(reason)

@@ -246,8 +246,12 @@ fn nobody_takes_the_places_of_others() {
     for n in 0..OF_ONE {
         all.push(scene.begins(u8::try_from(n).unwrap(), Record::Required, None).0);
     }
-    let (_, answer) = scene.begins(100, Record::Required, None);
-    assert!(matches!(answer, Answer::Refused(reason) if reason.code == "recording.too_many"));
+    // In no tier: whoever fills their own places would go on unrecorded.
+    for record in [Record::Required, Record::BestEffort] {
+        let (_, answer) = scene.begins(100, record, None);
+        assert!(matches!(answer, Answer::Refused(reason) if reason.code == "recording.too_many"));
+    }
+    assert_eq!(*scene.heard.0.lock().unwrap(), []);
     let other = scene.sink.inner.place(Nonce([9; 16])).map(drop);
     assert!(other.is_ok());
     all.pop().unwrap().killed();
@@ -257,6 +261,33 @@ fn nobody_takes_the_places_of_others() {
     for recorder in all {
         recorder.killed();
     }
+}
+
+#[test]
+fn a_session_that_others_leave_no_place_is_refused_or_told_with_its_connection() {
+    let scene = scene(plenty());
+    let all = u8::try_from(AT_ONCE / OF_ONE).unwrap();
+    let place = |n: u8| scene.sink.inner.place(Nonce([n; 16])).map_err(|reason| reason.code);
+    let mut taken: Vec<_> = (0..all).flat_map(|n| [n; OF_ONE]).map(|n| place(n).unwrap()).collect();
+    for (n, record) in [(1, Record::BestEffort), (2, Record::BestEffort), (3, Record::Required)] {
+        let (recorder, answer) = scene.begins(n, record, None);
+        match answer {
+            Answer::Run(run) => assert_eq!((record, run.record), (Record::BestEffort, Record::None)),
+            Answer::Refused(reason) => {
+                assert_eq!((record, reason.code.as_str()), (Record::Required, "recording.no_place"));
+            }
+            other => panic!("{other:?}"),
+        }
+        recorder.killed();
+    }
+    let heard = std::mem::take(&mut *scene.heard.0.lock().unwrap());
+    let [Report::Alarmed(alarm)] = &heard[..] else { panic!("{heard:?}") };
+    assert!(alarm.sentence.contains(&Nonce([200; 16]).to_string()), "{}", alarm.sentence);
+    // Another that finds none is told, too; each once.
+    assert_eq!([place(100).err(), place(100).err()], [(); 2].map(|()| Some("recording.no_place".into())));
+    assert_eq!(scene.heard.0.lock().unwrap().len(), 1);
+    taken.pop();
+    assert!(place(100).is_ok());
 }
 
 #[test]
