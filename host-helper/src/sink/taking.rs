@@ -57,7 +57,7 @@ pub(super) fn take(
     };
     reply(&mut stream, &Answer::Run(Box::new(begun.run.clone())));
     let recording = started.map(|(place, recording)| (place, Taking::new(inner, recording, record)));
-    let mut session = Session { begun, stream, recording };
+    let mut session = Session { begun, stream, recording, spoken: false };
     let over = session.carry();
     session.end(over)
 }
@@ -181,6 +181,8 @@ struct Session {
     begun: Begun,
     stream: UnixStream,
     recording: Option<(Place, Taking)>,
+    /// Whether its recorder has said anything: until then nothing runs.
+    spoken: bool,
 }
 
 impl Session {
@@ -200,7 +202,10 @@ impl Session {
             self.stream.set_read_timeout(Some(if waits { FLUSH } else { IDLE })).ok()?;
             match self.stream.read(&mut buffer) {
                 Ok(0) => return None,
-                Ok(n) => have.extend_from_slice(buffer.get(..n)?),
+                Ok(n) => {
+                    self.spoken = true;
+                    have.extend_from_slice(buffer.get(..n)?);
+                }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(_) => return None,
             }
@@ -209,6 +214,7 @@ impl Session {
             while let Some((said, taken)) = words::read(have.get(at..)?).ok()? {
                 at += taken;
                 match said {
+                    Said::Begun => {}
                     Said::Over(over) => return Some(over),
                     Said::Event(event) => self.with(|taking| taking.event(event)),
                 }
@@ -222,10 +228,10 @@ impl Session {
         }
     }
 
-    /// Wakes who sends the file, if it has grown since.
+    /// Wakes who sends the file, if it has grown since, and will stay.
     fn tell_grown(&self, known: &mut u64) {
         let Some((_, taking)) = &self.recording else { return };
-        if taking.recording.written() > *known {
+        if self.spoken && taking.recording.written() > *known {
             *known = taking.recording.written();
             (taking.inner.grown)();
         }
@@ -243,6 +249,12 @@ impl Session {
 
     fn end(self, over: Option<Over>) -> Took {
         let Some((_place, taking)) = self.recording else { return took(None) };
+        if !self.spoken {
+            // The answer came too late, and a recorder that still wants to asks anew. A file that stays is one
+            // that the next start of the daemon closes.
+            taking.recording.discard();
+            return took(None);
+        }
         let how = match over {
             Some(Over::Exited(code)) => Ended::Exited(code),
             Some(Over::Signalled(signal)) => Ended::Signalled(signal),

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::recording::{Body, Chain, Chunk, Ended, Event, Stream};
 
-use super::words::Over;
+use super::words::{BEGUN, Over};
 use super::*;
 use crate::daemon::words::{Answer, Notice, Run};
 
@@ -90,6 +90,15 @@ impl Recorder {
 
 impl Scene {
     fn begins(&self, n: u8, record: Record, asked: Option<&str>) -> (Recorder, Answer) {
+        let (mut recorder, answer) = self.asks(n, record, asked);
+        if matches!(answer, Answer::Run(_)) {
+            recorder.stream.get_mut().write_all(&BEGUN).unwrap();
+        }
+        (recorder, answer)
+    }
+
+    /// A recorder that has its answer, and said nothing yet.
+    fn asks(&self, n: u8, record: Record, asked: Option<&str>) -> (Recorder, Answer) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (begun, notices) = begun(n, record);
         let beginning = Beginning { terminal: None, asked: asked.map(str::to_owned) };
@@ -154,6 +163,19 @@ fn a_recorder_that_is_killed_leaves_what_it_said_closed_with_a_mark() {
     assert_eq!(scene.events(1)[0].bytes, b"before");
     let (best_effort, _) = scene.begins(2, Record::BestEffort, None);
     assert!(!best_effort.killed().unrecorded);
+}
+
+#[test]
+fn a_recorder_that_was_gone_before_its_answer_leaves_nothing_and_ends_nothing() {
+    let scene = scene(plenty());
+    let (recorder, answer) = scene.asks(1, Record::Required, Some("id"));
+    assert!(matches!(answer, Answer::Run(_)));
+    assert_eq!(recorder.killed(), Took::default());
+    assert_eq!(scene.sink.shelf().kept().unwrap(), []);
+    // One that has it may have begun what it asked for.
+    let (recorder, _) = scene.begins(2, Record::Required, Some("id"));
+    assert!(recorder.killed().unrecorded);
+    assert_eq!(scene.read(2).0.end().unwrap().how, Ended::Broken);
 }
 
 #[test]
