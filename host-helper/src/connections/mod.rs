@@ -369,23 +369,11 @@ impl Live {
         self.told.retain(|to| to.send(notice.clone()).is_ok());
     }
 
-    /// Reads again what ties processes to it: PAM gives the audit session, systemd the scope, and either may
-    /// come after the hook. Gives whether anything is new.
+    /// Reads again what ties processes to it; gives whether anything is new.
     fn refresh(&mut self) -> bool {
-        let mark = &mut self.record.mark;
-        let before = mark.clone();
-        let Some(monitor) = Process::read(mark.monitor.pid).filter(|monitor| monitor.id == mark.monitor)
-        else {
-            return false;
-        };
-        // A session that the listener has, too, was begun before any login: it is everybody's.
-        let listeners = Process::read(monitor.parent).and_then(|listener| listener.session);
-        if monitor.session.is_some() && monitor.session != listeners {
-            mark.session = monitor.session;
-        }
-        if crate::processes::cgroup::is_own(&monitor.cgroup) && !mark.cgroups.contains(&monitor.cgroup) {
-            mark.cgroups.push(monitor.cgroup);
-        }
-        *mark != before
+        self.record.mark.refresh()
     }
 }
+
+#[cfg(test)]
+mod tests;

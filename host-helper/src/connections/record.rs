@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic;
 use crate::error::HostError;
-use crate::processes::{Mark, ProcessId};
+use crate::processes::Mark;
 use crate::teardown::Life;
 
 /// Where live connections are remembered: gone with the boot, as they are.
@@ -73,12 +73,14 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Waiting {
-    /// Its monitor.
-    pub monitor: ProcessId,
+    /// Its monitor, and what tied processes to it then: it may be gone when the file is read.
+    pub mark: Mark,
     /// The account.
     pub account: AccountName,
     /// Where from.
     pub from: String,
+    /// When it came in, unix seconds.
+    pub at: u64,
     /// The certificate, base64.
     pub certificate: String,
 }
