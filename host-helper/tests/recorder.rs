@@ -25,7 +25,7 @@ use fireaxe_host::error::HostError;
 use fireaxe_host::reports::Reports;
 use fireaxe_host::sink::{Limits, Recordings};
 use fireaxe_protocol::api::FeedClosing;
-use fireaxe_protocol::host::Report;
+use fireaxe_protocol::host::{Recorded, Report};
 use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::recording::{Body, Chain, Chunk, Ended, Event, SessionKind, Stream, cast};
@@ -95,6 +95,7 @@ impl Connections for Everybody {
     fn ended(&self, _: Nonce, took: Took) {
         self.ended.lock().unwrap().push_back(took);
     }
+    fn left_open(&self, _: Nonce, _: Recorded) {}
     fn listed(&self, _: InForce<'_>) {}
     fn closing(&self, _: Vec<FeedClosing>) {}
     fn extended(&self, _: &[Vec<u8>]) {}

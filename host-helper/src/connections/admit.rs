@@ -187,7 +187,9 @@ impl Registry {
 
     /// What a daemon before this one left, and what a boot ended.
     pub(super) fn take_up(&self) {
-        for record in self.0.store.records() {
+        for mut record in self.0.store.records() {
+            // Whoever had not come back to the last daemon could not, while there was none.
+            record.await_recorders(0, self.now());
             let monitor = Held::of(record.mark.monitor).map(Arc::new);
             let live = Live { record, monitor, sessions: 0, told: Vec::new(), before: None, ending: None };
             self.state().live.insert(live.record.connection, live);
@@ -262,7 +264,7 @@ impl Registry {
     }
 }
 
-fn record_of(
+pub(super) fn record_of(
     connection: Nonce,
     monitor: ProcessId,
     account: &AccountName,
@@ -296,6 +298,7 @@ fn record_of(
         told: false,
         recordings: Vec::new(),
         more: 0,
+        awaited: None,
     }
 }
 

@@ -32,7 +32,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use fireaxe_protocol::api::FeedClosing;
-use fireaxe_protocol::host::{EndReason, SessionCommand};
+use fireaxe_protocol::host::{EndReason, Recorded, SessionCommand};
 use fireaxe_protocol::krl::RevocationList;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::Hash;
@@ -263,6 +263,9 @@ impl Connections for Registry {
             tier: record.tier.clone(),
             until,
         };
+        if live.record.came_back() {
+            self.remember(&live.record);
+        }
         let (to, notices) = channel();
         live.sessions += 1;
         live.told.push(to);
@@ -286,6 +289,15 @@ impl Connections for Registry {
         if took.unrecorded {
             self.unrecorded(connection);
         }
+    }
+
+    fn left_open(&self, connection: Nonce, recorded: Recorded) {
+        let now = self.now();
+        if let Some(live) = self.state().live.get_mut(&connection) {
+            live.record.await_recorders(1, now);
+        }
+        // Remembers both.
+        self.ended(connection, Took { recorded: Some(recorded), unrecorded: false });
     }
 
     fn listed(&self, list: InForce<'_>) {

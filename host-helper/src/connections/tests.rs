@@ -1,6 +1,7 @@
 //! The registry without a daemon around it: what the hook left, what comes of an end.
 
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -10,6 +11,7 @@ use fireaxe_protocol::host::{Report, SessionClosed};
 use super::record::Waiting;
 use super::*;
 use crate::clock::Deadline;
+use crate::login::judge;
 use crate::login::judge::tests::{Made, config};
 use crate::processes::{Mark, ProcessId};
 
@@ -50,22 +52,34 @@ impl Drop for Killed {
     }
 }
 
+fn setup(dir: &tempfile::TempDir, reports: Arc<dyn Reports>, now: fn() -> Moment) -> Setup {
+    let (run, state) = (dir.path().join("run"), dir.path().join("state"));
+    let config = Arc::new(Config { state, ..config() });
+    Setup { config, reports, run, cgroups: Cgroups::none(), now }
+}
+
+/// What is remembered of a connection whose monitor is `monitor`.
+fn remembered(monitor: ProcessId, record: Recording) -> Record {
+    let claimed = judge::claimed(&Made::good().certificate()).unwrap();
+    let (account, opened) = ("ops".parse().unwrap(), Moment::now());
+    let known = admit::record_of(Nonce([7; 16]), monitor, &account, "192.0.2.7", &claimed, opened);
+    Record { record, ..known }
+}
+
+fn sleeps() -> (Killed, ProcessId) {
+    let child = Killed(Command::new("sleep").arg("600").spawn().unwrap());
+    let id = Process::read(child.0.id()).unwrap().id;
+    (child, id)
+}
+
 /// A registry that takes up a login which the hook left, on a host that admits nobody any more.
 fn taken_up(mark: Mark) -> (tempfile::TempDir, Arc<Heard>) {
     let (dir, heard) = (tempfile::tempdir().unwrap(), Arc::new(Heard::default()));
-    let (run, state) = (dir.path().join("run"), dir.path().join("state"));
     let certificate = STANDARD.encode(Made::good().certificate());
     let (account, from) = ("ops".parse().unwrap(), "192.0.2.7".into());
-    record::leave(&run, Nonce([1; 16]), &Waiting { mark, account, from, at: 1_700_000_000, certificate })
-        .unwrap();
-    let registry = Registry::open(Setup {
-        config: Arc::new(crate::config::Config { state, ..config() }),
-        reports: heard.clone(),
-        run,
-        cgroups: Cgroups::none(),
-        now: Moment::now,
-    });
-    let registry = registry.unwrap();
+    let waiting = Waiting { mark, account, from, at: 1_700_000_000, certificate };
+    record::leave(&dir.path().join("run"), Nonce([1; 16]), &waiting).unwrap();
+    let registry = Registry::open(setup(&dir, heard.clone(), Moment::now)).unwrap();
     std::thread::spawn(move || registry.keep());
     (dir, heard)
 }
@@ -97,4 +111,55 @@ fn a_login_that_the_hook_left_and_that_is_over_is_told() {
     assert_eq!(heard.closed().why, EndReason::Left);
     assert!(matches!(heard.0.lock().unwrap()[..], [Report::SessionOpened(_), Report::SessionClosed(_)]));
     assert!(!dir.path().join("run").join(format!("{}.waiting", Nonce([1; 16]))).exists());
+}
+
+#[test]
+fn a_recorder_that_does_not_come_back_after_a_restart_ends_its_connection_and_one_that_does_not() {
+    static LATER_MS: AtomicU64 = AtomicU64::new(0);
+    fn now() -> Moment {
+        let (now, later) = (Moment::now(), LATER_MS.load(Ordering::Relaxed));
+        Moment { boot_ms: now.boot_ms + later, ..now }
+    }
+    let (_child, monitor) = sleeps();
+    for (record, found, back, ends) in [
+        (Recording::Required, 1, 0, true),
+        (Recording::Required, 1, 1, false),
+        (Recording::Required, 2, 1, true),
+        (Recording::Required, 0, 0, false),
+        (Recording::BestEffort, 1, 0, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = || setup(&dir, Arc::new(Heard::default()), now);
+        let connection = {
+            let known = remembered(monitor, record);
+            Store::open(&setup().run, &setup().config.state).unwrap().write(&known).unwrap();
+            known.connection
+        };
+        LATER_MS.store(0, Ordering::Relaxed);
+        let registry = Registry::open(setup()).unwrap();
+        for n in 0..found {
+            let recording = Nonce([n; 16]);
+            registry.left_open(
+                connection,
+                Recorded { recording, chunks: 2, bytes: 0, lost: 0, head: Hash([0; 32]) },
+            );
+        }
+        for _ in 0..back {
+            let mut state = registry.state();
+            let live = state.live.get_mut(&connection).unwrap();
+            assert!(live.record.came_back() && registry.remember(&live.record));
+        }
+        let unrecorded = |registry: &Registry| {
+            registry.round();
+            registry.state().live.get(&connection).unwrap().record.life.unrecorded.is_some()
+        };
+        LATER_MS.store(50_000, Ordering::Relaxed);
+        assert!(!unrecorded(&registry));
+        // A restart meanwhile begins the minute anew, and forgets nobody.
+        let registry = Registry::open(setup()).unwrap();
+        LATER_MS.store(100_000, Ordering::Relaxed);
+        assert!(!unrecorded(&registry));
+        LATER_MS.store(120_000, Ordering::Relaxed);
+        assert_eq!(unrecorded(&registry), ends, "{record:?}, {found} found, {back} back");
+    }
 }

@@ -106,7 +106,7 @@ impl std::fmt::Debug for Recordings {
 
 impl Recordings {
     /// Opens the shelf in `folder` and closes what an earlier daemon left open: gives what those recordings
-    /// come to, with their connections ([`Connections::ended`](crate::daemon::Connections::ended) takes them).
+    /// come to, with their connections ([`Connections::left_open`](crate::daemon::Connections::left_open) takes them).
     /// Called once, before the socket answers. `grown` is called when a file has grown or ended.
     pub fn open(
         folder: &Path,
