@@ -161,11 +161,12 @@ impl Store {
         put(&self.traces.join(format!("{connection}.json")), &Trace { connection, serial, boot: boot() })
     }
 
-    /// Forgets a connection that is told to be over. A crash in between: it is told once more, under the same
-    /// name.
+    /// Forgets a connection that is told to be over. The trace goes first: a crash in between leaves what the
+    /// next daemon of this boot tells once more, under the same name and with the same end. A trace alone would
+    /// be told after the next boot, as ended by that.
     pub fn remove(&self, connection: Nonce) -> Result<(), HostError> {
-        atomic::remove(&self.run.join(format!("{connection}.json")))?;
-        atomic::remove(&self.traces.join(format!("{connection}.json"))).map(|_| ())
+        atomic::remove(&self.traces.join(format!("{connection}.json")))?;
+        atomic::remove(&self.run.join(format!("{connection}.json"))).map(|_| ())
     }
 
     /// All that are remembered of this boot.

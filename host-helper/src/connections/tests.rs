@@ -163,3 +163,15 @@ fn a_recorder_that_does_not_come_back_after_a_restart_ends_its_connection_and_on
         assert_eq!(unrecorded(&registry), ends, "{record:?}, {found} found, {back} back");
     }
 }
+
+#[test]
+fn forgetting_that_is_cut_off_leaves_no_trace_that_a_boot_would_be_blamed_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("run"), dir.path()).unwrap();
+    let known = remembered(ProcessId { pid: 1, start: 1 }, Recording::None);
+    store.trace(&known).unwrap();
+    // What cannot be removed cuts it off there.
+    std::fs::create_dir(dir.path().join("run").join(format!("{}.json", known.connection))).unwrap();
+    assert!(store.remove(known.connection).is_err());
+    assert_eq!(std::fs::read_dir(dir.path().join("connections")).unwrap().count(), 0);
+}
