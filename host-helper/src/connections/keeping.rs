@@ -111,7 +111,11 @@ impl Registry {
         }
         let (registry, record) = (self.clone(), live.record.clone());
         let thread = std::thread::Builder::new().name("ending".into());
-        let started = thread.spawn(move || registry.finish(&record, why)).is_ok();
+        let started = thread.spawn(move || {
+            let ending = Ending { registry, connection: record.connection };
+            ending.registry.finish(&record, why);
+        });
+        let started = started.is_ok();
         if started {
             live.ending = Some(why);
         }
@@ -272,6 +276,21 @@ impl Registry {
         let snapshot = Arc::new(planted::look(&self.0.setup.config)?);
         *newest = Some((at, snapshot.clone()));
         Some(snapshot)
+    }
+}
+
+/// One end that is being brought about. When it is dropped with the connection still known, its thread
+/// panicked: the end is begun again at the next look, and tells the same under the same name.
+struct Ending {
+    registry: Registry,
+    connection: Nonce,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(live) = self.registry.state().live.get_mut(&self.connection) {
+            live.ending = None;
+        }
     }
 }
 

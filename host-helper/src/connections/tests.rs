@@ -175,3 +175,34 @@ fn forgetting_that_is_cut_off_leaves_no_trace_that_a_boot_would_be_blamed_for() 
     assert!(store.remove(known.connection).is_err());
     assert_eq!(std::fs::read_dir(dir.path().join("connections")).unwrap().count(), 0);
 }
+
+/// Panics at the first end that it is told of.
+#[derive(Default)]
+struct Panics(AtomicU64, Heard);
+
+impl Reports for Panics {
+    fn say(&self, report: Report) -> Result<(), HostError> {
+        if matches!(report, Report::SessionClosed(_)) && self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+            panic!("as the test wants");
+        }
+        self.1.say(report)
+    }
+}
+
+#[test]
+fn an_end_whose_thread_panics_is_begun_again() {
+    let (dir, reports) = (tempfile::tempdir().unwrap(), Arc::new(Panics::default()));
+    let setup = setup(&dir, reports.clone(), Moment::now);
+    let known = remembered(ProcessId { pid: std::process::id(), start: 1 }, Recording::None);
+    Store::open(&setup.run, &setup.config.state).unwrap().write(&known).unwrap();
+    let registry = Registry::open(setup).unwrap();
+    let is_ending = || registry.state().live[&known.connection].ending.is_some();
+    registry.round();
+    let deadline = Deadline::after(Duration::from_secs(30));
+    while is_ending() {
+        assert!(deadline.left().is_some(), "it is ending still, and nobody ends it");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    registry.round();
+    assert_eq!(reports.1.closed().why, EndReason::Left);
+}
