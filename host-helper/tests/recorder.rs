@@ -25,7 +25,7 @@ use fireaxe_host::error::HostError;
 use fireaxe_host::reports::Reports;
 use fireaxe_host::sink::{Limits, Recordings};
 use fireaxe_protocol::api::FeedClosing;
-use fireaxe_protocol::host::Report;
+use fireaxe_protocol::host::{Recorded, Report};
 use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::recording::{Body, Chain, Chunk, Ended, Event, SessionKind, Stream, cast};
@@ -95,6 +95,7 @@ impl Connections for Everybody {
     fn ended(&self, _: Nonce, took: Took) {
         self.ended.lock().unwrap().push_back(took);
     }
+    fn left_open(&self, _: Nonce, _: Recorded) {}
     fn listed(&self, _: InForce<'_>) {}
     fn closing(&self, _: Vec<FeedClosing>) {}
     fn extended(&self, _: &[Vec<u8>]) {}
@@ -110,11 +111,14 @@ struct Steered {
     sink: Recordings,
     streams: Mutex<Vec<UnixStream>>,
     slow: AtomicBool,
+    /// How long the next session waits for its answer.
+    late: Mutex<Duration>,
 }
 
 impl Sink for Steered {
     fn record(&self, begun: Begun, beginning: Beginning, stream: UnixStream) -> Took {
         self.streams.lock().unwrap().push(stream.try_clone().unwrap());
+        std::thread::sleep(std::mem::take(&mut *self.late.lock().unwrap()));
         if !self.slow.load(Ordering::Relaxed) {
             return self.sink.record(begun, beginning, stream);
         }
@@ -165,7 +169,12 @@ fn stack(record: Record) -> Stack {
     let limits = Limits { reserve: 0, ..Limits::default() };
     let (sink, _) =
         Recordings::open(&dir.path().join("recordings"), host, limits, Arc::new(Silent), || ()).unwrap();
-    let sink = Arc::new(Steered { sink, streams: Mutex::default(), slow: AtomicBool::new(false) });
+    let sink = Arc::new(Steered {
+        sink,
+        streams: Mutex::default(),
+        slow: AtomicBool::new(false),
+        late: Mutex::default(),
+    });
     let stack = Stack { dir, who, sink };
     let listener = bind(&stack.dir.path().join("run/host.sock")).unwrap();
     let rooms = Rooms::new(stack.who.clone(), stack.sink.clone(), || serde_json::Value::Null);
@@ -497,11 +506,15 @@ fn who_kills_the_recorder_has_seen_nothing_that_is_not_recorded() {
     let recorded = stack.recorded(1, Stream::Output);
     assert!(ran.stdout.len() > 1000 && recorded.starts_with(&ran.stdout));
 
+    // Before it said a word.
+    assert_eq!(stack.runs("kill -9 $PPID; sleep 0.1").status.signal(), Some(9));
+    assert!(stack.took().unrecorded, "what it began may go on");
+
     // With a disk that is slower than the program: what the recorder still holds was not shown.
     stack.sink.slow.store(true, Ordering::Relaxed);
     let ran = stack.runs("(while head -c 100000 /dev/zero; do :; done) & sleep 0.5; kill -9 $PPID");
     assert!(stack.took().unrecorded);
-    let recorded = stack.recorded(2, Stream::Output).len();
+    let recorded = stack.recorded(3, Stream::Output).len();
     let shown = ran.stdout.len();
     assert!(shown > 100_000 && shown <= recorded, "{shown} bytes were shown and {recorded} are recorded");
 }
@@ -541,6 +554,31 @@ fn a_daemon_that_is_restarted_finds_the_session_again_and_nothing_is_missing() {
     assert_eq!(shown.lines().count(), 400);
     for line in shown.lines() {
         assert!(text.lines().any(|l| l == line), "{line} was shown and is in neither recording");
+    }
+}
+
+#[test]
+fn an_answer_that_is_late_is_waited_for_and_one_that_nobody_waits_for_ends_nothing() {
+    for (late, finds) in [(500, 2), (2500, 3)] {
+        let stack = stack(Record::Required);
+        let mut session = stack.session(&["-c", "cat"]);
+        let mut session = session.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = session.stdin.take().unwrap();
+        stdin.write_all(b"before\n").unwrap();
+        let has = |n, line: &[u8]| stack.path(n).exists() && stack.recorded(n, Stream::Output) == line;
+        wait_for("its first line", || has(1, b"before\n").then_some(()));
+        *stack.sink.late.lock().unwrap() = Duration::from_millis(late);
+        let _ = stack.sink.streams.lock().unwrap()[0].shutdown(std::net::Shutdown::Both);
+        assert!(stack.took().unrecorded);
+        stdin.write_all(b"after\n").unwrap();
+        wait_for("its second line", || has(finds, b"after\n").then_some(()));
+        drop(stdin);
+        assert!(session.wait_with_output().unwrap().status.success());
+        if finds == 3 {
+            assert_eq!((stack.took(), stack.path(2).exists()), (Took::default(), false), "too late");
+        }
+        let took = stack.took();
+        assert!(!took.unrecorded && took.recorded.is_some(), "{late} ms: {took:?}");
     }
 }
 

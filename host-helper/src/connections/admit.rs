@@ -187,7 +187,9 @@ impl Registry {
 
     /// What a daemon before this one left, and what a boot ended.
     pub(super) fn take_up(&self) {
-        for record in self.0.store.records() {
+        for mut record in self.0.store.records() {
+            // Whoever had not come back to the last daemon could not, while there was none.
+            record.await_recorders(0, self.now());
             let monitor = Held::of(record.mark.monitor).map(Arc::new);
             let live = Live { record, monitor, sessions: 0, told: Vec::new(), before: None, ending: None };
             self.state().live.insert(live.record.connection, live);
@@ -210,28 +212,59 @@ impl Registry {
         }
     }
 
-    /// Registers what the hook left while no daemon answered. What is not admitted now is ended: the hook let
-    /// it in on its own.
+    /// Registers what the hook left while no daemon answered. What is not admitted now, or over by now, is
+    /// ended: the hook let it in on its own.
     pub(super) fn take_up_waiting(&self) {
         for (path, waiting) in self.0.store.waiting() {
-            let Waiting { monitor, account, from, certificate } = waiting;
-            let certificate = STANDARD.decode(certificate).unwrap_or_default();
-            let registered = self.register(monitor, &account, &from, &certificate);
-            let line = Line::new("opened_before").with("account", &account).with("monitor", monitor.pid);
+            let certificate = STANDARD.decode(&waiting.certificate).unwrap_or_default();
+            let monitor = waiting.mark.monitor;
+            let registered = self.register(monitor, &waiting.account, &waiting.from, &certificate);
+            let line =
+                Line::new("opened_before").with("account", &waiting.account).with("monitor", monitor.pid);
             match registered {
                 Ok(connection) => line.with("connection", connection).say(Severity::Info),
                 Err(reason) => {
-                    teardown::hang_up(monitor);
-                    line.with("reason", reason.code).with("why", reason.sentence).say(Severity::Warning);
+                    let ending = self.take_to_end(waiting, &certificate);
+                    if ending.is_none() {
+                        teardown::hang_up(monitor);
+                    }
+                    line.with_some("connection", ending)
+                        .with("reason", reason.code)
+                        .with("why", reason.sentence)
+                        .say(Severity::Warning);
                 }
             }
             // A crash before this line: it is looked at again, and known.
             let _ = crate::atomic::remove(&path);
         }
     }
+
+    /// Takes up a connection only to end it: it is told, swept and told again like any other. `None`: it is
+    /// known already, or its certificate says nothing that could be told; then its monitor is all there is.
+    fn take_to_end(&self, waiting: Waiting, certificate: &[u8]) -> Option<Nonce> {
+        let Waiting { mark, account, from, at, .. } = waiting;
+        let claimed = judge::claimed(certificate)?;
+        let connection = randomness::nonce().ok()?;
+        let mut state = self.state();
+        if state.live.values().any(|live| live.record.mark.monitor == mark.monitor) {
+            return None;
+        }
+        let now = self.now();
+        let opened = teardown::Moment { wall_s: at.min(now.wall_s), ..now };
+        let mut record = record_of(connection, mark.monitor, &account, &from, &claimed, opened);
+        record.life.refused = true;
+        record.mark = mark;
+        let monitor = Held::of(record.mark.monitor).map(Arc::new);
+        self.remember(&record);
+        let live = Live { record, monitor, sessions: 0, told: Vec::new(), before: None, ending: None };
+        state.live.insert(connection, live);
+        drop(state);
+        self.tell_opened(connection);
+        Some(connection)
+    }
 }
 
-fn record_of(
+pub(super) fn record_of(
     connection: Nonce,
     monitor: ProcessId,
     account: &AccountName,
@@ -260,10 +293,12 @@ fn record_of(
             grace_s: admitted.terms.grace_s,
             closing: None,
             unrecorded: None,
+            refused: false,
         },
         told: false,
         recordings: Vec::new(),
         more: 0,
+        awaited: None,
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::record::Record;
 use super::{Listed, Live, Registry, State};
+use crate::daemon::Connections;
 use crate::login::journal::{Line, Severity};
 use crate::processes::{Held, Others};
 use crate::teardown::planted::{self, Findings, Look, Snapshot};
@@ -39,11 +40,11 @@ pub(super) fn keep(registry: &Registry) {
 
 impl Registry {
     /// Starts the ends that are due, says what is owed, gives what to wait for and how long.
-    fn round(&self) -> (Vec<Arc<Held>>, Duration) {
+    pub(super) fn round(&self) -> (Vec<Arc<Held>>, Duration) {
         let now = self.now();
         let mut wait = LONGEST;
         let mut watched = Vec::new();
-        let mut untold = Vec::new();
+        let (mut untold, mut unseen) = (Vec::new(), Vec::new());
         let mut state = self.state();
         let State { live, list, .. } = &mut *state;
         let mut any = false;
@@ -54,6 +55,15 @@ impl Registry {
                     self.remember(&connection.record);
                 }
                 wait = wait.min(Duration::from_secs(1));
+            }
+            if let Some(awaited) = connection.record.awaited {
+                let left = awaited.until_ms.saturating_sub(now.boot_ms);
+                if left == 0 {
+                    connection.record.awaited = None;
+                    unseen.push(connection.record.connection);
+                } else {
+                    wait = wait.min(Duration::from_millis(left));
+                }
             }
             let end = connection.record.life.end(now);
             let revoked = list.as_ref().is_some_and(|list| list.revokes(&connection.record));
@@ -84,6 +94,10 @@ impl Registry {
         for connection in untold {
             self.tell_opened(connection);
         }
+        for connection in unseen {
+            // Its recorder did not come back, and what it ran may go on.
+            self.unrecorded(connection);
+        }
         if let Some(confirmed) = confirmed {
             self.confirm(confirmed);
         }
@@ -97,7 +111,11 @@ impl Registry {
         }
         let (registry, record) = (self.clone(), live.record.clone());
         let thread = std::thread::Builder::new().name("ending".into());
-        let started = thread.spawn(move || registry.finish(&record, why)).is_ok();
+        let started = thread.spawn(move || {
+            let ending = Ending { registry, connection: record.connection };
+            ending.registry.finish(&record, why);
+        });
+        let started = started.is_ok();
         if started {
             live.ending = Some(why);
         }
@@ -263,6 +281,21 @@ impl Registry {
         let snapshot = Arc::new(planted::look(&self.0.setup.config, which)?);
         *newest = Some((at, snapshot.clone()));
         Some(snapshot)
+    }
+}
+
+/// One end that is being brought about. When it is dropped with the connection still known, its thread
+/// panicked: the end is begun again at the next look, and tells the same under the same name.
+struct Ending {
+    registry: Registry,
+    connection: Nonce,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(live) = self.registry.state().live.get_mut(&self.connection) {
+            live.ending = None;
+        }
     }
 }
 

@@ -32,7 +32,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use fireaxe_protocol::api::FeedClosing;
-use fireaxe_protocol::host::{EndReason, SessionCommand};
+use fireaxe_protocol::host::{EndReason, Recorded, SessionCommand};
 use fireaxe_protocol::krl::RevocationList;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::Hash;
@@ -263,6 +263,9 @@ impl Connections for Registry {
             tier: record.tier.clone(),
             until,
         };
+        if live.record.came_back() {
+            self.remember(&live.record);
+        }
         let (to, notices) = channel();
         live.sessions += 1;
         live.told.push(to);
@@ -286,6 +289,15 @@ impl Connections for Registry {
         if took.unrecorded {
             self.unrecorded(connection);
         }
+    }
+
+    fn left_open(&self, connection: Nonce, recorded: Recorded) {
+        let now = self.now();
+        if let Some(live) = self.state().live.get_mut(&connection) {
+            live.record.await_recorders(1, now);
+        }
+        // Remembers both.
+        self.ended(connection, Took { recorded: Some(recorded), unrecorded: false });
     }
 
     fn listed(&self, list: InForce<'_>) {
@@ -369,23 +381,11 @@ impl Live {
         self.told.retain(|to| to.send(notice.clone()).is_ok());
     }
 
-    /// Reads again what ties processes to it: PAM gives the audit session, systemd the scope, and either may
-    /// come after the hook. Gives whether anything is new.
+    /// Reads again what ties processes to it; gives whether anything is new.
     fn refresh(&mut self) -> bool {
-        let mark = &mut self.record.mark;
-        let before = mark.clone();
-        let Some(monitor) = Process::read(mark.monitor.pid).filter(|monitor| monitor.id == mark.monitor)
-        else {
-            return false;
-        };
-        // A session that the listener has, too, was begun before any login: it is everybody's.
-        let listeners = Process::read(monitor.parent).and_then(|listener| listener.session);
-        if monitor.session.is_some() && monitor.session != listeners {
-            mark.session = monitor.session;
-        }
-        if crate::processes::cgroup::is_own(&monitor.cgroup) && !mark.cgroups.contains(&monitor.cgroup) {
-            mark.cgroups.push(monitor.cgroup);
-        }
-        *mark != before
+        self.record.mark.refresh()
     }
 }
+
+#[cfg(test)]
+mod tests;

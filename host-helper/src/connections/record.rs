@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic;
 use crate::error::HostError;
-use crate::processes::{Mark, ProcessId};
-use crate::teardown::Life;
+use crate::processes::Mark;
+use crate::teardown::{Life, Moment};
 
 /// Where live connections are remembered: gone with the boot, as they are.
 pub const RUN: &str = "/run/fireaxe/connections";
@@ -67,18 +67,54 @@ pub struct Record {
     /// Recordings beyond those.
     #[serde(default)]
     pub more: u32,
+    /// Recorders that it must have and that may come back, after a restart of the daemon.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub awaited: Option<Awaited>,
+}
+
+/// Recorders that wrote to an earlier daemon. Each asks again within a second, or is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Awaited {
+    /// How many have not come back.
+    pub recorders: u32,
+    /// Until when they may, milliseconds since boot.
+    pub until_ms: u64,
+}
+
+impl Record {
+    /// Gives `more` recorders, and those that are awaited already, a minute to come back, if it must be
+    /// recorded.
+    pub fn await_recorders(&mut self, more: u32, now: Moment) {
+        let recorders = self.awaited.map_or(0, |awaited| awaited.recorders).saturating_add(more);
+        if recorders > 0 && self.record == Recording::Required {
+            self.awaited = Some(Awaited { recorders, until_ms: now.boot_ms.saturating_add(AWAITED_MS) });
+        }
+    }
+
+    /// A recorder began: the daemon takes it for one that came back, if any is awaited. Gives whether.
+    pub fn came_back(&mut self) -> bool {
+        let Some(awaited) = &mut self.awaited else { return false };
+        awaited.recorders = awaited.recorders.saturating_sub(1);
+        if awaited.recorders == 0 {
+            self.awaited = None;
+        }
+        true
+    }
 }
 
 /// What the hook leaves when the daemon is away and the terms let the login go on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Waiting {
-    /// Its monitor.
-    pub monitor: ProcessId,
+    /// Its monitor, and what tied processes to it then: it may be gone when the file is read.
+    pub mark: Mark,
     /// The account.
     pub account: AccountName,
     /// Where from.
     pub from: String,
+    /// When it came in, unix seconds.
+    pub at: u64,
     /// The certificate, base64.
     pub certificate: String,
 }
@@ -125,11 +161,12 @@ impl Store {
         put(&self.traces.join(format!("{connection}.json")), &Trace { connection, serial, boot: boot() })
     }
 
-    /// Forgets a connection that is told to be over. A crash in between: it is told once more, under the same
-    /// name.
+    /// Forgets a connection that is told to be over. The trace goes first: a crash in between leaves what the
+    /// next daemon of this boot tells once more, under the same name and with the same end. A trace alone would
+    /// be told after the next boot, as ended by that.
     pub fn remove(&self, connection: Nonce) -> Result<(), HostError> {
-        atomic::remove(&self.run.join(format!("{connection}.json")))?;
-        atomic::remove(&self.traces.join(format!("{connection}.json"))).map(|_| ())
+        atomic::remove(&self.traces.join(format!("{connection}.json")))?;
+        atomic::remove(&self.run.join(format!("{connection}.json"))).map(|_| ())
     }
 
     /// All that are remembered of this boot.
@@ -180,4 +217,6 @@ fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
+/// How long recorders of an earlier daemon have to come back, milliseconds: as long as they try.
+const AWAITED_MS: u64 = 60_000;
 const WAITING: &str = "waiting";

@@ -85,6 +85,9 @@ pub trait Connections: Send + Sync {
     fn begin(&self, peer: Peer, terminal: Option<&Terminal>, asked: Option<&str>) -> Result<Begun, Reason>;
     /// A session of that connection is over.
     fn ended(&self, connection: Nonce, took: Took);
+    /// A recording of that connection was left open by an earlier daemon: its recorder may come back. Called
+    /// at the start, before anybody asks.
+    fn left_open(&self, connection: Nonce, recorded: Recorded);
     /// sshd has another list: what it revokes is ended, and then `Confirmed` is said. Also called once at
     /// the start, with the list that is there.
     fn listed(&self, list: InForce<'_>);

@@ -14,7 +14,7 @@ use super::feed::{self, Feed, Following};
 use super::heartbeat::{self, Beat, Known};
 use super::lists::Lists;
 use super::renewal::Renewal;
-use super::rooms::{Connections, Rooms, Took};
+use super::rooms::{Connections, Rooms};
 use super::socket::{self, Handler};
 use super::threads::Threads;
 use super::witness::Witness;
@@ -105,8 +105,7 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     };
     let connections: Arc<dyn Connections> = Arc::new(Registry::open(setup)?);
     for found in left {
-        let took = Took { recorded: Some(found.recorded), unrecorded: false };
-        connections.ended(found.connection, took);
+        connections.left_open(found.connection, found.recorded);
     }
     let following = Arc::new(Following::default());
     let beat = Arc::new(Beat::default());

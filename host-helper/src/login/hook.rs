@@ -32,7 +32,7 @@ use crate::config::Config;
 use crate::connections::record::{self, Waiting};
 use crate::daemon::call;
 use crate::daemon::words::{Answer, Ask};
-use crate::processes::{Process, ProcessId};
+use crate::processes::{Mark, Process, ProcessId};
 use crate::teardown;
 use crate::{files, randomness};
 
@@ -179,7 +179,8 @@ fn open(
         return refused("login.daemon_away", format!("it must be recorded, and {away}"));
     }
     let left = monitor_id(monitor).zip(randomness::nonce().ok()).map(|(monitor, name)| {
-        record::leave(&places.run, name, &Waiting { monitor, account, from, certificate: base64 })
+        let mark = Mark::of(monitor);
+        record::leave(&places.run, name, &Waiting { mark, account, from, at: now, certificate: base64 })
     });
     // A host without room even for that: the login is in the journal, and its certificate ends by itself.
     let line = Line::new("left_for_daemon").with("serial", admitted.serial).with("why", away);

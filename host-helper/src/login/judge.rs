@@ -218,13 +218,11 @@ pub fn judge(certificate: &[u8], account: &AccountName, here: &Here<'_>) -> Resu
     };
 
     // Step 4: what its terms ask of this host.
-    let force_command = fields.critical_options.iter().find(|option| option.name == "force-command");
-    let force_command = force_command.and_then(|option| option.value);
     let terms = fields.extension(TERMS).and_then(|pair| pair.value).and_then(HostTerms::from_json);
     match &terms {
         None => refusals.push(Refusal::Terms),
         Some(terms) => {
-            let recorder = force_command.and_then(SessionCommand::read);
+            let recorder = forced(&fields).and_then(SessionCommand::read);
             if terms.record != Record::None && recorder.is_none() {
                 refusals.push(Refusal::Recorder);
             }
@@ -244,22 +242,37 @@ pub fn judge(certificate: &[u8], account: &AccountName, here: &Here<'_>) -> Resu
     }
 
     match terms {
-        Some(terms) if refusals.is_empty() => {
-            let (emergency, person) = key_id_parts(fields.key_id, fields.serial).unzip();
-            Ok(Admitted {
-                serial: fields.serial,
-                ca_key: fields.ca_key,
-                public_key: fields.public_key,
-                emergency,
-                person,
-                terms,
-                force_command: force_command.map(str::to_owned),
-                valid_before: fields.valid_before,
-                principals,
-            })
-        }
+        Some(terms) if refusals.is_empty() => Ok(Admitted { principals, ..said(&fields, terms) }),
         _ => Err(refusals),
     }
+}
+
+/// What a certificate's bytes say, believed without any check: to tell what came in with it and may not stay.
+/// It has no principals, and opens nothing. `None`: it is not a certificate as our CAs make them.
+pub fn claimed(certificate: &[u8]) -> Option<Admitted> {
+    let (fields, _) = Fields::of_signed(certificate).ok()?;
+    let terms = HostTerms::from_json(fields.extension(TERMS)?.value?)?;
+    Some(said(&fields, terms))
+}
+
+fn said(fields: &Fields<'_>, terms: HostTerms) -> Admitted {
+    let (emergency, person) = key_id_parts(fields.key_id, fields.serial).unzip();
+    Admitted {
+        serial: fields.serial,
+        ca_key: fields.ca_key,
+        public_key: fields.public_key,
+        emergency,
+        person,
+        terms,
+        force_command: forced(fields).map(str::to_owned),
+        valid_before: fields.valid_before,
+        principals: Vec::new(),
+    }
+}
+
+/// What it forces.
+fn forced<'a>(fields: &Fields<'a>) -> Option<&'a str> {
+    fields.critical_options.iter().find(|option| option.name == "force-command")?.value
 }
 
 impl Admitted {
@@ -304,7 +317,7 @@ const USER: u32 = 1;
 const SIGNATURE: usize = 4 + 4 + 11 + 4 + 64;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use ed25519_dalek::{Signer, SigningKey};
     use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, assemble};
     use fireaxe_protocol::log::{
@@ -331,7 +344,7 @@ mod tests {
         NoteSigner::new(origin().as_str(), key(3)).unwrap()
     }
 
-    fn config() -> Config {
+    pub(crate) fn config() -> Config {
         Config {
             addr: "https://127.0.0.1:8443".parse().unwrap(),
             pin: format!("sha256:{}", "ab".repeat(32)).parse().unwrap(),
@@ -370,7 +383,7 @@ mod tests {
     }
 
     /// A certificate as the CA issues it, of the log's entry 2 of 3, with what `change` makes of its parts.
-    struct Made {
+    pub(crate) struct Made {
         terms: Terms,
         ca: SigningKey,
         log: NoteSigner,
@@ -380,11 +393,11 @@ mod tests {
     }
 
     impl Made {
-        fn good() -> Made {
+        pub(crate) fn good() -> Made {
             Made { terms: terms(), ca: key(1), log: log(), at: NOW, bytes: |bytes| bytes }
         }
 
-        fn certificate(&self) -> Vec<u8> {
+        pub(crate) fn certificate(&self) -> Vec<u8> {
             let issue = Issue {
                 nonce: [9; 32],
                 public_key: Ed25519Key::from(&key(2)),

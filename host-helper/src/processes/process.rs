@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use super::belonging::Mark;
+use super::cgroup::is_own;
+
 /// One process of this boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +78,36 @@ impl Process {
     /// Whether it is one of sshd's, by its program: the server (before 9.8 its sessions too), a session.
     pub fn is_sshd(&self) -> bool {
         self.program().is_some_and(|name| SSHD.contains(&name.as_str()))
+    }
+}
+
+impl Mark {
+    /// What ties processes to the connection of this monitor, as it is now.
+    pub fn of(monitor: ProcessId) -> Mark {
+        let mut mark = Mark { monitor, session: None, cgroups: Vec::new() };
+        mark.refresh();
+        mark
+    }
+
+    /// Reads it again: PAM gives the audit session, systemd the scope, and either may come after the hook.
+    /// Gives whether anything is new.
+    pub fn refresh(&mut self) -> bool {
+        let before = self.clone();
+        let Some(monitor) = Process::read(self.monitor.pid).filter(|monitor| monitor.id == self.monitor)
+        else {
+            return false;
+        };
+        // What the listener has, too, was there before any login: it is everybody's.
+        let listener = Process::read(monitor.parent);
+        let (session, cgroup) = listener.map_or((None, None), |l| (l.session, Some(l.cgroup)));
+        if monitor.session.is_some() && monitor.session != session {
+            self.session = monitor.session;
+        }
+        let is_own = is_own(&monitor.cgroup) && cgroup.as_ref() != Some(&monitor.cgroup);
+        if is_own && !self.cgroups.contains(&monitor.cgroup) {
+            self.cgroups.push(monitor.cgroup);
+        }
+        *self != before
     }
 }
 

@@ -28,16 +28,11 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
 use fireaxe_protocol::reason::Reason;
 
-use crate::clock::Deadline;
-use crate::daemon::call;
-use crate::daemon::words::{Answer, Ask, Run, SOCKET, Terminal};
+use crate::daemon::words::{Answer, Ask, Run, Terminal};
 
-/// How long the daemon may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Exit code: the session may not be.
 const REFUSED: u8 = 77;
 /// Exit code: nobody could be asked.
@@ -77,13 +72,10 @@ fn ask(begin: &Ask) -> Result<(Run, std::os::unix::net::UnixStream), (u8, Reason
             format!("this session cannot begin: the daemon that records it does not answer ({why})");
         (NOBODY, Reason::new("session.no_daemon", sentence))
     };
-    let deadline = Deadline::after(PATIENCE);
-    let stream = call::say(Path::new(SOCKET), begin, deadline).map_err(|error| away(error.to_string()))?;
-    match call::answer(&stream, deadline) {
-        Some(Answer::Run(run)) => Ok((*run, stream)),
-        Some(Answer::Refused(reason)) => Err((REFUSED, reason)),
-        Some(_) => Err(away("it does not know this question".into())),
-        None => Err(away("it said nothing in time".into())),
+    match sink::ask(begin).map_err(away)? {
+        (Answer::Run(run), stream) => Ok((*run, stream)),
+        (Answer::Refused(reason), _) => Err((REFUSED, reason)),
+        _ => Err(away("it does not know this question".into())),
     }
 }
 

@@ -18,15 +18,15 @@ use fireaxe_protocol::recording::{Event, Stream};
 use crate::clock::{Deadline, Stopwatch};
 use crate::daemon::call;
 use crate::daemon::words::{Answer, Ask, LINE, Notice, SOCKET};
-use crate::sink::words::Over;
+use crate::sink::words::{BEGUN, Over};
 
 /// Bytes that wait for the sink.
 const ROOM: usize = 256 * 1024;
 /// The same while the daemon is away: what a restart of it must not lose.
 const ROOM_AWAY: usize = 1024 * 1024;
-/// How long a daemon that is away may be asked at once: the session stands still meanwhile.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// How often it is asked.
+/// How long the daemon may take to answer. The session of one that is asked again stands still meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long until a daemon that is away is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The socket, and what waits for it.
@@ -47,6 +47,18 @@ pub(super) struct Link {
 struct Away {
     since: Stopwatch,
     asked: Stopwatch,
+}
+
+/// Asks whether the session may run, and says that it begins: nothing of it may run before. `Err`: nobody
+/// answered, and why.
+pub(super) fn ask(begin: &Ask) -> Result<(Answer, UnixStream), String> {
+    let deadline = Deadline::after(PATIENCE);
+    let mut stream = call::say(Path::new(SOCKET), begin, deadline).map_err(|error| error.to_string())?;
+    let answer = call::answer(&stream, deadline).ok_or("it said nothing in time")?;
+    if matches!(answer, Answer::Run(_)) {
+        stream.write_all(&BEGUN).map_err(|error| error.to_string())?;
+    }
+    Ok((answer, stream))
 }
 
 impl Link {
@@ -198,11 +210,10 @@ impl Link {
         if away.asked.elapsed() < AGAIN {
             return false;
         }
+        let asked = ask(begin);
         away.asked = Stopwatch::start();
-        let deadline = Deadline::after(PATIENCE);
-        let Ok(stream) = call::say(Path::new(SOCKET), begin, deadline) else { return false };
-        match call::answer(&stream, deadline) {
-            Some(Answer::Run(run)) if run.record == self.record => {
+        match asked {
+            Ok((Answer::Run(run), stream)) if run.record == self.record => {
                 let _ = stream.set_nonblocking(true);
                 self.stream = Some(stream);
                 self.away = None;

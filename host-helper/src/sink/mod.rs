@@ -17,6 +17,7 @@
 //! |---|---|---|
 //! | [`AT_ONCE`] | 256 recordings | a thread of 256 KiB, a chunk of 48 KiB and a read of 64 KiB each: 92 MiB |
 //! | [`OF_ONE`] | 16 of one connection | sshd's `MaxSessions` is 10; nobody can take everybody's places |
+//! | [`SAID`] | 1,024 connections that found no place | 16 bytes each; an alarm each, and not one a session |
 //! | [`Limits::recording`] | 2 GiB a recording | 8 hours of 70 KB/s; 40 s of a 50 MB/s flood |
 //! | [`Limits::reserve`] | 512 MiB or 5 % of the disk, the smaller, stay free | what sshd, logs and the KRL need |
 
@@ -25,7 +26,7 @@ mod shelf;
 mod taking;
 pub mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,8 @@ pub const SYNC: Duration = Duration::from_secs(1);
 pub const AT_ONCE: usize = 256;
 /// Recordings of one connection at once.
 pub const OF_ONE: usize = 16;
+/// Connections remembered as said to have found no place. Beyond them, they are said again.
+pub const SAID: usize = 1024;
 /// How long a session goes on that must be recorded and no longer can be.
 pub const NOTICE: Duration = Duration::from_secs(60);
 
@@ -80,12 +83,19 @@ struct Inner {
     host: HostName,
     limits: Limits,
     reports: Arc<dyn Reports>,
-    /// Recordings at once, by connection.
-    places: Mutex<BTreeMap<Nonce, usize>>,
+    places: Mutex<Places>,
     /// Whether somebody was told that there is no room, since there last was.
     alarmed: AtomicBool,
     /// Called when a file has grown or ended: wakes who sends them.
     grown: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Places {
+    /// Recordings at once, by connection.
+    taken: BTreeMap<Nonce, usize>,
+    /// Connections to which others left none, and of which that was said.
+    said: BTreeSet<Nonce>,
 }
 
 impl std::fmt::Debug for Recordings {
@@ -96,7 +106,7 @@ impl std::fmt::Debug for Recordings {
 
 impl Recordings {
     /// Opens the shelf in `folder` and closes what an earlier daemon left open: gives what those recordings
-    /// come to, with their connections ([`Connections::ended`](crate::daemon::Connections::ended) takes them).
+    /// come to, with their connections ([`Connections::left_open`](crate::daemon::Connections::left_open) takes them).
     /// Called once, before the socket answers. `grown` is called when a file has grown or ended.
     pub fn open(
         folder: &Path,
@@ -155,18 +165,37 @@ impl Inner {
         }
     }
 
+    /// A place for a recording. Else why not; when others have them all an alarm too, one a connection: who
+    /// fills the places must not fill the spool as well.
     fn place(self: &Arc<Inner>, connection: Nonce) -> Result<Place, Reason> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = places.get(&connection).copied().unwrap_or(0);
-        if mine >= OF_ONE || places.values().sum::<usize>() >= AT_ONCE {
-            let why =
-                format!("{mine} sessions of this connection are recorded already, or too many of others");
-            return Err(Reason::new("recording.too_many", why));
+        let mine = places.taken.get(&connection).copied().unwrap_or(0);
+        if mine >= OF_ONE {
+            let why = format!("{mine} sessions of this connection are recorded already");
+            return Err(Reason::new(OWN_PLACES, why));
         }
-        places.insert(connection, mine + 1);
-        Ok(Place { inner: self.clone(), connection })
+        if places.taken.values().sum::<usize>() < AT_ONCE {
+            places.taken.insert(connection, mine + 1);
+            return Ok(Place { inner: self.clone(), connection });
+        }
+        if places.said.len() >= SAID {
+            places.said.clear();
+        }
+        let first = places.said.insert(connection);
+        drop(places);
+        let why =
+            format!("no session of connection {connection} can be recorded: {AT_ONCE} are, of all together");
+        let reason = Reason::new("recording.no_place", why);
+        if first {
+            // A report that cannot be kept: as with an alarm of the disk.
+            let _ = self.reports.say(Report::Alarmed(reason.clone()));
+        }
+        Err(reason)
     }
 }
+
+/// A connection has all the places that one may.
+const OWN_PLACES: &str = "recording.too_many";
 
 /// One recording's place; given back when dropped.
 struct Place {
@@ -177,10 +206,10 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
-        match places.get_mut(&self.connection) {
+        match places.taken.get_mut(&self.connection) {
             Some(n) if *n > 1 => *n -= 1,
             _ => {
-                places.remove(&self.connection);
+                places.taken.remove(&self.connection);
             }
         }
     }

@@ -123,6 +123,11 @@ impl Recording {
         Ok(recorded)
     }
 
+    /// Takes it off the shelf again: nothing ran of what it was begun for.
+    pub(super) fn discard(self) {
+        let _ = self.shelf.remove(self.writer.recorded().recording);
+    }
+
     fn push(&mut self, event: Event) -> Result<(), HostError> {
         if self.waiting + event.length() > Chunk::EVENTS {
             self.flush()?;

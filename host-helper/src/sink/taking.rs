@@ -2,7 +2,8 @@
 //! recorder what the daemon has to say, and decides what happens when it cannot be recorded.
 //!
 //! `required`: no session; one that runs is told, and a minute later its recording and its socket end.
-//! `best-effort`: it goes on, and what is not recorded is counted. A recorder that is not read from waits, and
+//! `best-effort`: it goes on, and what is not recorded is counted; but none begins beyond its connection's own
+//! places, which that connection alone could fill to go unrecorded. A recorder that is not read from waits, and
 //! its session with it: that is what keeps memory bounded.
 
 use std::io::{ErrorKind, Read};
@@ -19,11 +20,12 @@ use fireaxe_protocol::recording::{Ended, Event, Header, SessionKind, Size, Strea
 
 use super::recording::Recording;
 use super::words::{self, Over, Said};
-use super::{FLUSH, Inner, NOTICE, Place, took};
+use super::{FLUSH, Inner, NOTICE, OWN_PLACES, Place, took};
 use crate::clock::{self, Stopwatch};
 use crate::daemon::socket::reply;
 use crate::daemon::words::{Answer, Notice};
 use crate::daemon::{Beginning, Begun, Took};
+use crate::error::HostError;
 
 /// How often a session that says nothing is looked at: what the daemon has to say waits no longer.
 const IDLE: Duration = Duration::from_secs(1);
@@ -42,7 +44,7 @@ pub(super) fn take(
         Record::None => None,
         Record::BestEffort | Record::Required => match start(inner, &begun, &beginning) {
             Ok(started) => Some(started),
-            Err(reason) if record == Record::Required => {
+            Err(reason) if record == Record::Required || reason.code == OWN_PLACES => {
                 reply(&mut stream, &Answer::Refused(reason));
                 return Took::default();
             }
@@ -55,7 +57,7 @@ pub(super) fn take(
     };
     reply(&mut stream, &Answer::Run(Box::new(begun.run.clone())));
     let recording = started.map(|(place, recording)| (place, Taking::new(inner, recording, record)));
-    let mut session = Session { begun, stream, recording };
+    let mut session = Session { begun, stream, recording, spoken: false };
     let over = session.carry();
     session.end(over)
 }
@@ -64,18 +66,19 @@ fn start(inner: &Arc<Inner>, begun: &Begun, beginning: &Beginning) -> Result<(Pl
     let place = inner.place(begun.connection)?;
     inner.room()?;
     let began = clock::now_us();
-    let mut recording =
-        Recording::begin(&inner.shelf, header(inner, begun, beginning, began)).map_err(|error| {
-            let reason = Reason::new("recording.not_begun", error.to_string());
-            inner.alarm(&inner.alarmed, &reason);
-            reason
-        })?;
+    let not_begun = |error: HostError| {
+        let reason = Reason::new("recording.not_begun", error.to_string());
+        inner.alarm(&inner.alarmed, &reason);
+        reason
+    };
+    let header = header(inner, begun, beginning, began);
+    let mut recording = Recording::begin(&inner.shelf, header).map_err(not_begun)?;
     // A command whose end the header does not show would be a place to hide in.
     let asked = beginning.asked.as_deref().unwrap_or_default();
     if asked.len() > limits::RECORDING_ASKED {
         for part in asked.as_bytes().chunks(limits::RECORDING_EVENT) {
             let event = Event { offset_us: 0, stream: Stream::Asked, bytes: part.to_vec() };
-            recording.take(event).map_err(|error| Reason::new("recording.not_begun", error.to_string()))?;
+            recording.take(event).map_err(not_begun)?;
         }
     }
     Ok((place, recording))
@@ -162,7 +165,7 @@ impl Taking {
         self.record == Record::Required && self.full.is_some_and(|since| since.elapsed() >= NOTICE)
     }
 
-    fn failed(&mut self, error: &crate::error::HostError) -> Result<(), Reason> {
+    fn failed(&mut self, error: &HostError) -> Result<(), Reason> {
         let reason = Reason::new("recording.not_written", error.to_string());
         self.inner.alarm(&self.inner.alarmed, &reason);
         self.stop(reason)
@@ -178,6 +181,8 @@ struct Session {
     begun: Begun,
     stream: UnixStream,
     recording: Option<(Place, Taking)>,
+    /// Whether its recorder has said anything: until then nothing runs.
+    spoken: bool,
 }
 
 impl Session {
@@ -197,7 +202,10 @@ impl Session {
             self.stream.set_read_timeout(Some(if waits { FLUSH } else { IDLE })).ok()?;
             match self.stream.read(&mut buffer) {
                 Ok(0) => return None,
-                Ok(n) => have.extend_from_slice(buffer.get(..n)?),
+                Ok(n) => {
+                    self.spoken = true;
+                    have.extend_from_slice(buffer.get(..n)?);
+                }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(_) => return None,
             }
@@ -206,6 +214,7 @@ impl Session {
             while let Some((said, taken)) = words::read(have.get(at..)?).ok()? {
                 at += taken;
                 match said {
+                    Said::Begun => {}
                     Said::Over(over) => return Some(over),
                     Said::Event(event) => self.with(|taking| taking.event(event)),
                 }
@@ -219,10 +228,10 @@ impl Session {
         }
     }
 
-    /// Wakes who sends the file, if it has grown since.
+    /// Wakes who sends the file, if it has grown since, and will stay.
     fn tell_grown(&self, known: &mut u64) {
         let Some((_, taking)) = &self.recording else { return };
-        if taking.recording.written() > *known {
+        if self.spoken && taking.recording.written() > *known {
             *known = taking.recording.written();
             (taking.inner.grown)();
         }
@@ -240,6 +249,12 @@ impl Session {
 
     fn end(self, over: Option<Over>) -> Took {
         let Some((_place, taking)) = self.recording else { return took(None) };
+        if !self.spoken {
+            // The answer came too late, and a recorder that still wants to asks anew. A file that stays is one
+            // that the next start of the daemon closes.
+            taking.recording.discard();
+            return took(None);
+        }
         let how = match over {
             Some(Over::Exited(code)) => Ended::Exited(code),
             Some(Over::Signalled(signal)) => Ended::Signalled(signal),

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::recording::{Body, Chain, Chunk, Ended, Event, Stream};
 
-use super::words::Over;
+use super::words::{BEGUN, Over};
 use super::*;
 use crate::daemon::words::{Answer, Notice, Run};
 
@@ -90,6 +90,15 @@ impl Recorder {
 
 impl Scene {
     fn begins(&self, n: u8, record: Record, asked: Option<&str>) -> (Recorder, Answer) {
+        let (mut recorder, answer) = self.asks(n, record, asked);
+        if matches!(answer, Answer::Run(_)) {
+            recorder.stream.get_mut().write_all(&BEGUN).unwrap();
+        }
+        (recorder, answer)
+    }
+
+    /// A recorder that has its answer, and said nothing yet.
+    fn asks(&self, n: u8, record: Record, asked: Option<&str>) -> (Recorder, Answer) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (begun, notices) = begun(n, record);
         let beginning = Beginning { terminal: None, asked: asked.map(str::to_owned) };
@@ -154,6 +163,19 @@ fn a_recorder_that_is_killed_leaves_what_it_said_closed_with_a_mark() {
     assert_eq!(scene.events(1)[0].bytes, b"before");
     let (best_effort, _) = scene.begins(2, Record::BestEffort, None);
     assert!(!best_effort.killed().unrecorded);
+}
+
+#[test]
+fn a_recorder_that_was_gone_before_its_answer_leaves_nothing_and_ends_nothing() {
+    let scene = scene(plenty());
+    let (recorder, answer) = scene.asks(1, Record::Required, Some("id"));
+    assert!(matches!(answer, Answer::Run(_)));
+    assert_eq!(recorder.killed(), Took::default());
+    assert_eq!(scene.sink.shelf().kept().unwrap(), []);
+    // One that has it may have begun what it asked for.
+    let (recorder, _) = scene.begins(2, Record::Required, Some("id"));
+    assert!(recorder.killed().unrecorded);
+    assert_eq!(scene.read(2).0.end().unwrap().how, Ended::Broken);
 }
 
 #[test]
@@ -246,8 +268,12 @@ fn nobody_takes_the_places_of_others() {
     for n in 0..OF_ONE {
         all.push(scene.begins(u8::try_from(n).unwrap(), Record::Required, None).0);
     }
-    let (_, answer) = scene.begins(100, Record::Required, None);
-    assert!(matches!(answer, Answer::Refused(reason) if reason.code == "recording.too_many"));
+    // In no tier: whoever fills their own places would go on unrecorded.
+    for record in [Record::Required, Record::BestEffort] {
+        let (_, answer) = scene.begins(100, record, None);
+        assert!(matches!(answer, Answer::Refused(reason) if reason.code == "recording.too_many"));
+    }
+    assert_eq!(*scene.heard.0.lock().unwrap(), []);
     let other = scene.sink.inner.place(Nonce([9; 16])).map(drop);
     assert!(other.is_ok());
     all.pop().unwrap().killed();
@@ -257,6 +283,33 @@ fn nobody_takes_the_places_of_others() {
     for recorder in all {
         recorder.killed();
     }
+}
+
+#[test]
+fn a_session_that_others_leave_no_place_is_refused_or_told_with_its_connection() {
+    let scene = scene(plenty());
+    let all = u8::try_from(AT_ONCE / OF_ONE).unwrap();
+    let place = |n: u8| scene.sink.inner.place(Nonce([n; 16])).map_err(|reason| reason.code);
+    let mut taken: Vec<_> = (0..all).flat_map(|n| [n; OF_ONE]).map(|n| place(n).unwrap()).collect();
+    for (n, record) in [(1, Record::BestEffort), (2, Record::BestEffort), (3, Record::Required)] {
+        let (recorder, answer) = scene.begins(n, record, None);
+        match answer {
+            Answer::Run(run) => assert_eq!((record, run.record), (Record::BestEffort, Record::None)),
+            Answer::Refused(reason) => {
+                assert_eq!((record, reason.code.as_str()), (Record::Required, "recording.no_place"));
+            }
+            other => panic!("{other:?}"),
+        }
+        recorder.killed();
+    }
+    let heard = std::mem::take(&mut *scene.heard.0.lock().unwrap());
+    let [Report::Alarmed(alarm)] = &heard[..] else { panic!("{heard:?}") };
+    assert!(alarm.sentence.contains(&Nonce([200; 16]).to_string()), "{}", alarm.sentence);
+    // Another that finds none is told, too; each once.
+    assert_eq!([place(100).err(), place(100).err()], [(); 2].map(|()| Some("recording.no_place".into())));
+    assert_eq!(scene.heard.0.lock().unwrap().len(), 1);
+    taken.pop();
+    assert!(place(100).is_ok());
 }
 
 #[test]

@@ -45,6 +45,9 @@ pub struct Life {
     /// It must be recorded and is not any more: since then.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unrecorded: Option<Moment>,
+    /// It may not be, and was let in before anybody could say so: it ends at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub refused: bool,
 }
 
 /// A countdown of an emergency that is closing.
@@ -80,6 +83,9 @@ impl Life {
         if let Some(since) = self.unrecorded {
             let until = since.wall_s.saturating_add(UNRECORDED_S);
             end = end.earlier(self.until(since, until, now, EndReason::Unrecorded));
+        }
+        if self.refused {
+            end = end.earlier(End { at: now.wall_s, in_ms: 0, why: EndReason::Refused });
         }
         end
     }
@@ -127,6 +133,7 @@ mod tests {
             grace_s: 120,
             closing: None,
             unrecorded: None,
+            refused: false,
         }
     }
 
@@ -179,5 +186,12 @@ mod tests {
         let life = Life { unrecorded: Some(later(10)), ..life() };
         let end = life.end(later(10));
         assert_eq!((end.in_ms, end.why), (60_000, EndReason::Unrecorded));
+    }
+
+    #[test]
+    fn what_may_not_be_ends_at_once_and_what_is_over_by_its_own_end() {
+        let life = Life { refused: true, ..life() };
+        assert_eq!(life.end(later(10)), End { at: OPENED.wall_s + 10, in_ms: 0, why: EndReason::Refused });
+        assert_eq!(life.end(later(600)).why, EndReason::Expired);
     }
 }

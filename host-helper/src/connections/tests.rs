@@ -1,0 +1,208 @@
+//! The registry without a daemon around it: what the hook left, what comes of an end.
+
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fireaxe_protocol::host::{Report, SessionClosed};
+
+use super::record::Waiting;
+use super::*;
+use crate::clock::Deadline;
+use crate::login::judge;
+use crate::login::judge::tests::{Made, config};
+use crate::processes::{Mark, ProcessId};
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<Report>>);
+
+impl Reports for Heard {
+    fn say(&self, report: Report) -> Result<(), HostError> {
+        self.0.lock().unwrap().push(report);
+        Ok(())
+    }
+}
+
+impl Heard {
+    #[track_caller]
+    fn closed(&self) -> SessionClosed {
+        let deadline = Deadline::after(Duration::from_secs(30));
+        loop {
+            let found = self.0.lock().unwrap().iter().find_map(|report| match report {
+                Report::SessionClosed(closed) => Some(closed.clone()),
+                _ => None,
+            });
+            match found {
+                Some(closed) => return closed,
+                None => assert!(deadline.left().is_some(), "no end was told"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn setup(dir: &tempfile::TempDir, reports: Arc<dyn Reports>, now: fn() -> Moment) -> Setup {
+    let (run, state) = (dir.path().join("run"), dir.path().join("state"));
+    let config = Arc::new(Config { state, ..config() });
+    Setup { config, reports, run, cgroups: Cgroups::none(), now }
+}
+
+/// What is remembered of a connection whose monitor is `monitor`.
+fn remembered(monitor: ProcessId, record: Recording) -> Record {
+    let claimed = judge::claimed(&Made::good().certificate()).unwrap();
+    let (account, opened) = ("ops".parse().unwrap(), Moment::now());
+    let known = admit::record_of(Nonce([7; 16]), monitor, &account, "192.0.2.7", &claimed, opened);
+    Record { record, ..known }
+}
+
+fn sleeps() -> (Killed, ProcessId) {
+    let child = Killed(Command::new("sleep").arg("600").spawn().unwrap());
+    let id = Process::read(child.0.id()).unwrap().id;
+    (child, id)
+}
+
+/// A registry that takes up a login which the hook left, on a host that admits nobody any more.
+fn taken_up(mark: Mark) -> (tempfile::TempDir, Arc<Heard>) {
+    let (dir, heard) = (tempfile::tempdir().unwrap(), Arc::new(Heard::default()));
+    let certificate = STANDARD.encode(Made::good().certificate());
+    let (account, from) = ("ops".parse().unwrap(), "192.0.2.7".into());
+    let waiting = Waiting { mark, account, from, at: 1_700_000_000, certificate };
+    record::leave(&dir.path().join("run"), Nonce([1; 16]), &waiting).unwrap();
+    let registry = Registry::open(setup(&dir, heard.clone(), Moment::now)).unwrap();
+    std::thread::spawn(move || registry.keep());
+    (dir, heard)
+}
+
+#[test]
+fn a_login_that_the_hook_left_and_that_may_not_be_is_ended_with_what_it_started_and_told() {
+    let shell = Killed(Command::new("sh").args(["-c", "sleep 600 & wait"]).spawn().unwrap());
+    let monitor = Process::read(shell.0.id()).unwrap().id;
+    let deadline = Deadline::after(Duration::from_secs(30));
+    let child = loop {
+        let child = Process::all().into_iter().find(|process| process.parent == monitor.pid);
+        match child {
+            Some(child) if child.program().as_deref() == Some("sleep") => break child.id,
+            _ => assert!(deadline.left().is_some(), "nothing was started"),
+        }
+    };
+    let (_dir, heard) = taken_up(Mark { monitor, session: None, cgroups: Vec::new() });
+    let closed = heard.closed();
+    assert_eq!((closed.serial, closed.why, closed.swept.left), (2, EndReason::Refused, 0));
+    assert!(Process::read(child.pid).is_none_or(|process| process.id != child || process.zombie));
+    let Report::SessionOpened(opened) = heard.0.lock().unwrap()[0].clone() else { panic!("not told") };
+    assert_eq!((opened.connection, opened.at), (closed.connection, 1_700_000_000));
+}
+
+#[test]
+fn a_login_that_the_hook_left_and_that_is_over_is_told() {
+    let gone = ProcessId { pid: std::process::id(), start: 1 };
+    let (dir, heard) = taken_up(Mark { monitor: gone, session: None, cgroups: Vec::new() });
+    assert_eq!(heard.closed().why, EndReason::Left);
+    assert!(matches!(heard.0.lock().unwrap()[..], [Report::SessionOpened(_), Report::SessionClosed(_)]));
+    assert!(!dir.path().join("run").join(format!("{}.waiting", Nonce([1; 16]))).exists());
+}
+
+#[test]
+fn a_recorder_that_does_not_come_back_after_a_restart_ends_its_connection_and_one_that_does_not() {
+    static LATER_MS: AtomicU64 = AtomicU64::new(0);
+    fn now() -> Moment {
+        let (now, later) = (Moment::now(), LATER_MS.load(Ordering::Relaxed));
+        Moment { boot_ms: now.boot_ms + later, ..now }
+    }
+    let (_child, monitor) = sleeps();
+    for (record, found, back, ends) in [
+        (Recording::Required, 1, 0, true),
+        (Recording::Required, 1, 1, false),
+        (Recording::Required, 2, 1, true),
+        (Recording::Required, 0, 0, false),
+        (Recording::BestEffort, 1, 0, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = || setup(&dir, Arc::new(Heard::default()), now);
+        let connection = {
+            let known = remembered(monitor, record);
+            Store::open(&setup().run, &setup().config.state).unwrap().write(&known).unwrap();
+            known.connection
+        };
+        LATER_MS.store(0, Ordering::Relaxed);
+        let registry = Registry::open(setup()).unwrap();
+        for n in 0..found {
+            let recording = Nonce([n; 16]);
+            registry.left_open(
+                connection,
+                Recorded { recording, chunks: 2, bytes: 0, lost: 0, head: Hash([0; 32]) },
+            );
+        }
+        for _ in 0..back {
+            let mut state = registry.state();
+            let live = state.live.get_mut(&connection).unwrap();
+            assert!(live.record.came_back() && registry.remember(&live.record));
+        }
+        let unrecorded = |registry: &Registry| {
+            registry.round();
+            registry.state().live.get(&connection).unwrap().record.life.unrecorded.is_some()
+        };
+        LATER_MS.store(50_000, Ordering::Relaxed);
+        assert!(!unrecorded(&registry));
+        // A restart meanwhile begins the minute anew, and forgets nobody.
+        let registry = Registry::open(setup()).unwrap();
+        LATER_MS.store(100_000, Ordering::Relaxed);
+        assert!(!unrecorded(&registry));
+        LATER_MS.store(120_000, Ordering::Relaxed);
+        assert_eq!(unrecorded(&registry), ends, "{record:?}, {found} found, {back} back");
+    }
+}
+
+#[test]
+fn forgetting_that_is_cut_off_leaves_no_trace_that_a_boot_would_be_blamed_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("run"), dir.path()).unwrap();
+    let known = remembered(ProcessId { pid: 1, start: 1 }, Recording::None);
+    store.trace(&known).unwrap();
+    // What cannot be removed cuts it off there.
+    std::fs::create_dir(dir.path().join("run").join(format!("{}.json", known.connection))).unwrap();
+    assert!(store.remove(known.connection).is_err());
+    assert_eq!(std::fs::read_dir(dir.path().join("connections")).unwrap().count(), 0);
+}
+
+/// Panics at the first end that it is told of.
+#[derive(Default)]
+struct Panics(AtomicU64, Heard);
+
+impl Reports for Panics {
+    fn say(&self, report: Report) -> Result<(), HostError> {
+        if matches!(report, Report::SessionClosed(_)) && self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+            panic!("as the test wants");
+        }
+        self.1.say(report)
+    }
+}
+
+#[test]
+fn an_end_whose_thread_panics_is_begun_again() {
+    let (dir, reports) = (tempfile::tempdir().unwrap(), Arc::new(Panics::default()));
+    let setup = setup(&dir, reports.clone(), Moment::now);
+    let known = remembered(ProcessId { pid: std::process::id(), start: 1 }, Recording::None);
+    Store::open(&setup.run, &setup.config.state).unwrap().write(&known).unwrap();
+    let registry = Registry::open(setup).unwrap();
+    let is_ending = || registry.state().live[&known.connection].ending.is_some();
+    registry.round();
+    let deadline = Deadline::after(Duration::from_secs(30));
+    while is_ending() {
+        assert!(deadline.left().is_some(), "it is ending still, and nobody ends it");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    registry.round();
+    assert_eq!(reports.1.closed().why, EndReason::Left);
+}
