@@ -2,13 +2,14 @@
 //! that is flooded. Real ssh to real sshd on loopback, whole processes of client and server; the key exchange is
 //! the quick one.
 
-use std::process::Stdio;
 use std::time::Instant;
 
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::log::Event;
+use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::statement::{Claimed, Statement};
 
+use super::recorder::{pour, told};
 use super::summary::{Summary, quantile};
 use crate::ca::Ca;
 use crate::clock;
@@ -83,10 +84,11 @@ impl Hosts {
         ben.close(&root);
     }
 
-    /// `host.revoke_refused_ms`: from the request that closes to the list that revokes being where sshd reads it
-    /// at each login. `host.revoke_dead_ms`: to the end of the client of a live session.
+    /// `host.revoke_list_ms`: from the request that closes to the list that revokes being where sshd reads it at
+    /// each login. `host.revoke_dead_ms`: to the end of the client of a live session. `host.revoke_refused_ms`,
+    /// in rounds of their own: to the end of the first login that is refused, while one login follows another.
     pub fn revocations(&self, figures: &mut Summary, ana: &Holder, rounds: usize) {
-        let (mut refused, mut dead) = (Vec::new(), Vec::new());
+        let (mut list, mut dead, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let held = ana.open("db-3.payments.prod", None, Some(2));
             let mut live =
@@ -98,50 +100,59 @@ impl Hosts {
                 let ended = scope.spawn(|| until(began, || !live.goes_on()));
                 let version = close();
                 let in_force = until(began, || self.whole.list_version().is_some_and(|has| has >= version));
-                refused.push(in_force);
+                list.push(in_force);
                 (version, ended.join().expect("the session's end"))
             });
             dead.push(since);
             assert_ne!(self.whole.ssh(&held.login, "ops", "true").code, 0, "list {version} does not refuse");
         }
-        for (name, samples) in [("host.revoke_refused_ms", &mut refused), ("host.revoke_dead_ms", &mut dead)]
-        {
+        for _ in 0..rounds {
+            let held = ana.open("db-3.payments.prod", None, Some(2));
+            let close = ana.sign_close(&held);
+            let logs_in = || self.whole.ssh(&held.login, "ops", "true").code == 0;
+            assert!(logs_in(), "a good certificate is refused");
+            let began = clock::now();
+            refused.push(std::thread::scope(|scope| {
+                let refused = scope.spawn(|| until(began, || !logs_in()));
+                close();
+                refused.join().expect("the logins")
+            }));
+        }
+        for (name, samples) in [
+            ("host.revoke_list_ms", &mut list),
+            ("host.revoke_refused_ms", &mut refused),
+            ("host.revoke_dead_ms", &mut dead),
+        ] {
             figures.put(&format!("{name}.p50"), quantile(samples, 0.5));
             figures.put(&format!("{name}.p99"), quantile(samples, 0.99));
         }
     }
 
-    /// `recorder.*`: a session that writes as fast as it can, recorded; what the host says of the recording.
+    /// `recorder.*`: a session that writes as fast as it can, not recorded, then recorded; what the host says of
+    /// the recording.
     pub fn flood(&self, figures: &mut Summary, ca: &Ca, ben: &Holder, mib: u64) {
-        let held = ben.open("db-3.payments.prod", Some("pd:BENCH"), None);
         let bytes = mib * 1024 * 1024;
-        let mut command = self.whole.ssh_command(&held.login, &held.account, &[]);
-        command.arg(format!("head -c {bytes} /dev/zero")).stdin(Stdio::null()).stderr(Stdio::null());
-        let began = clock::now();
-        let out = command.stdout(Stdio::null()).status().expect("ssh");
-        assert!(out.success(), "the flood failed");
-        figures.put("recorder.flood.mb_per_s", bytes as f64 / 1e6 / began.elapsed().as_secs_f64());
-        let recorded = clock::wait_for(clock::LIMIT, || {
-            let closed = ca.entries().into_iter().rev().find_map(|entry| match entry.event {
-                Event::SessionClosed { by, .. } => Some(by.said),
-                _ => None,
-            })?;
-            match Claimed::read(closed).ok()?.statement() {
-                Statement::Report(words) => match &words.report {
-                    Report::SessionClosed(closed) if closed.serial == held.serial => {
-                        Some(closed.recordings.clone())
-                    }
+        let plain = pour(self.stock.ssh_command(&self.plain, "deploy", &[]), bytes);
+        figures.put("recorder.flood.unrecorded_mb_per_s", bytes as f64 / 1e6 / plain);
+        let held = ben.open("db-3.payments.prod", Some("pd:BENCH"), None);
+        let seconds = pour(self.whole.ssh_command(&held.login, &held.account, &[]), bytes);
+        let closed = clock::wait_for(clock::LIMIT, || {
+            ca.entries().into_iter().rev().find_map(|entry| {
+                let Event::SessionClosed { by, .. } = entry.event else { return None };
+                match Claimed::read(by.said).ok()?.statement() {
+                    Statement::Report(words) => match &words.report {
+                        Report::SessionClosed(closed) if closed.serial == held.serial => Some(closed.clone()),
+                        _ => None,
+                    },
                     _ => None,
-                },
-                _ => None,
-            }
+                }
+            })
         });
-        let recorded = recorded.expect("the session's end in the log");
-        let (kept, lost) =
-            recorded.iter().fold((0, 0), |(kept, lost), one| (kept + one.bytes, lost + one.lost));
-        figures.put("recorder.flood.recorded_mb", kept as f64 / 1e6);
-        figures.put("recorder.flood.lost_marked_mb", lost as f64 / 1e6);
-        figures.put("recorder.flood.lost_unmarked_bytes", bytes.saturating_sub(kept + lost) as f64);
+        let flood = told(Record::BestEffort, bytes, seconds, &closed.expect("the session's end in the log"));
+        figures.put("recorder.flood.mb_per_s", flood.rate());
+        figures.put("recorder.flood.ratio", flood.rate() * plain / (bytes as f64 / 1e6));
+        figures.put("recorder.flood.recorded_mb", flood.recorded as f64 / 1e6);
+        figures.put("recorder.flood.lost_marked_mb", flood.lost as f64 / 1e6);
         ben.close(&held);
     }
 }

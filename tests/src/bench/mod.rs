@@ -10,7 +10,7 @@
 //! | [`upgrade`] | from an approval to the certificate in the agent of whoever waits |
 //! | [`decide`] | one decision of the policy, without anything around it |
 //! | [`offline`] | `policy check` and `policy simulate` as an operator runs them |
-//! | [`hosts`] | logins as ratios to one with a plain key, revocations, a recording that is flooded |
+//! | [`hosts`] | logins as ratios to one with a plain key, revocations |
 //! | [`reach`] | a revocation on its way to a fleet and back |
 //! | [`fleet`] | generates a bundle of many systems |
 //! | [`history`] | generates a log of many emergencies |

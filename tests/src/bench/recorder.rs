@@ -1,9 +1,10 @@
-//! How much a recorded session carries: a flood from a host to its client, through recorder and sink, beside
-//! the same flood of a session that is not recorded. Every byte is recorded or marked as lost, or it panics.
+//! How much a recorded session carries: a flood from a host to its client, through recorder and sink. Every
+//! byte is recorded or marked as lost, or it panics.
 
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
+use fireaxe_protocol::host::SessionClosed;
 use fireaxe_protocol::policy::{Record, Terms};
 
 use crate::clock;
@@ -32,20 +33,29 @@ impl Flood {
 /// Sends so many bytes from the town's host through one session that is recorded like this.
 pub fn flood(town: &mut Town, record: Record, bytes: u64) -> Flood {
     let (login, serial) = town.key(&Terms { record, ..terms("ops") }, 600);
-    let mut command = town.host.ssh_command(&login, "ops", &["-o", "Compression=no"]);
-    command.arg(format!("head -c {bytes} /dev/zero"));
+    let seconds = pour(town.host.ssh_command(&login, "ops", &[]), bytes);
+    told(record, bytes, seconds, &town.closed(serial))
+}
+
+/// Runs this ssh with a command that writes so many bytes as fast as it can, and takes all of them in; seconds
+/// from the login's beginning to its end.
+pub fn pour(mut ssh: Command, bytes: u64) -> f64 {
+    ssh.arg(format!("head -c {bytes} /dev/zero"));
     let began = clock::now();
-    let mut ssh = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("ssh");
+    let mut ssh = ssh.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("ssh");
     let mut out = ssh.stdout.take().expect("a pipe");
     let (mut buffer, mut seen) = (vec![0u8; 256 * 1024], 0u64);
     while let Ok(n @ 1..) = out.read(&mut buffer) {
         seen += n as u64;
     }
     assert!(ssh.wait().expect("ssh").success(), "the flood was cut off");
-    let seconds = began.elapsed().as_secs_f64();
-    let recordings = town.closed(serial).recordings;
-    let (recorded, lost) = recordings.iter().fold((0, 0), |(r, l), one| (r + one.bytes, l + one.lost));
     assert_eq!(seen, bytes, "what the client got");
+    began.elapsed().as_secs_f64()
+}
+
+/// What the host's word on the session says of a flood of so many bytes.
+pub fn told(record: Record, bytes: u64, seconds: f64, closed: &SessionClosed) -> Flood {
+    let (recorded, lost) = closed.recordings.iter().fold((0, 0), |(r, l), one| (r + one.bytes, l + one.lost));
     if record != Record::None {
         assert_eq!(recorded + lost, bytes, "recorded or marked as lost");
     }

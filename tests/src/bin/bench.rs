@@ -49,7 +49,7 @@ fn main() {
     let mut figures = Summary::default();
     if seconds == 0 {
         hosts(&mut figures, fleet);
-        return;
+        return written(&figures);
     }
     let world = World::new();
     eprintln!("this machine's own ceilings");
@@ -94,12 +94,16 @@ fn main() {
 
     eprintln!("ratios to the ceilings of this run");
     ratios(&mut figures);
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
-    figures.write(&folder).expect("summary.json");
-    eprintln!("written: target/bench/summary.json");
+    written(&figures);
     let told = ca.cmd(&["log", "verify"]);
     told.ok();
     eprint!("{}", told.stderr);
+}
+
+fn written(figures: &Summary) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+    figures.write(&folder).expect("summary.json");
+    eprintln!("written: target/bench/summary.json");
 }
 
 fn key(kind: u8, n: u64) -> SigningKey {
