@@ -48,8 +48,10 @@ impl Host {
 
     fn launch(&mut self) -> bool {
         let before = self.log().len();
-        let mut command = self.command(&self.sshd_path());
-        command.args(["-D", "-E", "/var/log/sshd.log"]);
+        // As many descriptors as systemd gives a service that asks for no more: `pam_exec` closes each of them,
+        // open or not, before it runs anything.
+        let mut command = self.command("sh");
+        command.args(["-c", "ulimit -S -n 1024 && exec \"$0\" -D -E /var/log/sshd.log", &self.sshd_path()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().expect("sshd starts");
         let up = clock::wait_for(clock::LIMIT, || {
