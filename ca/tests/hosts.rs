@@ -43,9 +43,8 @@ async fn a_host_joins_with_its_token_and_gets_a_certificate_of_its_name() {
     assert_eq!(accepted.valid_before, ca.clock.wall() + limits::HOST_CERTIFICATE_S);
     assert_eq!(kinds(&ca), ["host.invited", "host.enrolled", "host.certified"]);
     assert_eq!(accepted.serial, ca.size() - 1);
-    let published = ca.road.published().hosts();
-    let found = &published[&joined.host];
-    assert_eq!((found.key, found.enrolment), (public(&host_key(1)), joined.enrolment));
+    let found = ca.road.published().speakers().get(&joined.host).unwrap();
+    assert_eq!((found.public_key, found.enrolment), (public(&host_key(1)), joined.enrolment));
     verified(&ca);
 }
 
@@ -211,7 +210,7 @@ async fn a_retired_host_is_out_at_once_and_its_open_invitation_with_it() {
     let path = format!("/operator/hosts/{DB1}/retirement");
     let told = ca.operator("POST", &path, serde_json::json!({})).await;
     assert_eq!(told.status, 200, "{}", told.text());
-    assert!(ca.road.published().hosts().is_empty());
+    assert!(ca.road.published().speakers().all().is_empty());
     ca.renew(DB1, &host_key(1)).await.problem(401, "host.not_enrolled");
     ca.join(&ca.joining(DB1, &token, &host_key(1))).await.problem(403, "host.not_invited");
     ca.operator("POST", &path, serde_json::json!({})).await.problem(401, "host.not_enrolled");
