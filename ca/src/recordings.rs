@@ -1,6 +1,7 @@
 //! Recordings on disk: one file each, `recordings/<host>/<recording>`, the chunks as the host sent them and
 //! nothing else. Appends what continues a recording exactly, and never at the cost of the log: what would leave
-//! less than the reserve free is refused, and the writer's thread never comes here.
+//! less than the reserve free, of bytes or of inodes, is refused, and the writer's thread never comes here. How much
+//! there is, is counted once and kept: who removes recordings starts the CA again.
 //!
 //! **Trusted or not.** Whoever can change these files can destroy recordings, and no more: what a recording must
 //! be, the host signed when its connection closed and the log keeps (`session.closed`). Before that, a file is
@@ -14,7 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fireaxe_protocol::limits::{RECORDING, RECORDING_CHUNK, RECORDINGS_OF_HOST, RECORDINGS_RESERVE};
+use fireaxe_protocol::limits::{
+    RECORDING, RECORDING_CHUNK, RECORDINGS_MANY, RECORDINGS_OF_HOST, RECORDINGS_OF_HOST_MANY,
+    RECORDINGS_RESERVE, RECORDINGS_RESERVE_INODES,
+};
 use fireaxe_protocol::names::HostName;
 use fireaxe_protocol::recording::{Chain, Chunk, RecordingError};
 use fireaxe_protocol::statement::Nonce;
@@ -48,9 +52,12 @@ pub enum RecordingFault {
     /// It, or all of that host together, would be larger than is kept.
     #[error("{0}")]
     TooLarge(&'static str),
-    /// The disk would be too full for the log.
-    #[error("the CA's disk has no room for recordings")]
-    Full,
+    /// That host has as many as are kept of one.
+    #[error("the CA has {0} recordings of this host, and keeps no more of one")]
+    TooMany(u64),
+    /// The disk would be too full for the log, or there are as many as are kept of all hosts.
+    #[error("the CA has no room for recordings: {0}")]
+    Full(&'static str),
     /// The disk.
     #[error("{path}: {source}")]
     File {
@@ -65,12 +72,45 @@ pub enum RecordingFault {
 #[derive(Debug)]
 pub struct Recordings {
     root: PathBuf,
-    reserve: u64,
+    room: Room,
     kept: Mutex<HashMap<Name, Lately>>,
     /// The number of the next request.
     asked: AtomicU64,
-    /// Bytes of each host, as far as it was asked since the start.
-    used: Mutex<HashMap<HostName, u64>>,
+    /// What each host has, as far as it was asked since the start.
+    used: Mutex<HashMap<HostName, Used>>,
+    /// How many there are of all hosts, once that was asked.
+    all: Mutex<Option<u64>>,
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of the disk that stay free.
+    pub free: u64,
+    /// Inodes that stay free.
+    pub inodes: u64,
+    /// Recordings of one host.
+    pub of_host: u64,
+    /// Recordings of all.
+    pub all: u64,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room {
+            free: RECORDINGS_RESERVE,
+            inodes: RECORDINGS_RESERVE_INODES,
+            of_host: RECORDINGS_OF_HOST_MANY,
+            all: RECORDINGS_MANY,
+        }
+    }
+}
+
+/// What a host has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    bytes: u64,
+    recordings: u64,
 }
 
 /// A recording's host and its own name.
@@ -87,17 +127,18 @@ struct Kept {
 impl Recordings {
     /// Those below `root`, which is made when there is something to keep.
     pub fn at(root: &Path) -> Recordings {
-        Recordings::with_reserve(root, RECORDINGS_RESERVE)
+        Recordings::with_room(root, Room::default())
     }
 
-    /// The same, leaving `reserve` bytes of the disk free.
-    pub fn with_reserve(root: &Path, reserve: u64) -> Recordings {
+    /// The same with other limits.
+    pub fn with_room(root: &Path, room: Room) -> Recordings {
         Recordings {
             root: root.to_owned(),
-            reserve,
+            room,
             kept: Mutex::default(),
             asked: AtomicU64::new(0),
             used: Mutex::default(),
+            all: Mutex::default(),
         }
     }
 
@@ -159,7 +200,14 @@ impl Recordings {
         }
         self.has_room(host, size, grown)?;
         self.write(host, &self.path(host, name), fresh)?;
-        *lock(&self.used).entry(host.clone()).or_default() += blocks(grown) - blocks(size);
+        let is_new = u64::from(size == 0);
+        let mut used = lock(&self.used);
+        let used = used.entry(host.clone()).or_default();
+        used.bytes += blocks(grown) - blocks(size);
+        used.recordings += is_new;
+        if let Some(all) = &mut *lock(&self.all) {
+            *all += is_new;
+        }
         Ok((after, grown))
     }
 
@@ -171,15 +219,27 @@ impl Recordings {
             None => all_of(&self.root.join(host.as_str())),
         };
         lock(&self.used).entry(host.clone()).or_insert(used);
-        if used.saturating_add(more) > RECORDINGS_OF_HOST {
+        if used.bytes.saturating_add(more) > RECORDINGS_OF_HOST {
             return Err(RecordingFault::TooLarge("the recordings of one host are kept up to 64 GiB"));
+        }
+        let is_new = size == 0;
+        if is_new && used.recordings >= self.room.of_host {
+            return Err(RecordingFault::TooMany(used.recordings));
+        }
+        if is_new && *lock(&self.all).get_or_insert_with(|| many_of_all(&self.root)) >= self.room.all {
+            return Err(RecordingFault::Full("there are as many as it keeps of all hosts"));
         }
         // Of the folder above, which is there.
         let above = self.root.parent().unwrap_or(&self.root);
         let disk = rustix::fs::statvfs(above)
             .map_err(|e| RecordingFault::File { path: above.to_owned(), source: e.into() })?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free < self.reserve.saturating_add(more) { Err(RecordingFault::Full) } else { Ok(()) }
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < self.room.free.saturating_add(more) {
+            return Err(RecordingFault::Full("its disk is full up to what the log needs"));
+        }
+        if is_new && lacks_inodes(disk.f_files, disk.f_favail, self.room.inodes) {
+            return Err(RecordingFault::Full("its file system has few inodes left"));
+        }
+        Ok(())
     }
 
     /// A crash in here: the file may end within a chunk. Whoever reads it next cuts that off, the host was not
@@ -296,10 +356,25 @@ fn blocks(bytes: u64) -> u64 {
     bytes.div_ceil(BLOCK) * BLOCK
 }
 
-/// What all files of a folder take.
-fn all_of(folder: &Path) -> u64 {
+/// Whether one more file, and the folder it may need, would leave less than `reserve` of `left`. A file system that
+/// counts no inodes says that it has none at all.
+fn lacks_inodes(all: u64, left: u64, reserve: u64) -> bool {
+    all > 0 && left < reserve.saturating_add(2)
+}
+
+/// What all files of a folder come to.
+fn all_of(folder: &Path) -> Used {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    files.filter_map(|file| file.metadata().ok()).map(|known| blocks(known.len())).sum()
+    files.filter_map(|file| file.metadata().ok()).fold(Used::default(), |used, known| Used {
+        bytes: used.bytes + blocks(known.len()),
+        recordings: used.recordings + 1,
+    })
+}
+
+/// How many recordings there are of all hosts.
+fn many_of_all(root: &Path) -> u64 {
+    let names = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    names(root).map(|host| names(&host.path()).count() as u64).sum()
 }
 
 fn sync(folder: &Path) -> std::io::Result<()> {
@@ -349,7 +424,12 @@ mod tests {
     }
 
     fn store(dir: &Path) -> Recordings {
-        Recordings::with_reserve(&dir.join("recordings"), 0)
+        with(dir, Room::default())
+    }
+
+    /// With these limits, on a disk as full as it may be.
+    fn with(dir: &Path, room: Room) -> Recordings {
+        Recordings::with_room(&dir.join("recordings"), Room { free: 0, inodes: 0, ..room })
     }
 
     #[test]
@@ -420,30 +500,66 @@ mod tests {
     #[test]
     fn a_disk_that_the_log_needs_takes_no_recording() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Recordings::with_reserve(&dir.path().join("recordings"), u64::MAX / 2);
-        let full = store.append(&host(), NAME, 0, &chunks()[0]);
-        assert!(matches!(full, Err(RecordingFault::Full)), "{full:?}");
-        assert!(!dir.path().join("recordings").exists());
+        let full = |room| {
+            let store = Recordings::with_room(&dir.path().join("recordings"), room);
+            let full = store.append(&host(), NAME, 0, &chunks()[0]);
+            assert!(matches!(full, Err(RecordingFault::Full(_))), "{full:?}");
+            assert!(!dir.path().join("recordings").exists());
+        };
+        full(Room { free: u64::MAX / 2, inodes: 0, ..Room::default() });
+        let disk = rustix::fs::statvfs(dir.path()).unwrap();
+        if disk.f_files > 0 {
+            full(Room { free: 0, inodes: disk.f_files, ..Room::default() });
+        }
+        assert!(lacks_inodes(9000, 4097, 4096) && !lacks_inodes(9000, 4098, 4096));
+        assert!(!lacks_inodes(0, 0, 4096), "it counts none");
+    }
+
+    /// The only chunk of a recording that has not ended.
+    fn begun(host: &HostName, name: Nonce) -> Vec<u8> {
+        let body = Chunk::read(&chunks()[0]).unwrap().unwrap().0.body;
+        let fireaxe_protocol::recording::Body::Header(header) = body else { panic!("no header") };
+        Writer::begin(Header { host: host.clone(), recording: name, ..*header }).1
+    }
+
+    #[test]
+    fn as_many_recordings_are_begun_as_are_kept_of_one_host_and_of_all_and_those_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = Room { of_host: 2, all: 3, ..Room::default() };
+        let (first, second, third): (HostName, HostName, HostName) =
+            (host(), "db-4.payments.prod".parse().unwrap(), "db-5.payments.prod".parse().unwrap());
+        let begin = |store: &Recordings, host: &HostName, n: u8| {
+            store.append(host, Nonce([n; 16]), 0, &begun(host, Nonce([n; 16])))
+        };
+        let store = with(dir.path(), room);
+        begin(&store, &first, 7).unwrap();
+        begin(&store, &first, 8).unwrap();
+        let many = begin(&store, &first, 9);
+        assert!(matches!(many, Err(RecordingFault::TooMany(2))), "{many:?}");
+        begin(&store, &second, 7).unwrap();
+        // The same after a start, when nothing is counted yet; and none of it stops what has begun.
+        for store in [store, with(dir.path(), room)] {
+            let many = begin(&store, &first, 9);
+            assert!(matches!(many, Err(RecordingFault::TooMany(2))), "{many:?}");
+            for host in [&second, &third] {
+                let full = begin(&store, host, 8);
+                assert!(matches!(full, Err(RecordingFault::Full(_))), "{full:?}");
+            }
+            assert_eq!(begin(&store, &first, 8).unwrap(), 1, "sent again");
+        }
+        assert_eq!(with(dir.path(), room).append(&first, NAME, 1, &chunks()[1]).unwrap(), 2);
+        assert!(!dir.path().join("recordings/db-5.payments.prod").exists());
     }
 
     #[test]
     fn a_host_that_has_its_share_gets_no_more() {
         let dir = tempfile::tempdir().unwrap();
         let (store, chunks) = (store(dir.path()), chunks());
-        lock(&store.used).insert(host(), RECORDINGS_OF_HOST - BLOCK);
+        lock(&store.used).insert(host(), Used { bytes: RECORDINGS_OF_HOST - BLOCK, recordings: 1 });
         store.append(&host(), NAME, 0, &chunks[0]).unwrap();
         assert_eq!(store.append(&host(), NAME, 1, &chunks[1]).unwrap(), 2, "within the same block");
-        let more = Header {
-            recording: Nonce([8; 16]),
-            ..Chunk::read(&chunks[0])
-                .unwrap()
-                .map(|(c, _)| match c.body {
-                    fireaxe_protocol::recording::Body::Header(header) => *header,
-                    _ => panic!("no header"),
-                })
-                .unwrap()
-        };
-        let refused = store.append(&host(), Nonce([8; 16]), 0, &Writer::begin(more).1);
+        let name = Nonce([8; 16]);
+        let refused = store.append(&host(), name, 0, &begun(&host(), name));
         assert!(matches!(refused, Err(RecordingFault::TooLarge(_))), "{refused:?}");
     }
 }
