@@ -1,11 +1,12 @@
 //! Recordings on disk: one file each, `recordings/<host>/<recording>`, the chunks as the host sent them and
 //! nothing else. Appends what continues a recording exactly, and never at the cost of the log: what would leave
-//! less than the reserve free, of bytes or of inodes, is refused, and the writer's thread never comes here. How much
-//! there is, is counted once and kept: who removes recordings starts the CA again.
+//! less than the reserve free is refused (`room.rs`), and the writer's thread never comes here.
 //!
 //! **Trusted or not.** Whoever can change these files can destroy recordings, and no more: what a recording must
 //! be, the host signed when its connection closed and the log keeps (`session.closed`). Before that, a file is
 //! as good as its chain.
+
+mod room;
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -15,20 +16,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fireaxe_protocol::limits::{
-    RECORDING, RECORDING_CHUNK, RECORDINGS_MANY, RECORDINGS_OF_HOST, RECORDINGS_OF_HOST_MANY,
-    RECORDINGS_RESERVE, RECORDINGS_RESERVE_INODES,
-};
+use fireaxe_protocol::limits::{RECORDING, RECORDING_CHUNK};
 use fireaxe_protocol::names::HostName;
 use fireaxe_protocol::recording::{Chain, Chunk, RecordingError};
 use fireaxe_protocol::statement::Nonce;
 use thiserror::Error;
 
+use room::Counted;
+pub use room::Room;
+
 /// Recordings whose chains are kept in memory: those that were sent to lately. 1,024 of about 1 KiB.
 const KEPT: usize = 1024;
-/// What even the smallest file takes on a disk, bytes.
-const BLOCK: u64 = 4096;
-
 /// Why chunks are not taken.
 #[derive(Debug, Error)]
 pub enum RecordingFault {
@@ -72,45 +70,10 @@ pub enum RecordingFault {
 #[derive(Debug)]
 pub struct Recordings {
     root: PathBuf,
-    room: Room,
+    room: Counted,
     kept: Mutex<HashMap<Name, Lately>>,
     /// The number of the next request.
     asked: AtomicU64,
-    /// What each host has, as far as it was asked since the start.
-    used: Mutex<HashMap<HostName, Used>>,
-    /// How many there are of all hosts, once that was asked.
-    all: Mutex<Option<u64>>,
-}
-
-/// How much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes of the disk that stay free.
-    pub free: u64,
-    /// Inodes that stay free.
-    pub inodes: u64,
-    /// Recordings of one host.
-    pub of_host: u64,
-    /// Recordings of all.
-    pub all: u64,
-}
-
-impl Default for Room {
-    fn default() -> Room {
-        Room {
-            free: RECORDINGS_RESERVE,
-            inodes: RECORDINGS_RESERVE_INODES,
-            of_host: RECORDINGS_OF_HOST_MANY,
-            all: RECORDINGS_MANY,
-        }
-    }
-}
-
-/// What a host has.
-#[derive(Debug, Clone, Copy, Default)]
-struct Used {
-    bytes: u64,
-    recordings: u64,
 }
 
 /// A recording's host and its own name.
@@ -134,11 +97,9 @@ impl Recordings {
     pub fn with_room(root: &Path, room: Room) -> Recordings {
         Recordings {
             root: root.to_owned(),
-            room,
+            room: Counted::new(room),
             kept: Mutex::default(),
             asked: AtomicU64::new(0),
-            used: Mutex::default(),
-            all: Mutex::default(),
         }
     }
 
@@ -198,48 +159,10 @@ impl Recordings {
         if grown > RECORDING {
             return Err(RecordingFault::TooLarge("one recording is kept up to 4 GiB"));
         }
-        self.has_room(host, size, grown)?;
+        self.room.may_grow(&self.root, host, size, grown)?;
         self.write(host, &self.path(host, name), fresh)?;
-        let is_new = u64::from(size == 0);
-        let mut used = lock(&self.used);
-        let used = used.entry(host.clone()).or_default();
-        used.bytes += blocks(grown) - blocks(size);
-        used.recordings += is_new;
-        if let Some(all) = &mut *lock(&self.all) {
-            *all += is_new;
-        }
+        self.room.grew(host, size, grown);
         Ok((after, grown))
-    }
-
-    /// Whether a file may grow so: by what its host has already, and by what the disk has left.
-    fn has_room(&self, host: &HostName, size: u64, grown: u64) -> Result<(), RecordingFault> {
-        let more = blocks(grown) - blocks(size);
-        let used = match lock(&self.used).get(host).copied() {
-            Some(used) => used,
-            None => all_of(&self.root.join(host.as_str())),
-        };
-        lock(&self.used).entry(host.clone()).or_insert(used);
-        if used.bytes.saturating_add(more) > RECORDINGS_OF_HOST {
-            return Err(RecordingFault::TooLarge("the recordings of one host are kept up to 64 GiB"));
-        }
-        let is_new = size == 0;
-        if is_new && used.recordings >= self.room.of_host {
-            return Err(RecordingFault::TooMany(used.recordings));
-        }
-        if is_new && *lock(&self.all).get_or_insert_with(|| many_of_all(&self.root)) >= self.room.all {
-            return Err(RecordingFault::Full("there are as many as it keeps of all hosts"));
-        }
-        // Of the folder above, which is there.
-        let above = self.root.parent().unwrap_or(&self.root);
-        let disk = rustix::fs::statvfs(above)
-            .map_err(|e| RecordingFault::File { path: above.to_owned(), source: e.into() })?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < self.room.free.saturating_add(more) {
-            return Err(RecordingFault::Full("its disk is full up to what the log needs"));
-        }
-        if is_new && lacks_inodes(disk.f_files, disk.f_favail, self.room.inodes) {
-            return Err(RecordingFault::Full("its file system has few inodes left"));
-        }
-        Ok(())
     }
 
     /// A crash in here: the file may end within a chunk. Whoever reads it next cuts that off, the host was not
@@ -352,31 +275,6 @@ fn beyond(next: u64, from: u64, sent: &[u8]) -> Result<&[u8], RecordingFault> {
     Ok(rest)
 }
 
-fn blocks(bytes: u64) -> u64 {
-    bytes.div_ceil(BLOCK) * BLOCK
-}
-
-/// Whether one more file, and the folder it may need, would leave less than `reserve` of `left`. A file system that
-/// counts no inodes says that it has none at all.
-fn lacks_inodes(all: u64, left: u64, reserve: u64) -> bool {
-    all > 0 && left < reserve.saturating_add(2)
-}
-
-/// What all files of a folder come to.
-fn all_of(folder: &Path) -> Used {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    files.filter_map(|file| file.metadata().ok()).fold(Used::default(), |used, known| Used {
-        bytes: used.bytes + blocks(known.len()),
-        recordings: used.recordings + 1,
-    })
-}
-
-/// How many recordings there are of all hosts.
-fn many_of_all(root: &Path) -> u64 {
-    let names = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-    names(root).map(|host| names(&host.path()).count() as u64).sum()
-}
-
 fn sync(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
@@ -389,6 +287,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use fireaxe_protocol::limits::RECORDINGS_OF_HOST;
     use fireaxe_protocol::recording::{Ended, Event, Header, SessionKind, Stream, Writer};
 
     use super::*;
@@ -511,8 +410,6 @@ mod tests {
         if disk.f_files > 0 {
             full(Room { free: 0, inodes: disk.f_files, ..Room::default() });
         }
-        assert!(lacks_inodes(9000, 4097, 4096) && !lacks_inodes(9000, 4098, 4096));
-        assert!(!lacks_inodes(0, 0, 4096), "it counts none");
     }
 
     /// The only chunk of a recording that has not ended.
@@ -552,10 +449,23 @@ mod tests {
     }
 
     #[test]
+    fn a_recording_at_its_limit_does_not_grow() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, chunks) = (store(dir.path()), chunks());
+        store.append(&host(), NAME, 0, &chunks[0]).unwrap();
+        let so_large = |size| lock(&store.kept(&host(), NAME)).read.as_mut().unwrap().1 = size;
+        so_large(RECORDING - chunks[1].len() as u64 + 1);
+        let refused = store.append(&host(), NAME, 1, &chunks[1]);
+        assert!(matches!(refused, Err(RecordingFault::TooLarge(_))), "{refused:?}");
+        so_large(RECORDING - chunks[1].len() as u64);
+        assert_eq!(store.append(&host(), NAME, 1, &chunks[1]).unwrap(), 2);
+    }
+
+    #[test]
     fn a_host_that_has_its_share_gets_no_more() {
         let dir = tempfile::tempdir().unwrap();
         let (store, chunks) = (store(dir.path()), chunks());
-        lock(&store.used).insert(host(), Used { bytes: RECORDINGS_OF_HOST - BLOCK, recordings: 1 });
+        store.room.had(&host(), RECORDINGS_OF_HOST - 4096);
         store.append(&host(), NAME, 0, &chunks[0]).unwrap();
         assert_eq!(store.append(&host(), NAME, 1, &chunks[1]).unwrap(), 2, "within the same block");
         let name = Nonce([8; 16]);
