@@ -528,7 +528,8 @@ async fn chunks_that_come_drop_by_drop_keep_their_own_host_waiting_and_no_other(
 
 #[tokio::test]
 async fn more_time_is_told_to_the_hosts_that_it_opens() {
-    let ca = with_hosts(&[DB3, DB4]).await;
+    let db5 = "db-5.payments.prod";
+    let ca = with_hosts(&[DB3, DB4, db5]).await;
     let emergency = ca.open_emergency(ANA, &ca.declare("db-3.payments.prod")).await;
     let mut here = ca.feed(DB3).await;
     let mut elsewhere = ca.feed(DB4).await;
@@ -555,7 +556,7 @@ async fn more_time_is_told_to_the_hosts_that_it_opens() {
     let mut again = ca.feed(DB3).await;
     again.next().await.unwrap();
     assert_eq!(again.next().await.unwrap().extended, event.extended);
-    let mut late = ca.feed(DB4).await;
+    let mut late = ca.feed(db5).await;
     late.next().await.unwrap();
     ca.close_emergency(ANA, &emergency).await;
     for mut other in [elsewhere, late] {
