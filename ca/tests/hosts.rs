@@ -4,13 +4,19 @@
 
 mod installed;
 
+use std::sync::Arc;
+
+use fireaxe_ca::keys::{self, Purpose};
+use fireaxe_ca::road::{HostRefusal, Refusal};
 use fireaxe_ca::verify::verify;
 use fireaxe_protocol::api::Joined;
 use fireaxe_protocol::certificate::{Expected, Subject, compare};
+use fireaxe_protocol::host::Report;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::{Event, receipt};
 use fireaxe_protocol::policy::Bundle;
-use fireaxe_protocol::statement::{Kind, Statement, sign_ed25519};
+use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::statement::{HostReport, Kind, Statement, sign_ed25519};
 use installed::hosts::{DB1, DB2, host_key, public};
 use installed::people::{DAN, POLICY, roster};
 use installed::{ANA, CLEO, Installed, key, signed};
@@ -43,9 +49,8 @@ async fn a_host_joins_with_its_token_and_gets_a_certificate_of_its_name() {
     assert_eq!(accepted.valid_before, ca.clock.wall() + limits::HOST_CERTIFICATE_S);
     assert_eq!(kinds(&ca), ["host.invited", "host.enrolled", "host.certified"]);
     assert_eq!(accepted.serial, ca.size() - 1);
-    let published = ca.road.published().hosts();
-    let found = &published[&joined.host];
-    assert_eq!((found.key, found.enrolment), (public(&host_key(1)), joined.enrolment));
+    let found = ca.road.published().speakers().get(&joined.host).unwrap();
+    assert_eq!((found.public_key, found.enrolment), (public(&host_key(1)), joined.enrolment));
     verified(&ca);
 }
 
@@ -137,6 +142,16 @@ async fn only_the_host_key_itself_joins_and_one_key_is_one_host() {
     ca.join(&ca.joining(DB1, &token, &key(ANA))).await.problem(409, "host_key.in_use");
     let cloned = ca.join(&ca.joining(DB1, &token, &host_key(2))).await.problem(409, "host_key.in_use");
     assert!(cloned.title.contains(DB2), "{cloned:?}");
+    // The CA's own, an emergency's.
+    for purpose in [Purpose::UserCa, Purpose::HostCa, Purpose::Log, Purpose::Krl] {
+        let own = keys::load(&ca.data().keys(), purpose).unwrap();
+        ca.join(&ca.joining(DB1, &token, &own)).await.problem(409, "host_key.in_use");
+    }
+    let mut opening = ca.declare("payments-db");
+    opening.public_key = public(&key(91));
+    let opened = ca.open_emergency(ANA, &opening).await;
+    ca.join(&ca.joining(DB1, &token, &key(91))).await.problem(409, "host_key.in_use");
+    ca.close_emergency(ANA, &opened).await;
     // Of another kind, or an old one.
     let close = sign_ed25519(&host_key(1), Kind::Enrol, &words.write().replace("\"enrol\"", "\"close\""));
     join.token = token.reveal().to_owned();
@@ -169,7 +184,8 @@ async fn a_host_that_is_invited_again_may_come_with_another_key_and_the_one_befo
     assert_eq!(ca.renew(DB1, &host_key(2)).await.status, 200);
     // The key before may be another host's now, and the same host may have it back.
     ca.enrol_host(DB2, &host_key(1)).await;
-    ca.enrol_host(DB1, &host_key(2)).await;
+    let anew = ca.enrol_host(DB1, &host_key(2)).await;
+    assert_ne!(anew.enrolment, joined.enrolment, "another token is another enrolment");
     verified(&ca);
     verified(&ca.restart());
 }
@@ -193,6 +209,10 @@ async fn a_certificate_is_renewed_from_half_of_its_time_on_and_by_its_key_only()
     // Another's proof, an old one, none.
     ca.renew(DB1, &host_key(2)).await.problem(401, "host.not_enrolled");
     ca.renew(DB2, &host_key(1)).await.problem(401, "host.not_enrolled");
+    // Of a host that is one of ours, too.
+    ca.enrol_host(DB2, &host_key(2)).await;
+    ca.renew(DB1, &host_key(2)).await.problem(401, "host.not_enrolled");
+    ca.renew(DB2, &host_key(1)).await.problem(401, "host.not_enrolled");
     let path = format!("/v1/hosts/{DB1}/certificate");
     let elsewhere = ca.proof(&host_key(1), "POST", &format!("/v1/hosts/{DB2}/certificate"));
     ca.post_proved(&path, &elsewhere).await.problem(401, "host.not_enrolled");
@@ -211,7 +231,7 @@ async fn a_retired_host_is_out_at_once_and_its_open_invitation_with_it() {
     let path = format!("/operator/hosts/{DB1}/retirement");
     let told = ca.operator("POST", &path, serde_json::json!({})).await;
     assert_eq!(told.status, 200, "{}", told.text());
-    assert!(ca.road.published().hosts().is_empty());
+    assert!(ca.road.published().speakers().all().is_empty());
     ca.renew(DB1, &host_key(1)).await.problem(401, "host.not_enrolled");
     ca.join(&ca.joining(DB1, &token, &host_key(1))).await.problem(403, "host.not_invited");
     ca.operator("POST", &path, serde_json::json!({})).await.problem(401, "host.not_enrolled");
@@ -323,6 +343,43 @@ async fn a_host_that_the_policy_gives_to_another_system_must_be_invited_anew() {
     ca.join(&ca.joining(DB2, &token, &host_key(2))).await.problem(403, "host.invitation_over");
     activate(&ca, POLICY, &roster()).await;
     assert_eq!(ca.renew(DB1, &host_key(1)).await.status, 200);
+    let token = ca.invite(DB2).await;
+    let policy = policy.replace("\"vault-*.prod\"", "\"vault-*.prod\", \"db-*.payments.prod\"");
+    activate(&ca, &policy, &roster()).await;
+    ca.join(&ca.joining(DB2, &token, &host_key(2))).await.problem(409, "host.moved");
+    ca.clock.pass(limits::HOST_CERTIFICATE_S / 2);
+    ca.renew(DB1, &host_key(1)).await.problem(409, "host.moved");
+    let test = ca.testing(DB1, "root", &key(90));
+    ca.self_test(&test, &host_key(1)).await.problem(409, "host.moved");
+    assert_eq!(ca.enrol_host(DB1, &host_key(1)).await.system.as_str(), "vault");
+    verified(&ca);
+}
+
+#[tokio::test]
+async fn what_changed_after_the_door_looked_is_seen_by_the_writer() {
+    let ca = Installed::new();
+    ca.enrol_host(DB1, &host_key(1)).await;
+    let (host, speakers) = (DB1.parse().unwrap(), ca.road.published().speakers());
+    let says = |words: HostReport| {
+        sign_ed25519(&host_key(1), Kind::Report, &Statement::Report(Box::new(words)).write())
+    };
+    let test = ca.testing(DB1, "root", &key(90));
+    let alarm = HostReport { seq: 1, report: Report::Alarmed(Reason::new("x", "y")), ..test.clone() };
+    let heard = Arc::new(speakers.hear(&ca.origin, &host, vec![says(alarm)]).unwrap());
+    let speaking = speakers.speaks(&ca.origin, says(test), &host).unwrap();
+    let token = ca.invite(DB1).await;
+    let join = ca.joining(DB1, &token, &host_key(2));
+    let joining = speakers.joins(&ca.origin, join.enrol, &token).unwrap();
+
+    // A newer token, with which the same key joins anew.
+    ca.enrol_host(DB1, &host_key(1)).await;
+    let size = ca.size();
+    let not_enrolled = Refusal::from(HostRefusal::NotEnrolled(host.clone()));
+    assert_eq!(ca.road.report(heard).await.unwrap_err(), not_enrolled);
+    assert_eq!(ca.road.self_test(speaking).await.unwrap_err(), not_enrolled);
+    assert_eq!(ca.road.certify(host.clone(), public(&host_key(2))).await.unwrap_err(), not_enrolled);
+    assert_eq!(ca.road.join(joining).await.unwrap_err(), HostRefusal::NotInvited(host).into());
+    assert_eq!(ca.size(), size, "a refusal left an entry");
     verified(&ca);
 }
 

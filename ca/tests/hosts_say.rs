@@ -12,12 +12,13 @@ mod installed;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fireaxe_protocol::api::{ChunksTaken, Consistency, Emergency, FeedEvent, Fleet};
-use fireaxe_protocol::host::Report;
+use fireaxe_protocol::host::{Report, SelfTest};
+use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::tree::verify_consistency;
 use fireaxe_protocol::log::{Checkpoint, Entry, Event, Hash, KrlNote, NoteKey};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::recording::{Ended, Header, SessionKind, Stream, Writer};
-use fireaxe_protocol::statement::Nonce;
+use fireaxe_protocol::statement::{Enrol, HostReport, Kind, Nonce, Statement, sign_ed25519};
 use installed::speaking::{DB3, DB4, closed, confirmed, heartbeat, host_key, opened, with_hosts};
 use installed::{ANA, BEN, CLEO, DAN, Installed};
 
@@ -244,6 +245,30 @@ async fn nobody_speaks_for_another_host_and_nothing_stands_where_it_does_not_bel
     ca.report(DB3, vec![ca.host_says(DB3, 0, opened(1, 1, "ops", 1))])
         .await
         .problem(403, "report.unnumbered");
+    // Of another host by its own key, for another log, of another kind, or what is asked for elsewhere.
+    let signs = |words: &HostReport| {
+        sign_ed25519(&host_key(DB3), Kind::Report, &Statement::Report(Box::new(words.clone())).write())
+    };
+    let own = HostReport {
+        header: ca.header(Kind::Report),
+        host: DB3.parse().unwrap(),
+        seq: 1,
+        report: Report::Alarmed(Reason::new("x", "y")),
+    };
+    let of_other = HostReport { host: DB4.parse().unwrap(), ..own.clone() };
+    ca.report(DB3, vec![signs(&of_other)]).await.problem(401, "host.other_key");
+    let mut elsewhere = own.clone();
+    elsewhere.header.to = "elsewhere.example/0011223344556677".parse().unwrap();
+    ca.report(DB3, vec![signs(&elsewhere)]).await.problem(400, "statement.other_log");
+    let (header, host) = (ca.header(Kind::Enrol), own.host.clone());
+    let public_key = Ed25519Key::from(&host_key(DB3));
+    let enrol = Statement::Enrol(Enrol { header, host, token: Hash::of(b"token"), public_key }).write();
+    let enrol = sign_ed25519(&host_key(DB3), Kind::Enrol, &enrol);
+    ca.report(DB3, vec![enrol]).await.problem(400, "statement.kind");
+    let account = "ops".parse().unwrap();
+    let test = HostReport { report: Report::SelfTest(SelfTest { account, public_key }), ..own };
+    let told = ca.report(DB3, vec![signs(&HostReport { seq: 0, ..test })]).await;
+    told.problem(403, "report.self_test");
     assert_eq!(ca.size(), size, "nothing of it is in the log");
 }
 
@@ -503,7 +528,8 @@ async fn chunks_that_come_drop_by_drop_keep_their_own_host_waiting_and_no_other(
 
 #[tokio::test]
 async fn more_time_is_told_to_the_hosts_that_it_opens() {
-    let ca = with_hosts(&[DB3, DB4]).await;
+    let db5 = "db-5.payments.prod";
+    let ca = with_hosts(&[DB3, DB4, db5]).await;
     let emergency = ca.open_emergency(ANA, &ca.declare("db-3.payments.prod")).await;
     let mut here = ca.feed(DB3).await;
     let mut elsewhere = ca.feed(DB4).await;
@@ -530,13 +556,17 @@ async fn more_time_is_told_to_the_hosts_that_it_opens() {
     let mut again = ca.feed(DB3).await;
     again.next().await.unwrap();
     assert_eq!(again.next().await.unwrap().extended, event.extended);
+    let mut late = ca.feed(db5).await;
+    late.next().await.unwrap();
     ca.close_emergency(ANA, &emergency).await;
-    elsewhere
-        .until(|event| {
-            assert!(event.extended.is_empty());
-            event.krl.is_some()
-        })
-        .await;
+    for mut other in [elsewhere, late] {
+        other
+            .until(|event| {
+                assert!(event.extended.is_empty());
+                event.krl.is_some()
+            })
+            .await;
+    }
     let mut after = ca.feed(DB3).await;
     assert!(after.next().await.unwrap().extended.is_empty());
     ca.clock.pass(1);

@@ -124,8 +124,14 @@ pub const RECORDING_BODY: usize = 1024 * 1024;
 pub const RECORDING: u64 = 4 << 30;
 /// All recordings of one host on the CA's disk: one that lies must not take what others need.
 pub const RECORDINGS_OF_HOST: u64 = 64 << 30;
+/// Recordings of one host on the CA's disk, whatever their size: one each minute for six weeks.
+pub const RECORDINGS_OF_HOST_MANY: u64 = 65_536;
+/// Recordings of all hosts together: as many as a file system of 16 GiB has inodes, by ext4's own choice.
+pub const RECORDINGS_MANY: u64 = 1_048_576;
 /// What recordings leave free on the CA's disk, bytes: the log of a busy week.
 pub const RECORDINGS_RESERVE: u64 = 1 << 30;
+/// Inodes that they leave free there: the log takes a handful, the machine's other programs what they need.
+pub const RECORDINGS_RESERVE_INODES: u64 = 4096;
 /// A revocation list that travels in an event of the feed: 32 KiB, some 4,000 serials that no range joins; a
 /// larger one is fetched.
 pub const FEED_LIST: usize = 32 * 1024;

@@ -247,6 +247,7 @@ fn a_host_with_everything(scene: &mut Scene, hosts: &mut Seen, ca: &mut Seen) {
     host.install();
     let invited = ca.take(scene.ca.cmd(&["host", "invite", name, "--json"]).exits(0));
     let token = invited["token"].as_str().unwrap();
+    assert_eq!((&invited["addr"], &invited["pin"]), (&scene.ca.url().into(), &scene.ca.pin().into()));
     hosts.take(host.enrol_saying(&scene.ca, token, &["--json"]).exits(0));
     host.daemon();
     host.start();

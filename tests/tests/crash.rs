@@ -13,12 +13,16 @@
 use std::path::PathBuf;
 
 use ed25519_dalek::SigningKey;
-use fireaxe_ca::log::Reader;
-use fireaxe_protocol::api::{Approved, Closed, Grant, Keys, Opened, ReadProof};
+use fireaxe_ca::keys::{self, Purpose};
+use fireaxe_ca::log::{Log, Reader};
+use fireaxe_protocol::api::{
+    Approved, Closed, Grant, HostCertificate, Join, Joined, Keys, Opened, ReadProof,
+};
+use fireaxe_protocol::host::JoinToken;
 use fireaxe_protocol::keys::Ed25519Key;
-use fireaxe_protocol::log::{Entry, Event};
+use fireaxe_protocol::log::{Entry, Event, NoteSigner};
 use fireaxe_protocol::statement::{
-    Approve, Close, Declare, Envelope, Header, Kind, Nonce, Params, Statement, sign_ed25519,
+    Approve, Close, Declare, Enrol, Envelope, Header, Kind, Nonce, Params, Statement, sign_ed25519,
 };
 use fireaxe_tests::{Ca, World, clock};
 use fireaxe_transport::{Ca as Transport, Timeouts};
@@ -91,6 +95,56 @@ impl Crashing {
 
     fn post<T: serde::de::DeserializeOwned>(&self, path: &str, envelope: &Envelope) -> Result<T, String> {
         transport(&self.ca).post(path, None, envelope).map_err(|e| e.to_string())
+    }
+
+    /// What a host sends to join with the token that the operator was given for it.
+    fn joining(&self, host: &str, key: &SigningKey, number: u8) -> Join {
+        let invited = self.ca.cmd(&["host", "invite", host]);
+        let token: JoinToken = invited.ok().parse().expect("token");
+        let words = Statement::Enrol(Enrol {
+            header: self.header(Kind::Enrol, number),
+            host: host.parse().expect("host"),
+            token: token.hash(),
+            public_key: Ed25519Key(key.verifying_key().to_bytes()),
+        });
+        Join { enrol: sign_ed25519(key, Kind::Enrol, &words.write()), token: token.reveal().to_owned() }
+    }
+
+    fn join(&self, join: &Join) -> Result<Joined, String> {
+        transport(&self.ca).post("/v1/hosts", None, join).map_err(|e| e.to_string())
+    }
+
+    fn renew(&self, host: &str, key: &SigningKey) -> Result<HostCertificate, String> {
+        let path = format!("/v1/hosts/{host}/certificate");
+        let proof = ReadProof::sign(key, &self.keys.origin, "POST", &path, clock::unix());
+        let asked = transport(&self.ca).post(&path, Some(&proof.header()), &serde_json::json!({}));
+        asked.map_err(|e| e.to_string())
+    }
+
+    /// Indices of the entries that certify this host: the serials of its certificates.
+    fn certified(&self, name: &str) -> Vec<u64> {
+        let is = |e: &&Entry| matches!(&e.event, Event::HostCertified { host, .. } if host.as_str() == name);
+        self.entries().iter().filter(is).map(|entry| entry.index).collect()
+    }
+
+    /// Makes everything in the log older, as if the CA had stood still for so long.
+    fn passes(&mut self, seconds: u64) {
+        self.ca.kill();
+        let entries = self.entries();
+        for name in ["log.sqlite", "log.sqlite-wal", "log.sqlite-shm", "views.sqlite"] {
+            let _ = std::fs::remove_file(self.ca.data().join(name));
+        }
+        let key = keys::load(&self.ca.data().join("keys"), Purpose::Log).expect("key");
+        let signer = NoteSigner::new(self.keys.origin.as_str(), key).expect("signer");
+        let Event::LogCreated { origin, keys } = entries[0].event.clone() else { unreachable!() };
+        let path = self.ca.data().join("log.sqlite");
+        let mut log = Log::create(&path, origin, keys, entries[0].at - seconds, &signer).expect("log");
+        let mut batch = log.batch().expect("batch");
+        for entry in &entries[1..] {
+            let at = entry.at - seconds;
+            let _ = batch.append(at, &entry.event, entry.body.as_deref(), ()).expect("append");
+        }
+        batch.commit(&signer).expect("commit");
     }
 
     /// All entries, decoded.
@@ -249,4 +303,64 @@ fn after_a_power_cut_the_same_approval_counts_once_and_its_certificate_is_the_sa
         assert_eq!(closed.revoked.len(), 2, "{point}: what was given meanwhile, and root");
     }
     world.ca.cmd(&["log", "verify"]).ok();
+}
+
+/// The serial of a host certificate.
+fn serial(certificate: &str) -> u64 {
+    ssh_key::Certificate::from_openssh(certificate).expect("certificate").serial()
+}
+
+#[test]
+fn after_a_power_cut_a_host_joins_by_asking_again_and_no_serial_is_used_twice() {
+    let mut world = Crashing::new();
+    for (number, point) in [(11, "before-commit"), (12, "after-commit")] {
+        world.restart("");
+        let (host, key) = (format!("db-{number}.payments.prod"), SigningKey::from_bytes(&[number; 32]));
+        let join = world.joining(&host, &key, number);
+        let size = world.entries().len();
+        world.restart(point);
+        assert!(world.join(&join).is_err(), "the power is cut at {point}, nobody is answered");
+        world.ca.wait_for_end();
+        let added = world.entries().len() - size;
+        assert_eq!(added, if point == "before-commit" { 0 } else { 2 }, "{point}: both entries or none");
+
+        world.restart("");
+        let first = world.join(&join).expect("the host asks again");
+        assert_eq!(world.join(&join).expect("and once more"), first, "{point}: the same bytes");
+        world.restart("");
+        assert_eq!(world.join(&join).expect("and after a restart"), first, "{point}");
+        assert_eq!(world.renew(&host, &key).expect("newest").certificate, first.certificate, "{point}");
+        assert_eq!(
+            world.certified(&host),
+            [serial(&first.certificate)],
+            "{point}: one serial, its entry's index"
+        );
+        assert_eq!(world.entries().len(), size + 2, "{point}: enrolled and certified once");
+    }
+    world.ca.cmd(&["log", "verify"]).ok();
+}
+
+#[test]
+fn after_a_power_cut_a_host_is_certified_anew_by_asking_again_and_no_serial_is_used_twice() {
+    let mut world = Crashing::new();
+    world.restart("");
+    let (host, key) = ("db-11.payments.prod", SigningKey::from_bytes(&[11; 32]));
+    let joined = world.join(&world.joining(host, &key, 11)).expect("joined");
+    let mut serials = vec![serial(&joined.certificate)];
+    for point in ["before-commit", "after-commit"] {
+        world.passes(4 * 24 * 3600);
+        world.restart(point);
+        assert!(world.renew(host, &key).is_err(), "the power is cut at {point}, nobody is answered");
+        world.ca.wait_for_end();
+        let added = world.certified(host).len() - serials.len();
+        assert_eq!(added, usize::from(point != "before-commit"), "{point}: durable exactly after the commit");
+
+        world.restart("");
+        let first = world.renew(host, &key).expect("the host asks again");
+        assert_eq!(world.renew(host, &key).expect("and once more"), first, "{point}: the same bytes");
+        world.restart("");
+        assert_eq!(world.renew(host, &key).expect("and after a restart"), first, "{point}");
+        serials.push(serial(&first.certificate));
+        assert_eq!(world.certified(host), serials, "{point}: one more serial, its entry's index");
+    }
 }

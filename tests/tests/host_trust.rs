@@ -91,6 +91,10 @@ fn the_operator_invites_lists_and_retires_hosts() {
     let token = invited.ok();
     assert!(token.starts_with("fxj_") && token.len() == 47 && !token.contains('\n'), "{invited}");
     invited.says("may join as a host of payments-db once, within 10m");
+    let (addr, pin) = (scene.ca.url(), scene.ca.pin());
+    invited.says(&format!(
+        "fireaxe-host enrol --addr {addr} --pin {pin} --host db-3.payments.prod --token-file -\n"
+    ));
     let listed = scene.ca.cmd(&["host", "ls"]);
     assert!(listed.ok().starts_with("db-3.payments.prod  payments-db  invited, for"), "{listed}");
     scene.db_3.install();

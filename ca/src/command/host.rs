@@ -104,8 +104,12 @@ impl Invite {
             told.index
         ));
         tell(format_args!(
-            "next:  on {}: fireaxe-host enrol --addr https://HOST:8443 --pin sha256:... --host {} --token-file FILE",
-            told.host, told.host
+            "next:  on {}, as root; it reads the token: paste it, then Enter and Ctrl-D",
+            told.host
+        ));
+        tell(format_args!(
+            "       fireaxe-host enrol --addr {} --pin {} --host {} --token-file -",
+            told.ca.addr, told.ca.pin, told.host
         ));
         Ok(())
     }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use clap::Args;
 use fireaxe_protocol::log::{KrlNote, NoteSigner};
+use fireaxe_protocol::names::HostName;
 use tokio::sync::watch;
 
 use super::{Data, Failed, tell};
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
 use crate::door::{
-    self, Door, Feed, Fleet, HostTurns, Proofs, RecordingTurns, RevocationList, Sessions, Tls, Watchers,
+    self, Door, Feed, Fleet, HostTurns, Proofs, Reached, RecordingTurns, RevocationList, Sessions, Tls,
+    Watchers,
 };
 use crate::keys::{self, Purpose};
 use crate::log::{Log, Reader, WalKeeper};
@@ -40,6 +42,9 @@ pub(super) struct Serve {
     /// Address to listen on
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443", env = "FIREAXE_LISTEN")]
     listen: SocketAddr,
+    /// What hosts call it by; default: the address it listens on, or this machine's name when that is all of them
+    #[arg(long, value_name = "https://HOST:PORT", env = "FIREAXE_CA_ADDR", value_parser = https)]
+    addr: Option<String>,
     /// Program that wakes a person: run once for each who is asked, with one JSON object on its standard input
     #[arg(long, value_name = "PROGRAM", env = "FIREAXE_PAGER")]
     pager: Option<PathBuf>,
@@ -145,10 +150,14 @@ impl Serve {
     ) -> Result<(), Failed> {
         let (stop, stopped) = watch::channel(false);
         let local = door.clone();
-        let operator = move |peer| door::operator_routes(local.clone(), peer);
         let (address, _) = door::listen_https(self.listen, tls, door::routes(door), stopped.clone())
             .await
             .map_err(Failed::error)?;
+        let reached = Reached {
+            addr: self.addr.clone().unwrap_or_else(|| called(address)),
+            pin: format!("sha256:{}", tls.pin),
+        };
+        let operator = move |peer| door::operator_routes(local.clone(), peer, reached.clone());
         door::listen_operator(&dir.operator_socket(), operator, stopped).map_err(Failed::error)?;
         let health = road.published().health();
         tell(format_args!("listening on https://{address}   pin sha256:{}", tls.pin));
@@ -162,6 +171,28 @@ impl Serve {
         tracing::info!(event = "ca.stopping");
         let _ = stop.send(true);
         why
+    }
+}
+
+/// An address as `fireaxe-host enrol` takes it, which goes into a command that is pasted into a shell.
+fn https(text: &str) -> Result<String, String> {
+    let authority = text.strip_prefix("https://").map(|rest| rest.trim_end_matches('/'));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    match authority {
+        Some(authority) if !authority.is_empty() && authority.chars().all(plain) => {
+            Ok(format!("https://{authority}"))
+        }
+        _ => Err("an address is https://HOST:PORT".to_owned()),
+    }
+}
+
+/// Where others find what listens on `bound`. All addresses of a machine are none that another could use.
+fn called(bound: SocketAddr) -> String {
+    let machine = rustix::system::uname();
+    let name = machine.nodename().to_str().ok().filter(|name| name.parse::<HostName>().is_ok());
+    match name {
+        Some(name) if bound.ip().is_unspecified() => format!("https://{name}:{}", bound.port()),
+        _ => format!("https://{bound}"),
     }
 }
 
@@ -222,4 +253,26 @@ fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FIREAXE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_an_address_that_they_can_use() {
+        assert_eq!(called("192.0.2.7:8443".parse().unwrap()), "https://192.0.2.7:8443");
+        assert_eq!(called("[2001:db8::7]:8443".parse().unwrap()), "https://[2001:db8::7]:8443");
+        let machine = rustix::system::uname();
+        let name = machine.nodename().to_str().unwrap();
+        if name.parse::<HostName>().is_ok() {
+            for all in ["0.0.0.0:8443", "[::]:8443"] {
+                assert_eq!(called(all.parse().unwrap()), format!("https://{name}:8443"));
+            }
+        }
+        assert_eq!(https("https://ca.internal:8443/").unwrap(), "https://ca.internal:8443");
+        for wrong in ["ca.internal:8443", "http://ca:1", "https://", "https://ca:1/x", "https://ca;reboot"] {
+            assert!(https(wrong).is_err(), "{wrong}");
+        }
+    }
 }

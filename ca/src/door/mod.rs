@@ -56,7 +56,7 @@ use fireaxe_protocol::limits;
 pub use listen::{DESCRIPTORS, ListenError, Tls, listen_https, listen_operator};
 pub use operator::{ClockConfirmation, IncidentReport, Peer, RecordedAnswer};
 pub use operator_hosts::{
-    EnrolledOne, HostsAnswer, InvitationRequest, InvitedAnswer, InvitedOne, RetiredAnswer,
+    EnrolledOne, HostsAnswer, InvitationRequest, InvitedAnswer, InvitedOne, Reached, RetiredAnswer,
 };
 pub use problem::Answer;
 
@@ -161,8 +161,9 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// The routes of the operator's local socket, for a connection whose other end is `peer`.
-pub fn operator_routes(door: Arc<Door>, peer: Peer) -> Router {
+/// The routes of the operator's local socket, for a connection whose other end is `peer`. `ca` is what hosts are
+/// told when they are invited.
+pub fn operator_routes(door: Arc<Door>, peer: Peer, ca: Reached) -> Router {
     Router::new()
         .route("/operator/incidents", post(operator::incident))
         .route("/operator/hosts", get(operator_hosts::list).post(operator_hosts::invite))
@@ -177,5 +178,6 @@ pub fn operator_routes(door: Arc<Door>, peer: Peer) -> Router {
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(DefaultBodyLimit::max(limits::BODY))
         .layer(Extension(peer))
+        .layer(Extension(ca))
         .with_state(door)
 }

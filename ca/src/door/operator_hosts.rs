@@ -47,6 +47,18 @@ pub struct InvitedAnswer {
     pub until: u64,
     /// Index of the `host.invited` entry.
     pub index: u64,
+    /// Where the CA is, and the pin of its TLS certificate.
+    #[serde(flatten)]
+    pub ca: Reached,
+}
+
+/// How hosts reach this CA.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// `https://ca.internal:8443`
+    pub addr: String,
+    /// `sha256:...`
+    pub pin: String,
 }
 
 /// A host that is ours no more.
@@ -112,6 +124,7 @@ impl std::fmt::Debug for InvitedAnswer {
 pub(super) async fn invite(
     State(door): State<Arc<Door>>,
     Extension(peer): Extension<Peer>,
+    Extension(ca): Extension<Reached>,
     bytes: Bytes,
 ) -> Answer<Json<InvitedAnswer>> {
     let InvitationRequest { host, system, for_s } = body(bytes)?;
@@ -132,6 +145,7 @@ pub(super) async fn invite(
         token: JoinToken::reveal(&invited.token).to_owned(),
         until: invited.until,
         index: invited.entry.index,
+        ca,
     }))
 }
 

@@ -14,7 +14,6 @@ use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::limits::{LOGIN_MAX_S, STATEMENT_WINDOW_S};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::statement::{Envelope, Kind, Statement};
-use ssh_key::public::KeyData;
 
 use super::Door;
 use super::emergencies::{Bytes, body};
@@ -150,15 +149,16 @@ pub(super) fn host(door: &Door, headers: &HeaderMap, method: &str, uri: &Uri) ->
     let proof = ReadProof::read(header)
         .map_err(|_| unauthorized("reader.unreadable", "the Authorization header is not a read proof"))?;
     if door.clock.now().wall_s.abs_diff(proof.at) > STATEMENT_WINDOW_S {
-        return Err(unauthorized("reader.stale", "the proof's time is too far from the CA's"));
+        let said = "the proof's time is too far from the CA's";
+        return Err(unauthorized("reader.stale", said).next("fireaxe-host doctor   (compares the clocks)"));
     }
     let published = door.road.published();
     let unknown =
         || unauthorized("host.not_enrolled", "no enrolled host has that key, or it did not sign this");
     let known = published.speakers().by_key(&proof.key).ok_or_else(unknown)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let KeyData::Ed25519(key) = &known.key.key else { return Err(unknown()) };
-    proof.verify(&Ed25519Key(key.0), &published.gate().origin, method, path).map_err(|_| unknown())?;
+    let origin = published.gate().origin;
+    proof.verify(&known.public_key, &origin, method, path).map_err(|_| unknown())?;
     Ok(known)
 }
 

@@ -102,10 +102,15 @@ fn told(fault: RecordingFault) -> Told {
         RecordingFault::TooLarge(_) => {
             Told::new(StatusCode::INSUFFICIENT_STORAGE, "recording.too_large", said)
         }
-        RecordingFault::Full => {
-            tracing::error!(event = "recordings.full");
+        RecordingFault::TooMany(_) => {
+            Told::new(StatusCode::INSUFFICIENT_STORAGE, "recordings.too_many", said)
+                .next("the operator moves old recordings of this host elsewhere, and starts the CA again")
+        }
+        RecordingFault::Full(_) => {
+            tracing::error!(event = "recordings.full", fault = %said);
             Told::new(StatusCode::INSUFFICIENT_STORAGE, "recordings.full", said)
-                .next("the operator makes room on the disk of the CA's data folder")
+                .next("the operator makes room on the disk of the CA's data folder, or moves old recordings elsewhere and starts \
+                     the CA again")
         }
         RecordingFault::File { .. } => {
             tracing::error!(event = "recordings.failed", fault = %said);

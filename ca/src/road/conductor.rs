@@ -131,7 +131,7 @@ impl Conductor {
             told_stopped: false,
             swept_at: 0,
         };
-        conductor.published.speakers().set_all(&conductor.state.reported);
+        conductor.published.speakers().set_all(&conductor.state);
         conductor.publish_countdowns(now.wall_s);
         conductor.publish(true, now.wall_s);
         let thread = std::thread::Builder::new()
@@ -242,7 +242,7 @@ impl Conductor {
             Ok(Done { deferred, revoked, touched, spoke, pages, differences, answers }) => {
                 self.deferred = deferred;
                 // Readers first: whoever is told of a closing finds it in the revocation list.
-                self.published.speakers().set(&self.state.reported, &spoke);
+                self.published.speakers().set(&self.state, &spoke);
                 if !touched.is_empty() {
                     self.publish_countdowns(now);
                 }
@@ -276,7 +276,7 @@ impl Conductor {
                 tracing::warn!(event = "log.recovered", entries = state.entries());
                 self.state = state;
                 self.broken = false;
-                self.published.speakers().set_all(&self.state.reported);
+                self.published.speakers().set_all(&self.state);
                 self.publish_countdowns(now);
                 self.publish(true, now);
                 true
@@ -303,7 +303,6 @@ impl Conductor {
         if let Some(bundle) = self.state.bundle() {
             self.published.set_bundle(bundle);
         }
-        self.published.set_hosts(&self.state.hosts);
         self.published.set_head(self.state.entries(), self.state.emergencies.count());
         self.published.set_ok(!self.broken, !self.guard.is_stopped());
         self.published.ring();

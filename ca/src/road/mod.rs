@@ -59,8 +59,8 @@ pub(crate) use extend::decided as decided_by_extension;
 pub(crate) use extend::may_extend;
 pub(crate) use facts::{Asker, Request, gather};
 pub use hosts::{
-    Certificate as HostCertificate, HostGate, HostRefusal, Invitation as HostInvitation, Invited,
-    InvitedHost, Joining, Listed, ListedHost, RetiredNow, Speaking,
+    Certificate as HostCertificate, HostRefusal, Invitation as HostInvitation, Invited, InvitedHost, Joining,
+    Listed, ListedHost, RetiredNow, Speaking,
 };
 pub(crate) use hosts::{
     certificate_is_due, is_host_body_of, may_enrol, may_stay, may_test, self_test_terms, system_of,

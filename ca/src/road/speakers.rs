@@ -1,4 +1,5 @@
-//! Enrolled hosts as the door knows them: signed reports in, [`Heard`] out. Published by the writer after each
+//! Which hosts may speak: those that are enrolled, and those that an open invitation lets join. Signed reports in,
+//! [`Heard`] out; `hosts/caller.rs` has the ways in that are not reports. Published by the writer after each
 //! commit; asked by many at once, so that no signature is checked on the writer's thread and nobody waits there
 //! for what is not to be logged.
 
@@ -6,15 +7,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use fireaxe_protocol::host::Report;
-use fireaxe_protocol::keys::Fingerprint;
+use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
 use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
 use fireaxe_protocol::log::{Event, Hash};
 use fireaxe_protocol::names::{HostName, Origin, SystemName};
 use fireaxe_protocol::reason::Reason;
-use fireaxe_protocol::statement::{Claimed, EnrolledKey, Envelope, HostReport, Kind, Statement};
+use fireaxe_protocol::statement::{Claimed, EnrolledKey, Envelope, HostReport, Kind, Signed, Statement};
 
 use super::{HostRefusal, Refusal};
-use crate::state::{Hour, Reported, Speaker};
+use crate::state::{EnrolledHost, Hour, Invitation, Reported, Speaker, State};
 
 /// All of them, as of the newest commit.
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ pub struct Speakers {
 struct Held {
     by_name: HashMap<HostName, Arc<KnownHost>>,
     by_key: HashMap<Fingerprint, HostName>,
+    invited: HashMap<HostName, Invitation>,
     /// The newest closing of each scope that is owed confirmations.
     closings: HashMap<String, u64>,
 }
@@ -37,8 +39,12 @@ pub struct KnownHost {
     pub host: HostName,
     /// The system it belongs to.
     pub system: SystemName,
-    /// What it signs with.
+    /// What it signs with, ready to check.
     pub key: EnrolledKey,
+    /// The same key as it stands in the log.
+    pub public_key: Ed25519Key,
+    /// Hash of the join token that it used.
+    pub token: Hash,
     /// Leaf of its `host.enrolled` entry.
     pub enrolment: Hash,
     /// When that was, unix seconds.
@@ -104,6 +110,11 @@ impl Speakers {
         held.by_name.get(host).is_some_and(|known| known.enrolment == *enrolment)
     }
 
+    /// The invitation of `host` that is open.
+    pub fn invitation(&self, host: &HostName) -> Option<Invitation> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).invited.get(host).cloned()
+    }
+
     /// All, in no order.
     pub fn all(&self) -> Vec<Arc<KnownHost>> {
         self.held.read().unwrap_or_else(PoisonError::into_inner).by_name.values().cloned().collect()
@@ -124,18 +135,8 @@ impl Speakers {
         let known = self.get(host).ok_or_else(|| HostRefusal::NotEnrolled(host.clone()))?;
         let mut heard = Heard { host: known.clone(), numbered: Vec::new(), unnumbered: Vec::new() };
         for envelope in said {
-            let claimed = Claimed::read(envelope)?;
-            let header = claimed.statement().header();
-            if header.kind != Kind::Report {
-                return Err(Refusal::WrongKind { expected: Kind::Report, found: header.kind });
-            }
-            if header.to != *origin {
-                return Err(Refusal::WrongLog { found: header.to.clone(), ours: origin.clone() });
-            }
-            if *claimed.fingerprint() != known.key.fingerprint {
-                return Err(Refusal::NotThatHost(host.clone()));
-            }
-            let signed = claimed.verify(&known.key)?;
+            let claimed = claimed(origin, envelope, Kind::Report)?;
+            let signed = known.signed(claimed)?.ok_or_else(|| Refusal::NotThatHost(host.clone()))?;
             let Statement::Report(words) = signed.statement else {
                 return Err(Refusal::WrongKind { expected: Kind::Report, found: Kind::Report });
             };
@@ -159,26 +160,21 @@ impl Speakers {
     }
 
     /// Takes over everything.
-    pub(super) fn set_all(&self, reported: &Reported) {
-        let mut fresh = Held { closings: reported.newest_closings(), ..Held::default() };
-        for (host, speaker) in reported.hosts() {
-            fresh.put(host, speaker);
+    pub(super) fn set_all(&self, state: &State) {
+        let mut fresh = Held { closings: state.reported.newest_closings(), ..Held::default() };
+        for host in state.hosts.enrolled().keys().chain(state.hosts.invited().keys()) {
+            fresh.look(state, host);
         }
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 
     /// Takes over what entries changed about these hosts.
-    pub(super) fn set(&self, reported: &Reported, changed: &[HostName]) {
+    pub(super) fn set(&self, state: &State, changed: &[HostName]) {
         if changed.is_empty() {
             return;
         }
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        for host in changed {
-            match reported.host(host) {
-                Some(speaker) => held.put(host, speaker),
-                None => held.remove(host),
-            }
-        }
+        changed.iter().for_each(|host| held.look(state, host));
     }
 
     /// Takes over which closings are owed confirmations.
@@ -188,13 +184,48 @@ impl Speakers {
     }
 }
 
+impl KnownHost {
+    /// What it signed; nothing if that names another key.
+    pub(super) fn signed(&self, claimed: Claimed) -> Result<Option<Signed>, Refusal> {
+        if *claimed.fingerprint() != self.key.fingerprint {
+            return Ok(None);
+        }
+        Ok(Some(claimed.verify(&self.key)?))
+    }
+}
+
+/// What a host's envelope says, of the kind that is expected and for this log. Not whether it is signed.
+pub(super) fn claimed(origin: &Origin, envelope: Envelope, expected: Kind) -> Result<Claimed, Refusal> {
+    let claimed = Claimed::read(envelope)?;
+    let header = claimed.statement().header();
+    if header.kind != expected {
+        return Err(Refusal::WrongKind { expected, found: header.kind });
+    }
+    if header.to != *origin {
+        return Err(Refusal::WrongLog { found: header.to.clone(), ours: origin.clone() });
+    }
+    Ok(claimed)
+}
+
 impl Held {
-    fn put(&mut self, host: &HostName, speaker: &Speaker) {
-        let same = self.by_name.get(host).filter(|known| known.enrolment == speaker.enrolment);
+    /// Takes over what the log says of one host now.
+    fn look(&mut self, state: &State, host: &HostName) {
+        match state.hosts.invited().get(host) {
+            Some(invited) => drop(self.invited.insert(host.clone(), invited.clone())),
+            None => drop(self.invited.remove(host)),
+        }
+        match (state.hosts.enrolled().get(host), state.reported.host(host)) {
+            (Some(enrolled), Some(speaker)) => self.put(host, enrolled, speaker),
+            _ => self.remove(host),
+        }
+    }
+
+    fn put(&mut self, host: &HostName, enrolled: &EnrolledHost, speaker: &Speaker) {
+        let same = self.by_name.get(host).filter(|known| known.enrolment == enrolled.enrolment);
         // Its point is decompressed once an enrolment. One whose key proves nothing is nobody's.
         let key = match same {
             Some(known) => Some(known.key.clone()),
-            None => EnrolledKey::of_host(&speaker.key),
+            None => EnrolledKey::of_host(&enrolled.key),
         };
         if same.is_none() {
             self.remove(host);
@@ -203,10 +234,12 @@ impl Held {
         self.by_key.insert(key.fingerprint, host.clone());
         let known = KnownHost {
             host: host.clone(),
-            system: speaker.system.clone(),
+            system: enrolled.system.clone(),
             key,
-            enrolment: speaker.enrolment,
-            enrolled_at: speaker.enrolled_at,
+            public_key: enrolled.key,
+            token: enrolled.token,
+            enrolment: enrolled.enrolment,
+            enrolled_at: enrolled.enrolled_at,
             seq: speaker.seq,
             hour: speaker.hour,
             confirmed: speaker.confirmed,
@@ -224,7 +257,9 @@ impl Held {
 /// The host whose standing an entry changes.
 pub(super) fn spoke(event: &Event) -> Option<&HostName> {
     match event {
-        Event::HostEnrolled { host, .. } | Event::HostRetired { host, .. } => Some(host),
+        Event::HostInvited { host, .. }
+        | Event::HostEnrolled { host, .. }
+        | Event::HostRetired { host, .. } => Some(host),
         Event::SessionOpened { by, .. }
         | Event::SessionClosed { by, .. }
         | Event::HostConfirmed { by, .. }

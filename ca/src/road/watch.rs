@@ -13,8 +13,7 @@ use fireaxe_protocol::names::EmergencyId;
 use fireaxe_protocol::policy::Bundle;
 use tokio::sync::broadcast;
 
-use super::{Gate, HostGate, ShadowCounts, Speakers};
-use crate::state::{EnrolledHosts, Hosts, Invitations};
+use super::{Gate, ShadowCounts, Speakers};
 
 /// Changes that a watcher may be behind: four full batches.
 const CHANGES: usize = 1024;
@@ -31,8 +30,6 @@ pub struct Published {
     clock_ok: AtomicBool,
     stopped: AtomicBool,
     changes: broadcast::Sender<Change>,
-    hosts: RwLock<Arc<EnrolledHosts>>,
-    invited: RwLock<Arc<Invitations>>,
     shadow: ShadowCounts,
     speakers: Speakers,
     countdowns: RwLock<Arc<Vec<FeedClosing>>>,
@@ -116,8 +113,6 @@ impl Published {
             clock_ok: AtomicBool::new(true),
             stopped: AtomicBool::new(false),
             changes: broadcast::Sender::new(CHANGES),
-            hosts: RwLock::default(),
-            invited: RwLock::default(),
             shadow: ShadowCounts::default(),
             speakers: Speakers::default(),
             countdowns: RwLock::default(),
@@ -148,7 +143,7 @@ impl Published {
         &self.shadow
     }
 
-    /// Enrolled hosts.
+    /// Hosts that are ours or may become so.
     pub fn speakers(&self) -> &Speakers {
         &self.speakers
     }
@@ -188,33 +183,6 @@ impl Published {
         let mut held = self.countdowns.write().unwrap_or_else(PoisonError::into_inner);
         if **held != countdowns {
             *held = Arc::new(countdowns);
-        }
-    }
-
-    /// The hosts that are ours now, by name: whose key may read and report as which host.
-    pub fn hosts(&self) -> Arc<EnrolledHosts> {
-        self.hosts.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Invitations that were not used yet, by the host's name.
-    pub fn invited(&self) -> Arc<Invitations> {
-        self.invited.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What is needed to know a host now.
-    pub fn host_gate(&self) -> HostGate {
-        HostGate { origin: self.gate().origin, hosts: self.hosts(), invited: self.invited() }
-    }
-
-    pub(super) fn set_hosts(&self, hosts: &Hosts) {
-        let mut held = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&held, hosts.enrolled()) {
-            *held = hosts.enrolled().clone();
-        }
-        drop(held);
-        let mut held = self.invited.write().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&held, hosts.invited()) {
-            *held = hosts.invited().clone();
         }
     }
 

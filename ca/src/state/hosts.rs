@@ -5,7 +5,6 @@
 //! then. What hosts say beyond that is `reported.rs`'s.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 
 use base64::Engine;
 use fireaxe_protocol::certificate::HostBody;
@@ -57,17 +56,11 @@ pub struct Certified {
     pub valid_before: u64,
 }
 
-/// Enrolled hosts by name.
-pub type EnrolledHosts = BTreeMap<HostName, EnrolledHost>;
-
-/// Open invitations by the host's name.
-pub type Invitations = BTreeMap<HostName, Invitation>;
-
 /// All hosts that are invited or enrolled.
 #[derive(Debug, Default)]
 pub struct Hosts {
-    invited: Arc<Invitations>,
-    enrolled: Arc<EnrolledHosts>,
+    invited: BTreeMap<HostName, Invitation>,
+    enrolled: BTreeMap<HostName, EnrolledHost>,
     by_key: HashMap<Ed25519Key, HostName>,
     certified: HashMap<HostName, Certified>,
     /// When each host asked for self-tests within the last [`SELF_TESTS_WITHIN_S`].
@@ -77,13 +70,13 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Hosts that are ours.
-    pub fn enrolled(&self) -> &Arc<EnrolledHosts> {
+    /// Hosts that are ours, by name.
+    pub fn enrolled(&self) -> &BTreeMap<HostName, EnrolledHost> {
         &self.enrolled
     }
 
-    /// Invitations that were not used yet.
-    pub fn invited(&self) -> &Arc<Invitations> {
+    /// Invitations that were not used yet, by the host's name.
+    pub fn invited(&self) -> &BTreeMap<HostName, Invitation> {
         &self.invited
     }
 
@@ -107,7 +100,7 @@ impl Hosts {
         match event {
             Event::HostInvited { host, system, token, until, .. } => {
                 let one = Invitation { leaf, system: system.clone(), token: *token, until: *until };
-                Arc::make_mut(&mut self.invited).insert(host.clone(), one);
+                self.invited.insert(host.clone(), one);
                 Ok(())
             }
             Event::HostEnrolled { of, host, system, key, .. } => {
@@ -127,8 +120,8 @@ impl Hosts {
                     enrolled_at: at,
                     token: invited.token,
                 };
-                Arc::make_mut(&mut self.invited).remove(host);
-                if let Some(before) = Arc::make_mut(&mut self.enrolled).insert(host.clone(), one) {
+                self.invited.remove(host);
+                if let Some(before) = self.enrolled.insert(host.clone(), one) {
                     self.by_key.remove(&before.key);
                 }
                 self.by_key.insert(*key, host.clone());
@@ -146,13 +139,11 @@ impl Hosts {
             }
             Event::HostRetired { of, host, .. } => {
                 self.must_be(index, of, host)?;
-                if let Some(before) = Arc::make_mut(&mut self.enrolled).remove(host) {
+                if let Some(before) = self.enrolled.remove(host) {
                     self.by_key.remove(&before.key);
                 }
                 // An invitation of it that is still open was for the host that is gone.
-                if self.invited.contains_key(host) {
-                    Arc::make_mut(&mut self.invited).remove(host);
-                }
+                self.invited.remove(host);
                 self.certified.remove(host);
                 self.self_tests.remove(host);
                 Ok(())

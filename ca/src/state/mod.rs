@@ -22,7 +22,7 @@ mod voice;
 pub use answered::Answered;
 pub use fold_error::FoldError;
 pub use history::{Asks, History};
-pub use hosts::{Certified, EnrolledHost, EnrolledHosts, Hosts, Invitation, Invitations};
+pub use hosts::{Certified, EnrolledHost, Hosts, Invitation};
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 pub use narrowed::{CannotNarrow, Narrowed};
 pub use reported::{Hour, Reported, Speaker};

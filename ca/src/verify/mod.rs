@@ -8,6 +8,7 @@
 
 mod follows;
 mod hosts;
+mod known;
 mod reported;
 mod said;
 
@@ -105,7 +106,7 @@ struct Check {
     tally: Tally,
     found: Vec<Found>,
     /// What entries said that later ones refer to.
-    known: said::Known,
+    known: known::Known,
     /// A self-test whose certificate stands next.
     tested: Option<hosts::Tested>,
     /// What must stand next.

@@ -26,7 +26,7 @@ use ed25519_dalek::SigningKey;
 use fireaxe_ca::clock::{Clock, Moment};
 use fireaxe_ca::data_dir::DataDir;
 use fireaxe_ca::door::{
-    Door, Feed, Fleet, HostTurns, Peer, Proofs, RecordingTurns, RevocationList, Sessions, Watchers,
+    Door, Feed, Fleet, HostTurns, Peer, Proofs, Reached, RecordingTurns, RevocationList, Sessions, Watchers,
     operator_routes, routes, start_herald,
 };
 use fireaxe_ca::keys::{self, Purpose};
@@ -38,7 +38,7 @@ use fireaxe_ca::road::{Conductor, Deps, Road};
 use fireaxe_ca::views::Views;
 use fireaxe_protocol::api::{Opened, Problem, ReadProof};
 use fireaxe_protocol::keys::Ed25519Key;
-use fireaxe_protocol::log::{KrlNote, NoteSigner};
+use fireaxe_protocol::log::{Hash, KrlNote, NoteSigner};
 use fireaxe_protocol::names::{EmergencyId, Origin};
 use fireaxe_protocol::statement::{
     Close, Declare, Envelope, Header, Kind, Login, Nonce, Params, Statement, sign_ed25519,
@@ -215,6 +215,8 @@ impl Installed {
             clock: clock.clone(),
             metrics: Metrics::default(),
         });
+        let reached =
+            Reached { addr: "https://ca.internal:8443".into(), pin: format!("sha256:{}", Hash::of(b"tls")) };
         start_herald(&door, Reader::open(&data.log()).unwrap()).unwrap();
         Installed {
             dir,
@@ -223,7 +225,7 @@ impl Installed {
             road,
             writer: Some(writer),
             outside: routes(door.clone()),
-            operator: operator_routes(door, Peer { uid: 0 }),
+            operator: operator_routes(door, Peer { uid: 0 }, reached),
             numbers: AtomicU64::new(first_number),
         }
     }

@@ -5,7 +5,7 @@
 
 use ed25519_dalek::Signature;
 
-use super::fields::{Fields, Pair};
+use super::fields::{CertificateError, Fields, Pair};
 use super::profile::{forced, is_command};
 use super::receipt::receipt_of;
 use super::{Body, HostTerms, RECEIPT, Subject, TERMS, Within, from_openssh, key_id};
@@ -64,18 +64,11 @@ pub struct Difference {
 /// Compares a certificate with what was agreed: CA signature (RFC 8032, strict), type, keys, key id,
 /// principals, options, extensions, times, receipt.
 pub fn compare(certificate: &str, expected: &Expected<'_>) -> Result<Accepted, Vec<Difference>> {
-    let unreadable = |error: super::CertificateError| {
-        vec![Difference { field: "format", expected: "a certificate".to_owned(), found: error.to_string() }]
-    };
     let bytes = from_openssh(certificate).map_err(unreadable)?;
     let (fields, signature) = Fields::of_signed(&bytes).map_err(unreadable)?;
     let mut differences = Differences(Vec::new());
 
-    let signed = bytes.get(..fields.places.signed_end).unwrap_or_default();
-    let good = expected
-        .ca_key
-        .verifying()
-        .is_some_and(|key| key.verify_strict(signed, &Signature::from_bytes(&signature)).is_ok());
+    let good = is_signed_by(&bytes, &fields, &signature, &expected.ca_key);
     differences.check("signature", good, "by the CA", "another's, or altered bytes");
     differences.equal("CA key", &expected.ca_key.to_string(), &fields.ca_key.to_string());
     differences.equal("type", "1", &fields.kind.to_string());
@@ -111,6 +104,17 @@ pub fn compare(certificate: &str, expected: &Expected<'_>) -> Result<Accepted, V
             Err(differences.0)
         }
     }
+}
+
+/// A certificate that cannot be read is none.
+pub(super) fn unreadable(error: CertificateError) -> Vec<Difference> {
+    vec![Difference { field: "format", expected: "a certificate".to_owned(), found: error.to_string() }]
+}
+
+/// Whether `ca` made the signature over these bytes (RFC 8032, strict).
+pub(super) fn is_signed_by(bytes: &[u8], fields: &Fields<'_>, signature: &[u8; 64], ca: &Ed25519Key) -> bool {
+    let signed = bytes.get(..fields.places.signed_end).unwrap_or_default();
+    ca.verifying().is_some_and(|key| key.verify_strict(signed, &Signature::from_bytes(signature)).is_ok())
 }
 
 /// Begun, not over, and not longer than agreed, as far as two clocks can tell.

@@ -4,9 +4,7 @@
 //! nothing but name, key and time is said. They carry no receipt: OpenSSH's clients check none. What the log
 //! holds is the bytes that are signed, whole.
 
-use ed25519_dalek::Signature;
-
-use super::compare::{Difference, Differences};
+use super::compare::{Difference, Differences, is_signed_by, unreadable};
 use super::fields::{CertificateError, Fields};
 use super::profile::ProfileError;
 use super::{TYPE, assemble, from_openssh};
@@ -163,17 +161,10 @@ pub struct AcceptedHost {
 /// signature (RFC 8032, strict), type, keys, key id, the one principal, times, and no options. All
 /// differences are told.
 pub fn compare_host(certificate: &str, expected: &ExpectedHost<'_>) -> Result<AcceptedHost, Vec<Difference>> {
-    let unreadable = |error: CertificateError| {
-        vec![Difference { field: "format", expected: "a certificate".to_owned(), found: error.to_string() }]
-    };
     let bytes = from_openssh(certificate).map_err(unreadable)?;
     let (fields, signature) = Fields::of_signed(&bytes).map_err(unreadable)?;
     let mut differences = Differences(Vec::new());
-    let signed = bytes.get(..fields.places.signed_end).unwrap_or_default();
-    let good = expected
-        .ca_key
-        .verifying()
-        .is_some_and(|key| key.verify_strict(signed, &Signature::from_bytes(&signature)).is_ok());
+    let good = is_signed_by(&bytes, &fields, &signature, &expected.ca_key);
     differences.check("signature", good, "by the host CA", "another's, or altered bytes");
     differences.equal("CA key", &expected.ca_key.to_string(), &fields.ca_key.to_string());
     differences.equal("type", &HOST.to_string(), &fields.kind.to_string());

@@ -6,6 +6,7 @@ use ssh_key::public::KeyData;
 
 use super::profile::is_command;
 use super::{Body, HostTerms, Profile, RECEIPT, TERMS, Within};
+use crate::keys::Ed25519Key;
 use crate::limits;
 use crate::names::{EmergencyId, PersonName, Principal, shown};
 use crate::wire::{put_string, put_u32};
@@ -21,8 +22,22 @@ pub struct LintFinding {
 
 /// Checks that `body` keeps every rule of the profile and says exactly what `profile` says. All findings.
 pub fn lint(body: &Body, profile: &Profile) -> Result<(), Vec<LintFinding>> {
+    reread(body.as_bytes(), limits::RECEIPT, |read, findings| {
+        identity(read, profile, findings);
+        times(read, profile, findings);
+        options(read, profile, findings);
+    })
+}
+
+/// Reads a body through `ssh-key` and lets `check` look at it. `room` bytes of a certificate's limit are for what
+/// comes into it later.
+pub(super) fn reread(
+    body: &[u8],
+    room: usize,
+    check: impl FnOnce(&ssh_key::Certificate, &mut Findings),
+) -> Result<(), Vec<LintFinding>> {
     let mut findings = Findings(Vec::new());
-    let bytes = with_placeholder(body.as_bytes());
+    let bytes = with_placeholder(body);
     match ssh_key::Certificate::from_bytes(&bytes) {
         Err(error) => findings.add("format.unreadable", error.to_string()),
         Ok(read) => {
@@ -30,12 +45,10 @@ pub fn lint(body: &Body, profile: &Profile) -> Result<(), Vec<LintFinding>> {
             if !read.to_bytes().is_ok_and(|again| again == bytes) {
                 findings.add("format.spelling", "another encoder writes other bytes");
             }
-            identity(&read, profile, &mut findings);
-            times(&read, profile, &mut findings);
-            options(&read, profile, &mut findings);
+            check(&read, &mut findings);
         }
     }
-    if bytes.len() + limits::RECEIPT > limits::CERTIFICATE {
+    if bytes.len() + room > limits::CERTIFICATE {
         findings.add("format.size", bytes.len().to_string());
     }
     if findings.0.is_empty() { Ok(()) } else { Err(findings.0) }
@@ -58,26 +71,10 @@ impl Findings {
 /// Type, keys, serial, key id, principals.
 fn identity(read: &ssh_key::Certificate, profile: &Profile, findings: &mut Findings) {
     findings.check("type.user", read.cert_type() == CertType::User, || format!("{:?}", read.cert_type()));
-    findings.check("nonce", read.nonce() == profile.nonce, || format!("{} bytes", read.nonce().len()));
-    let is = |key: &KeyData, ours: &[u8; 32]| matches!(key, KeyData::Ed25519(data) if data.0 == *ours);
-    findings.check("public_key", is(read.public_key(), &profile.public_key.0), || {
-        read.public_key().algorithm().to_string()
-    });
-    findings.check("ca_key", is(read.signature_key(), &profile.ca_key.0), || {
-        read.signature_key().algorithm().to_string()
-    });
-    findings.check("ca_key.own", read.public_key() != read.signature_key(), String::new);
-
-    let serial = read.serial();
-    let issuable = serial != 0 && serial < limits::CANARY_SERIAL;
-    findings.check("serial.reserved", issuable, || serial.to_string());
-    findings.check("serial", serial == profile.serial, || serial.to_string());
-
+    let Profile { nonce, public_key, ca_key, serial, key_id, .. } = profile;
+    whose(read, &Whose { nonce, public_key, ca_key, serial: *serial, key_id }, findings);
     let id = read.key_id();
-    findings.check("key_id.alphabet", id.bytes().all(in_key_id), || id.to_owned());
-    findings.check("key_id.length", id.len() <= limits::KEY_ID, || id.len().to_string());
-    findings.check("key_id.template", follows_template(id, serial), || id.to_owned());
-    findings.check("key_id", id == profile.key_id, || id.to_owned());
+    findings.check("key_id.template", follows_template(id, read.serial()), || id.to_owned());
 
     let principals = read.valid_principals();
     findings.check("principals.empty", !principals.is_empty(), String::new);
@@ -90,6 +87,38 @@ fn identity(read: &ssh_key::Certificate, profile: &Profile, findings: &mut Findi
     }
     let same = principals.iter().cloned().eq(profile.principals.iter().map(ToString::to_string));
     findings.check("principals", same, || principals.join(" "));
+}
+
+/// What certificates of people and of hosts have alike.
+pub(super) struct Whose<'p> {
+    pub(super) nonce: &'p [u8; 32],
+    pub(super) public_key: &'p Ed25519Key,
+    pub(super) ca_key: &'p Ed25519Key,
+    pub(super) serial: u64,
+    pub(super) key_id: &'p str,
+}
+
+/// Nonce, keys, serial, key id.
+pub(super) fn whose(read: &ssh_key::Certificate, whose: &Whose<'_>, findings: &mut Findings) {
+    findings.check("nonce", read.nonce() == *whose.nonce, || format!("{} bytes", read.nonce().len()));
+    let is = |key: &KeyData, ours: &[u8; 32]| matches!(key, KeyData::Ed25519(data) if data.0 == *ours);
+    findings.check("public_key", is(read.public_key(), &whose.public_key.0), || {
+        read.public_key().algorithm().to_string()
+    });
+    findings.check("ca_key", is(read.signature_key(), &whose.ca_key.0), || {
+        read.signature_key().algorithm().to_string()
+    });
+    findings.check("ca_key.own", read.public_key() != read.signature_key(), String::new);
+
+    let serial = read.serial();
+    let issuable = serial != 0 && serial < limits::CANARY_SERIAL;
+    findings.check("serial.reserved", issuable, || serial.to_string());
+    findings.check("serial", serial == whose.serial, || serial.to_string());
+
+    let id = read.key_id();
+    findings.check("key_id.alphabet", id.bytes().all(in_key_id), || id.to_owned());
+    findings.check("key_id.length", id.len() <= limits::KEY_ID, || id.len().to_string());
+    findings.check("key_id", id == whose.key_id, || id.to_owned());
 }
 
 fn times(read: &ssh_key::Certificate, profile: &Profile, findings: &mut Findings) {
@@ -158,7 +187,7 @@ pub(super) fn names(map: &OptionsMap) -> String {
     map.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-pub(super) fn in_key_id(b: u8) -> bool {
+fn in_key_id(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'/' | b'-')
 }
 
@@ -182,7 +211,7 @@ fn self_test_id(serial: u64) -> String {
 
 /// `ssh-key` reads only whole certificates and does not check the signature while reading; this one is
 /// zeros and signs nothing.
-pub(super) fn with_placeholder(body: &[u8]) -> Vec<u8> {
+fn with_placeholder(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 87);
     out.extend_from_slice(body);
     put_u32(&mut out, 83);

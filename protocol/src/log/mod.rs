@@ -5,7 +5,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `event` | the facts that entries record |
+//! | `event`, `author` | the facts that entries record; who is behind them |
 //! | `entry` | the exact bytes of an entry |
 //! | `hash` | SHA-256 values |
 //! | [`tree`] | leaf and node hashes, heads, proofs and their checks |
@@ -15,6 +15,7 @@
 //! | `krl_note` | the signed note beside a revocation list |
 //! | [`tiles`] | the tree as immutable pieces with paths |
 
+mod author;
 mod checkpoint;
 mod entry;
 mod event;
@@ -25,11 +26,10 @@ pub mod receipt;
 pub mod tiles;
 pub mod tree;
 
+pub use author::{Activation, Closer, HostSaid, SignedBy};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use entry::{Entry, EntryError, encode_entry, line1, with_body};
-pub use event::{
-    Activation, Closer, Decided, Event, HostPattern, HostSaid, IncidentUpdate, PinnedKeys, SignedBy,
-};
+pub use event::{Decided, Event, HostPattern, IncidentUpdate, PinnedKeys};
 pub use hash::Hash;
 pub use krl_note::{KrlNote, KrlNoteError};
 pub use note::{NoteError, NoteKey, NoteSigner};

@@ -20,7 +20,7 @@ mod invite;
 mod refusal;
 mod self_test;
 
-pub use caller::{HostGate, Joining, Speaking};
+pub use caller::{Joining, Speaking};
 pub(crate) use certify::{is_due as certificate_is_due, is_of as is_host_body_of};
 pub(crate) use enrol::{may_enrol, may_stay};
 pub use invite::{Invited, InvitedHost, Listed, ListedHost, RetiredNow};

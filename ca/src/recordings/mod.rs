@@ -1,10 +1,12 @@
 //! Recordings on disk: one file each, `recordings/<host>/<recording>`, the chunks as the host sent them and
 //! nothing else. Appends what continues a recording exactly, and never at the cost of the log: what would leave
-//! less than the reserve free is refused, and the writer's thread never comes here.
+//! less than the reserve free is refused (`room.rs`), and the writer's thread never comes here.
 //!
 //! **Trusted or not.** Whoever can change these files can destroy recordings, and no more: what a recording must
 //! be, the host signed when its connection closed and the log keeps (`session.closed`). Before that, a file is
 //! as good as its chain.
+
+mod room;
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -14,17 +16,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fireaxe_protocol::limits::{RECORDING, RECORDING_CHUNK, RECORDINGS_OF_HOST, RECORDINGS_RESERVE};
+use fireaxe_protocol::limits::{RECORDING, RECORDING_CHUNK};
 use fireaxe_protocol::names::HostName;
 use fireaxe_protocol::recording::{Chain, Chunk, RecordingError};
 use fireaxe_protocol::statement::Nonce;
 use thiserror::Error;
 
+use room::Counted;
+pub use room::Room;
+
 /// Recordings whose chains are kept in memory: those that were sent to lately. 1,024 of about 1 KiB.
 const KEPT: usize = 1024;
-/// What even the smallest file takes on a disk, bytes.
-const BLOCK: u64 = 4096;
-
 /// Why chunks are not taken.
 #[derive(Debug, Error)]
 pub enum RecordingFault {
@@ -48,9 +50,12 @@ pub enum RecordingFault {
     /// It, or all of that host together, would be larger than is kept.
     #[error("{0}")]
     TooLarge(&'static str),
-    /// The disk would be too full for the log.
-    #[error("the CA's disk has no room for recordings")]
-    Full,
+    /// That host has as many as are kept of one.
+    #[error("the CA has {0} recordings of this host, and keeps no more of one")]
+    TooMany(u64),
+    /// The disk would be too full for the log, or there are as many as are kept of all hosts.
+    #[error("the CA has no room for recordings: {0}")]
+    Full(&'static str),
     /// The disk.
     #[error("{path}: {source}")]
     File {
@@ -65,12 +70,10 @@ pub enum RecordingFault {
 #[derive(Debug)]
 pub struct Recordings {
     root: PathBuf,
-    reserve: u64,
+    room: Counted,
     kept: Mutex<HashMap<Name, Lately>>,
     /// The number of the next request.
     asked: AtomicU64,
-    /// Bytes of each host, as far as it was asked since the start.
-    used: Mutex<HashMap<HostName, u64>>,
 }
 
 /// A recording's host and its own name.
@@ -87,17 +90,16 @@ struct Kept {
 impl Recordings {
     /// Those below `root`, which is made when there is something to keep.
     pub fn at(root: &Path) -> Recordings {
-        Recordings::with_reserve(root, RECORDINGS_RESERVE)
+        Recordings::with_room(root, Room::default())
     }
 
-    /// The same, leaving `reserve` bytes of the disk free.
-    pub fn with_reserve(root: &Path, reserve: u64) -> Recordings {
+    /// The same with other limits.
+    pub fn with_room(root: &Path, room: Room) -> Recordings {
         Recordings {
             root: root.to_owned(),
-            reserve,
+            room: Counted::new(room),
             kept: Mutex::default(),
             asked: AtomicU64::new(0),
-            used: Mutex::default(),
         }
     }
 
@@ -157,29 +159,10 @@ impl Recordings {
         if grown > RECORDING {
             return Err(RecordingFault::TooLarge("one recording is kept up to 4 GiB"));
         }
-        self.has_room(host, size, grown)?;
+        self.room.may_grow(&self.root, host, size, grown)?;
         self.write(host, &self.path(host, name), fresh)?;
-        *lock(&self.used).entry(host.clone()).or_default() += blocks(grown) - blocks(size);
+        self.room.grew(host, size, grown);
         Ok((after, grown))
-    }
-
-    /// Whether a file may grow so: by what its host has already, and by what the disk has left.
-    fn has_room(&self, host: &HostName, size: u64, grown: u64) -> Result<(), RecordingFault> {
-        let more = blocks(grown) - blocks(size);
-        let used = match lock(&self.used).get(host).copied() {
-            Some(used) => used,
-            None => all_of(&self.root.join(host.as_str())),
-        };
-        lock(&self.used).entry(host.clone()).or_insert(used);
-        if used.saturating_add(more) > RECORDINGS_OF_HOST {
-            return Err(RecordingFault::TooLarge("the recordings of one host are kept up to 64 GiB"));
-        }
-        // Of the folder above, which is there.
-        let above = self.root.parent().unwrap_or(&self.root);
-        let disk = rustix::fs::statvfs(above)
-            .map_err(|e| RecordingFault::File { path: above.to_owned(), source: e.into() })?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free < self.reserve.saturating_add(more) { Err(RecordingFault::Full) } else { Ok(()) }
     }
 
     /// A crash in here: the file may end within a chunk. Whoever reads it next cuts that off, the host was not
@@ -292,16 +275,6 @@ fn beyond(next: u64, from: u64, sent: &[u8]) -> Result<&[u8], RecordingFault> {
     Ok(rest)
 }
 
-fn blocks(bytes: u64) -> u64 {
-    bytes.div_ceil(BLOCK) * BLOCK
-}
-
-/// What all files of a folder take.
-fn all_of(folder: &Path) -> u64 {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    files.filter_map(|file| file.metadata().ok()).map(|known| blocks(known.len())).sum()
-}
-
 fn sync(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
@@ -314,6 +287,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use fireaxe_protocol::limits::RECORDINGS_OF_HOST;
     use fireaxe_protocol::recording::{Ended, Event, Header, SessionKind, Stream, Writer};
 
     use super::*;
@@ -349,7 +323,12 @@ mod tests {
     }
 
     fn store(dir: &Path) -> Recordings {
-        Recordings::with_reserve(&dir.join("recordings"), 0)
+        with(dir, Room::default())
+    }
+
+    /// With these limits, on a disk as full as it may be.
+    fn with(dir: &Path, room: Room) -> Recordings {
+        Recordings::with_room(&dir.join("recordings"), Room { free: 0, inodes: 0, ..room })
     }
 
     #[test]
@@ -420,30 +399,77 @@ mod tests {
     #[test]
     fn a_disk_that_the_log_needs_takes_no_recording() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Recordings::with_reserve(&dir.path().join("recordings"), u64::MAX / 2);
-        let full = store.append(&host(), NAME, 0, &chunks()[0]);
-        assert!(matches!(full, Err(RecordingFault::Full)), "{full:?}");
-        assert!(!dir.path().join("recordings").exists());
+        let full = |room| {
+            let store = Recordings::with_room(&dir.path().join("recordings"), room);
+            let full = store.append(&host(), NAME, 0, &chunks()[0]);
+            assert!(matches!(full, Err(RecordingFault::Full(_))), "{full:?}");
+            assert!(!dir.path().join("recordings").exists());
+        };
+        full(Room { free: u64::MAX / 2, inodes: 0, ..Room::default() });
+        let disk = rustix::fs::statvfs(dir.path()).unwrap();
+        if disk.f_files > 0 {
+            full(Room { free: 0, inodes: disk.f_files, ..Room::default() });
+        }
+    }
+
+    /// The only chunk of a recording that has not ended.
+    fn begun(host: &HostName, name: Nonce) -> Vec<u8> {
+        let body = Chunk::read(&chunks()[0]).unwrap().unwrap().0.body;
+        let fireaxe_protocol::recording::Body::Header(header) = body else { panic!("no header") };
+        Writer::begin(Header { host: host.clone(), recording: name, ..*header }).1
+    }
+
+    #[test]
+    fn as_many_recordings_are_begun_as_are_kept_of_one_host_and_of_all_and_those_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = Room { of_host: 2, all: 3, ..Room::default() };
+        let (first, second, third): (HostName, HostName, HostName) =
+            (host(), "db-4.payments.prod".parse().unwrap(), "db-5.payments.prod".parse().unwrap());
+        let begin = |store: &Recordings, host: &HostName, n: u8| {
+            store.append(host, Nonce([n; 16]), 0, &begun(host, Nonce([n; 16])))
+        };
+        let store = with(dir.path(), room);
+        begin(&store, &first, 7).unwrap();
+        begin(&store, &first, 8).unwrap();
+        let many = begin(&store, &first, 9);
+        assert!(matches!(many, Err(RecordingFault::TooMany(2))), "{many:?}");
+        begin(&store, &second, 7).unwrap();
+        // The same after a start, when nothing is counted yet; and none of it stops what has begun.
+        for store in [store, with(dir.path(), room)] {
+            let many = begin(&store, &first, 9);
+            assert!(matches!(many, Err(RecordingFault::TooMany(2))), "{many:?}");
+            for host in [&second, &third] {
+                let full = begin(&store, host, 8);
+                assert!(matches!(full, Err(RecordingFault::Full(_))), "{full:?}");
+            }
+            assert_eq!(begin(&store, &first, 8).unwrap(), 1, "sent again");
+        }
+        assert_eq!(with(dir.path(), room).append(&first, NAME, 1, &chunks()[1]).unwrap(), 2);
+        assert!(!dir.path().join("recordings/db-5.payments.prod").exists());
+    }
+
+    #[test]
+    fn a_recording_at_its_limit_does_not_grow() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, chunks) = (store(dir.path()), chunks());
+        store.append(&host(), NAME, 0, &chunks[0]).unwrap();
+        let so_large = |size| lock(&store.kept(&host(), NAME)).read.as_mut().unwrap().1 = size;
+        so_large(RECORDING - chunks[1].len() as u64 + 1);
+        let refused = store.append(&host(), NAME, 1, &chunks[1]);
+        assert!(matches!(refused, Err(RecordingFault::TooLarge(_))), "{refused:?}");
+        so_large(RECORDING - chunks[1].len() as u64);
+        assert_eq!(store.append(&host(), NAME, 1, &chunks[1]).unwrap(), 2);
     }
 
     #[test]
     fn a_host_that_has_its_share_gets_no_more() {
         let dir = tempfile::tempdir().unwrap();
         let (store, chunks) = (store(dir.path()), chunks());
-        lock(&store.used).insert(host(), RECORDINGS_OF_HOST - BLOCK);
+        store.room.had(&host(), RECORDINGS_OF_HOST - 4096);
         store.append(&host(), NAME, 0, &chunks[0]).unwrap();
         assert_eq!(store.append(&host(), NAME, 1, &chunks[1]).unwrap(), 2, "within the same block");
-        let more = Header {
-            recording: Nonce([8; 16]),
-            ..Chunk::read(&chunks[0])
-                .unwrap()
-                .map(|(c, _)| match c.body {
-                    fireaxe_protocol::recording::Body::Header(header) => *header,
-                    _ => panic!("no header"),
-                })
-                .unwrap()
-        };
-        let refused = store.append(&host(), Nonce([8; 16]), 0, &Writer::begin(more).1);
+        let name = Nonce([8; 16]);
+        let refused = store.append(&host(), name, 0, &begun(&host(), name));
         assert!(matches!(refused, Err(RecordingFault::TooLarge(_))), "{refused:?}");
     }
 }
