@@ -8,6 +8,7 @@
 //! | a beginning is kept only with a place for its end | | an end must never wait for room: it names recordings and what was planted |
 //! | one holder has at most [`share`]: an eighth | 512: 256 connections | seven others must join in to fill the spool |
 //! | connections that need not be recorded have at most three quarters of it | 3,072 | the rest is for those that are not let in unless the CA can be told |
+//! | of those, one holder has at most [`BEGINNINGS`] kept in an hour | 450 | with their ends a quarter of what the CA takes of one host in an hour |
 //! | ends that tell more than that they came, of connections beyond the share | half a share | a flood of logins must not hide what was planted behind it |
 //! | the host's own word: alarms, confirmations | [`OWN`] beside all that | [`super::ALARMS_PER_HOUR`] for 17 hours |
 //!
@@ -17,6 +18,7 @@
 use std::collections::BTreeMap;
 
 use fireaxe_protocol::host::{Report, SessionClosed, SessionOpened};
+use fireaxe_protocol::limits;
 use fireaxe_protocol::names::PersonName;
 use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::statement::Nonce;
@@ -24,6 +26,9 @@ use serde::{Deserialize, Serialize};
 
 /// Places for what the host says of itself.
 pub(super) const OWN: usize = 512;
+
+/// Connections of one holder that need not be recorded, in an hour.
+pub(super) const BEGINNINGS: usize = limits::REPORTS_PER_HOUR as usize / 8;
 
 /// Whose connection it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +79,8 @@ pub(super) struct Shares {
     held: BTreeMap<Holder, usize>,
     all: usize,
     own: usize,
+    /// The hour, and who began how many in it that need not be recorded.
+    hour: (u64, BTreeMap<Holder, usize>),
     /// At most as many as connections are alive.
     open: BTreeMap<Nonce, Stood>,
 }
@@ -85,13 +92,20 @@ pub(super) fn share(most: usize) -> usize {
 
 impl Shares {
     pub(super) fn of(most: usize) -> Shares {
-        Shares { most, held: BTreeMap::new(), all: 0, own: 0, open: BTreeMap::new() }
+        Shares {
+            most,
+            held: BTreeMap::new(),
+            all: 0,
+            own: 0,
+            hour: (0, BTreeMap::new()),
+            open: BTreeMap::new(),
+        }
     }
 
-    /// A place for a report, if there is one.
-    pub(super) fn place(&mut self, report: &Report, person: Option<&PersonName>) -> Verdict {
+    /// A place for a report that is said at `at`, unix seconds, if there is one.
+    pub(super) fn place(&mut self, report: &Report, person: Option<&PersonName>, at: u64) -> Verdict {
         match report {
-            Report::SessionOpened(opened) => self.begin(opened, person),
+            Report::SessionOpened(opened) => self.begin(opened, person, at),
             Report::SessionClosed(closed) => self.end(closed),
             _ if self.own >= OWN => Verdict::Full,
             _ => {
@@ -101,7 +115,7 @@ impl Shares {
         }
     }
 
-    fn begin(&mut self, opened: &SessionOpened, person: Option<&PersonName>) -> Verdict {
+    fn begin(&mut self, opened: &SessionOpened, person: Option<&PersonName>, at: u64) -> Verdict {
         let connection = opened.connection;
         match self.open.get(&connection) {
             // Said once more, after a crash of the one that says it. Its end has a place already.
@@ -116,7 +130,8 @@ impl Shares {
         let holder = person.map_or(Holder::Serial(opened.serial), |person| Holder::Person(person.clone()));
         let required = opened.record == Record::Required;
         let most = if required { self.most } else { self.most * 3 / 4 };
-        if self.of_holder(&holder) + 2 <= share(self.most) && self.all + 2 <= most {
+        let room = self.of_holder(&holder) + 2 <= share(self.most) && self.all + 2 <= most;
+        if room && (required || self.within_hour(&holder, at)) {
             self.hold(&holder, 2);
             self.open.insert(connection, Stood::Reserved(holder.clone()));
             return Verdict::Kept(Place { holder: Some(holder), moved: Some((connection, None)) });
@@ -197,6 +212,16 @@ impl Shares {
             Some(holder) => self.hold(holder, 1),
             None => self.own += 1,
         }
+    }
+
+    /// One more of this hour, if it may be kept.
+    fn within_hour(&mut self, holder: &Holder, at: u64) -> bool {
+        if self.hour.0 != at / 3600 {
+            self.hour = (at / 3600, BTreeMap::new());
+        }
+        let begun = self.hour.1.entry(holder.clone()).or_default();
+        *begun += 1;
+        *begun <= BEGINNINGS
     }
 
     fn of_holder(&self, holder: &Holder) -> usize {

@@ -137,7 +137,7 @@ impl Waiting {
         mut said: Said,
         person: Option<&PersonName>,
     ) -> Result<Option<Placed>, HostError> {
-        let place = match self.shares.place(&said.report, person) {
+        let place = match self.shares.place(&said.report, person, said.at) {
             Verdict::Kept(place) => place,
             Verdict::Known => return Ok(None),
             Verdict::Counted(holder) => {

@@ -234,3 +234,26 @@ fn what_was_said_later_is_not_sent_before_what_is_still_on_its_way_to_the_disk()
     spool.inner().waiting.settle(first, put).unwrap();
     assert_eq!(drain(&spool, &ca), [opened(1), Report::SessionOpened(begins(2, Record::None))]);
 }
+
+#[test]
+fn who_logs_in_without_end_while_the_ca_is_there_leaves_it_three_quarters_of_its_hour_for_others() {
+    let mut shares = shares::Shares::of(MOST);
+    let ana = person("ana");
+    let mut kept = |n: u64, record, who: &PersonName, at| {
+        let placed = shares.place(&Report::SessionOpened(begins(n, record)), Some(who), at);
+        let is = matches!(placed, shares::Verdict::Kept(_));
+        if is {
+            let holder = shares::Holder::Person(who.clone());
+            shares.place(&Report::SessionClosed(ends(n)), None, at);
+            // The CA has both.
+            shares.free(Some(&holder));
+            shares.free(Some(&holder));
+        }
+        is
+    };
+    let most = shares::BEGINNINGS as u64;
+    assert_eq!((0..2 * most).filter(|n| kept(*n, Record::None, &ana, 7200)).count() as u64, most);
+    assert_eq!(2 * most, u64::from(limits::REPORTS_PER_HOUR) / 4);
+    assert!(kept(5000, Record::None, &person("ben"), 7300) && kept(5001, Record::Required, &ana, 7300));
+    assert!(!kept(5002, Record::None, &ana, 10_799) && kept(5003, Record::None, &ana, 10_800));
+}
