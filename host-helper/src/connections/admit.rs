@@ -174,7 +174,7 @@ impl Registry {
             at: record.life.opened.wall_s,
             record: record.record,
         };
-        if self.0.setup.reports.say(Report::SessionOpened(opened)).is_err() {
+        if self.0.setup.reports.opened(opened, record.person.as_ref()).is_err() {
             return false;
         }
         // A crash here: it is told once more, under the same name.

@@ -206,3 +206,33 @@ fn an_end_whose_thread_panics_is_begun_again() {
     registry.round();
     assert_eq!(reports.1.closed().why, EndReason::Left);
 }
+
+/// Hears whose connections are opened.
+#[derive(Default)]
+struct Holders(Mutex<Vec<Option<fireaxe_protocol::names::PersonName>>>);
+
+impl Reports for Holders {
+    fn say(&self, _: Report) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn opened(
+        &self,
+        _: fireaxe_protocol::host::SessionOpened,
+        person: Option<&fireaxe_protocol::names::PersonName>,
+    ) -> Result<(), HostError> {
+        self.0.lock().unwrap().push(person.cloned());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_connection_is_told_with_the_person_whose_share_of_the_spool_it_takes() {
+    let (dir, reports) = (tempfile::tempdir().unwrap(), Arc::new(Holders::default()));
+    let setup = setup(&dir, reports.clone(), Moment::now);
+    let known = remembered(ProcessId { pid: std::process::id(), start: 1 }, Recording::None);
+    Store::open(&setup.run, &setup.config.state).unwrap().write(&known).unwrap();
+    let registry = Registry::open(setup).unwrap();
+    assert!(known.person.is_some() && registry.tell_opened(known.connection));
+    assert_eq!(*reports.0.lock().unwrap(), [known.person]);
+}

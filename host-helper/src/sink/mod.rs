@@ -116,7 +116,11 @@ impl Recordings {
         grown: impl Fn() + Send + Sync + 'static,
     ) -> Result<(Recordings, Vec<Found>), HostError> {
         let shelf = Shelf::open(folder)?;
-        let found = shelf.recover();
+        let (found, untold) = shelf.recover();
+        for reason in untold {
+            // Not kept: it is in the journal. A full disk is the likeliest cause of both.
+            let _ = reports.say(Report::Alarmed(reason));
+        }
         let inner = Inner {
             shelf,
             host,

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use fireaxe_protocol::host::Recorded;
 use fireaxe_protocol::limits;
-use fireaxe_protocol::recording::{Chain, Ended};
+use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::recording::{Chain, Ended, RecordingError};
 use fireaxe_protocol::statement::Nonce;
 
+use crate::atomic;
 use crate::error::HostError;
-use crate::{atomic, journal};
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -99,32 +100,60 @@ impl Shelf {
 
     /// Closes what was left open: cuts off a chunk that is not whole, appends the last one, marks it. A file
     /// that never had its first chunk held nothing, and goes. What cannot be closed, for a full disk most
-    /// likely, stays as it is for the next start, with a line in the journal: nobody's login waits for it.
-    pub(super) fn recover(&self) -> Vec<Found> {
-        let mut found = Vec::new();
+    /// likely, stays as it is for the next start: nobody's login waits for it. No connection hears of it, so it is
+    /// told by name: the second of what this gives.
+    pub(super) fn recover(&self) -> (Vec<Found>, Vec<Reason>) {
+        let (mut found, mut untold) = (Vec::new(), Vec::new());
         let kept = self.kept().unwrap_or_else(|error| {
-            journal::say(&format!("recordings that were left open are not closed: {error}"));
+            let sentence =
+                format!("no recording that was left open is closed, and no connection told: {error}");
+            untold.push(Reason::new(LEFT_OPEN, sentence));
             Vec::new()
         });
         for kept in kept.iter().filter(|kept| kept.ended.is_none()) {
-            match self.close(kept) {
+            match self.close(kept, &mut untold) {
                 Ok(closed) => found.extend(closed),
-                Err(error) => journal::say(&format!(
-                    "recording {} was left open and is not closed before the next start: {error}",
-                    kept.recording
-                )),
+                Err(error) => {
+                    let of = self.connection_of(kept).map_or_else(
+                        || "of a connection that it does not name".to_owned(),
+                        |connection| format!("of connection {connection}"),
+                    );
+                    let name = kept.recording;
+                    let sentence = format!(
+                        "recording {name} {of} was left open and is not closed before the next start: {error}"
+                    );
+                    untold.push(Reason::new(LEFT_OPEN, sentence));
+                }
             }
         }
-        found
+        (found, untold)
     }
 
-    fn close(&self, kept: &Kept) -> Result<Option<Found>, HostError> {
+    fn connection_of(&self, kept: &Kept) -> Option<Nonce> {
+        let (chain, ..) = read(&mut File::open(&kept.path).ok()?).ok()?;
+        chain.header().map(|header| header.connection)
+    }
+
+    /// Also what of it nobody would hear otherwise.
+    fn close(&self, kept: &Kept, untold: &mut Vec<Reason>) -> Result<Option<Found>, HostError> {
         let failed = |error| HostError::write(&kept.path, &error);
         let mut file = File::options().read(true).write(true).open(&kept.path).map_err(failed)?;
-        let (chain, whole) = read(&mut file).map_err(failed)?;
+        let (chain, whole, wrong) = read(&mut file).map_err(failed)?;
         let Some(header) = chain.header() else {
-            return atomic::remove(&kept.path).map(|_| None);
+            return match wrong {
+                None => atomic::remove(&kept.path).map(|_| None),
+                // None of ours, or damaged. Who sends the files sets it aside.
+                Some(wrong) => Err(HostError::read(&kept.path, &std::io::Error::other(wrong.to_string()))),
+            };
         };
+        if let Some(wrong) = wrong {
+            let (name, of, size) =
+                (kept.recording, header.connection, file.metadata().map_or(whole, |metadata| metadata.len()));
+            let more = size.saturating_sub(whole);
+            let sentence =
+                format!("the last {more} bytes of recording {name} of connection {of} are lost: {wrong}");
+            untold.push(Reason::new("recording.cut_off", sentence));
+        }
         let connection = header.connection;
         let recorded = match chain.resume() {
             None => chain.recorded(),
@@ -152,9 +181,9 @@ impl Shelf {
     }
 }
 
-/// Reads as far as the chunks continue each other; gives how many bytes that are. What comes after was never
-/// said to anybody: the daemon writes in order.
-fn read(file: &mut File) -> std::io::Result<(Chain, u64)> {
+/// Reads as far as the chunks continue each other; gives how many bytes that are, and what is wrong with what
+/// comes after, unless that is a chunk that is cut: it was never said to anybody, since the daemon writes in order.
+fn read(file: &mut File) -> std::io::Result<(Chain, u64, Option<RecordingError>)> {
     let (mut chain, mut have, mut whole) = (Chain::default(), Vec::new(), 0u64);
     loop {
         match chain.next(&have) {
@@ -165,10 +194,12 @@ fn read(file: &mut File) -> std::io::Result<(Chain, u64)> {
             Ok(None) => {
                 let room = (limits::RECORDING_CHUNK as u64) * 8;
                 if Read::by_ref(file).take(room).read_to_end(&mut have)? == 0 {
-                    return Ok((chain, whole));
+                    return Ok((chain, whole, None));
                 }
             }
-            Err(_) => return Ok((chain, whole)),
+            Err(error) => return Ok((chain, whole, Some(error))),
         }
     }
 }
+
+const LEFT_OPEN: &str = "recording.left_open";

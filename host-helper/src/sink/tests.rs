@@ -331,7 +331,8 @@ fn what_a_crash_leaves_is_closed_at_the_next_start_wherever_it_was_cut() {
     for cut in 0..=bytes.len() {
         fs::write(&path, &bytes[..cut]).unwrap();
         fs::remove_file(path.with_extension("end")).ok();
-        let found = scene.sink.shelf().recover();
+        let (found, untold) = scene.sink.shelf().recover();
+        assert_eq!(untold, [], "cut at {cut}");
         if cut < ends[0] {
             assert_eq!((found, path.exists()), (vec![], false), "cut at {cut}");
             continue;
@@ -343,7 +344,7 @@ fn what_a_crash_leaves_is_closed_at_the_next_start_wherever_it_was_cut() {
         assert_eq!(found[0].recorded == whole, whole_is_there, "cut at {cut}");
         let how = chain.end().unwrap().how;
         assert_eq!(how, if whole_is_there { Ended::Exited(0) } else { Ended::Restarted });
-        assert_eq!(scene.sink.shelf().recover(), [], "and once is enough");
+        assert_eq!(scene.sink.shelf().recover().0, [], "and once is enough");
     }
 }
 
@@ -372,5 +373,40 @@ fn a_recording_that_cannot_be_closed_waits_and_keeps_neither_the_next_one_nor_th
     let (_, found) = Recordings::open(&folder, host, plenty(), scene.heard.clone(), || ()).unwrap();
     let names: Vec<Nonce> = found.iter().map(|found| found.recorded.recording).collect();
     assert_eq!(names, [Nonce([2; 16])]);
+    assert!(folder.join(Nonce([1; 16]).to_string()).exists());
+    let heard = scene.heard.0.lock().unwrap();
+    let [Report::Alarmed(alarm)] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!(alarm.code, "recording.left_open");
+    assert!(alarm.sentence.contains(&Nonce([1; 16]).to_string()), "{}", alarm.sentence);
+}
+
+#[test]
+fn a_recording_that_was_damaged_is_told_with_its_name_and_one_that_is_none_is_not_removed() {
+    let scene = scene(plenty());
+    let (mut recorder, _) = scene.begins(2, Record::Required, None);
+    recorder.says(1, Stream::Output, b"x");
+    recorder.over(Over::Exited(0));
+    let folder = scene.dir.path().join("recordings");
+    let path = folder.join(Nonce([2; 16]).to_string());
+    fs::remove_file(path.with_extension("end")).unwrap();
+    // The last chunk is zeros, as a power cut may leave it; the other file is nothing of ours.
+    let mut bytes = fs::read(&path).unwrap();
+    let mut last = 0;
+    while let Some((_, taken)) = Chunk::read(&bytes[last..]).unwrap() {
+        if last + taken == bytes.len() {
+            break;
+        }
+        last += taken;
+    }
+    let lost = bytes.len() - last;
+    bytes[last..].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    fs::write(folder.join(Nonce([1; 16]).to_string()), [0xff; 100]).unwrap();
+    let (found, untold) = scene.sink.shelf().recover();
+    assert_eq!(found.len(), 1);
+    let codes: Vec<&str> = untold.iter().map(|reason| reason.code.as_str()).collect();
+    assert_eq!(codes, ["recording.left_open", "recording.cut_off"]);
+    assert!(untold[1].sentence.contains(&format!("{lost} bytes")), "{untold:?}");
+    assert!(untold[1].sentence.contains(&Nonce([200; 16]).to_string()), "{untold:?}");
     assert!(folder.join(Nonce([1; 16]).to_string()).exists());
 }

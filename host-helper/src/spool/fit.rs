@@ -1,4 +1,4 @@
-//! Which report goes when there is no room, and how one becomes short enough for a statement. Pure.
+//! How a report becomes short enough for a statement. Pure.
 
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::limits;
@@ -8,17 +8,7 @@ use super::Said;
 /// The longest sentence of an alarm. Bytes; escaped six-fold it stays within a statement.
 const SENTENCE: usize = 1000;
 
-/// How much a report is worth keeping. The end of a connection names its recordings and what was planted;
-/// its beginning says that it was; an alarm has been in the journal, too.
-pub(super) fn worth(report: &Report) -> u8 {
-    match report {
-        Report::SessionClosed(_) => 3,
-        Report::SessionOpened(_) | Report::Confirmed(_) => 2,
-        Report::Alarmed(_) | Report::SelfTest(_) | Report::Heartbeat(_) => 1,
-    }
-}
-
-/// The same, cut until its statement has at most [`limits::STATEMENT`] bytes; what was cut is counted in it.
+/// A report, cut until its statement has at most [`limits::STATEMENT`] bytes; what was cut is counted in it.
 pub(super) fn shortened(mut said: Said, length: impl Fn(&Said) -> usize) -> Said {
     if let Report::Alarmed(reason) = &mut said.report
         && reason.sentence.len() > SENTENCE

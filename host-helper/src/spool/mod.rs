@@ -3,57 +3,68 @@
 //!
 //! | file of the room | what it does |
 //! |---|---|
-//! | `store` | the folder: a file for each report that waits, the batch that has numbers, how far it got |
-//! | `fit` | makes a report short enough for a statement, and says what may be dropped for what |
+//! | `waiting` | the folder: a file for each report that waits |
+//! | `shares` | who may have how many places there |
+//! | `counted` | what is only counted, beyond a share |
+//! | `numbers` | the batch that has numbers, how far it got |
+//! | `fit` | makes a report short enough for a statement |
 //! | `sender` | the thread that sends, and what it makes of the CA's answers |
 //! | `uploads` | the thread that sends recordings |
 //!
 //! A report gets its number, and its signature, when it is put in a batch to be sent, not when it is said: so
-//! numbers have no gaps whatever had to be dropped before. A batch that may have been sent keeps its numbers
-//! and bytes until the CA says how far it took them.
+//! numbers have no gaps whatever was only counted. A batch that may have been sent keeps its numbers and bytes
+//! until the CA says how far it took them.
 //!
 //! Three things never wait in the folder, since only the newest matters: a heartbeat, and a confirmation that
 //! the CA did not ask for; and alarms past [`ALARMS_PER_HOUR`], which the CA only counts.
 //!
 //! | limit | | why |
 //! |---|---|---|
-//! | [`MOST`] reports wait | 4,096 | half an hour of the most that the CA takes (one a second), a week of a busy host |
-//! | [`MOST_BYTES`] of them | 16 MiB | half of their number at their longest; `/var` has that |
+//! | [`MOST`] reports of connections wait | 4,096 | what the CA takes in an hour (one a second), a week of a busy host; at their longest 32 MiB, a tenth of that as they are; `shares` says who may have how many |
 //! | [`ALARMS_PER_HOUR`] with a number | 30 | as many as the CA logs |
+//!
+//! Two locks, always taken in this order: `numbers`, which the sender holds while it writes; `inner`, which is
+//! never held while something is synced, but for a count that has doubled or is told. So a login waits for the
+//! disk with its own report, and never for the sender's.
 
+mod counted;
 mod fit;
+mod numbers;
 mod sender;
-mod store;
+mod shares;
 mod uploads;
+mod waiting;
 
 use std::collections::VecDeque;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fireaxe_protocol::api::{Reports as Batch, ReportsTaken};
-use fireaxe_protocol::host::{Confirmed, Heartbeat, Report};
+use fireaxe_protocol::host::{Confirmed, Heartbeat, Report, SessionOpened};
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::Hash;
-use fireaxe_protocol::names::{HostName, Origin};
+use fireaxe_protocol::names::{HostName, Origin, PersonName};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Envelope, Header, HostReport, Kind, Statement};
 
-use crate::clock;
 use crate::error::HostError;
 use crate::host_key::HostKey;
 use crate::reports::Reports;
-use crate::{journal, randomness};
+use crate::{atomic, clock, journal, randomness};
 
+pub use numbers::Numbered;
+use numbers::Numbers;
 pub use sender::{Courier, Round, Sender};
-use store::Store;
-pub use store::{Numbered, Said};
+pub use shares::Holder;
 pub use uploads::{Carrier, Grown, Uploads};
+pub use waiting::Said;
+use waiting::Waiting;
 
-/// Reports that wait at once.
+/// Reports of connections that wait at once, with the places that are kept for their ends.
 pub const MOST: usize = 4096;
-/// Bytes of them.
-pub const MOST_BYTES: u64 = 16 * 1024 * 1024;
 /// Alarms with a number in an hour.
 pub const ALARMS_PER_HOUR: usize = limits::ALARMS_PER_HOUR as usize;
 
@@ -69,7 +80,7 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// The report as it is sent. Its time is when it was said.
+    /// The report as it is sent.
     fn sign(&self, said: &Said, seq: u64) -> Envelope {
         self.key.sign(&self.statement(said, seq))
     }
@@ -85,6 +96,7 @@ impl Voice {
 #[derive(Debug)]
 pub struct Spool {
     voice: Voice,
+    numbers: Mutex<Numbers>,
     inner: Mutex<Inner>,
     /// Something is there to be sent, or it is worth trying again.
     woken: Condvar,
@@ -92,7 +104,7 @@ pub struct Spool {
 
 #[derive(Debug)]
 struct Inner {
-    store: Store,
+    waiting: Waiting,
     /// Only the newest of each kind.
     heartbeat: Option<Heartbeat>,
     confirmation: Option<Confirmed>,
@@ -116,7 +128,7 @@ pub struct Filled {
     pub reports: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Reports that had to be dropped, and that no alarm has told yet.
+    /// Reports that were dropped or only counted, and that no alarm has told yet.
     pub lost: u64,
     /// The number of the last report that the CA has.
     pub taken: u64,
@@ -127,9 +139,16 @@ impl Spool {
     /// enrolled: another one than before starts a new count. What cannot be read is set aside, with an alarm. A full disk
     /// keeps nothing from being opened that is there.
     pub fn open(folder: &Path, voice: Voice, enrolment: Option<Hash>) -> Result<Spool, HostError> {
-        let (store, alarms) = Store::open(folder, enrolment)?;
+        atomic::folder(folder)?;
+        // Who came from where, and what an alarm says, is nobody's on this host to read.
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+            .map_err(|error| HostError::write(folder, &error))?;
+        let mut alarms = Vec::new();
+        let numbers = Numbers::open(folder, enrolment, &mut alarms);
+        let batch: Vec<_> = numbers.there().iter().map(|n| (n.file, n.said.clone())).collect();
+        let waiting = Waiting::open(folder, numbers.done(), &batch, &mut alarms)?;
         let inner = Inner {
-            store,
+            waiting,
             heartbeat: None,
             confirmation: None,
             surplus: VecDeque::new(),
@@ -139,7 +158,8 @@ impl Spool {
             alarms: VecDeque::new(),
             poked: false,
         };
-        let spool = Spool { voice, inner: Mutex::new(inner), woken: Condvar::new() };
+        let spool =
+            Spool { voice, numbers: Mutex::new(numbers), inner: Mutex::new(inner), woken: Condvar::new() };
         for alarm in alarms {
             // Not kept: the journal has it, and a full disk is no reason not to start.
             let _ = spool.say(Report::Alarmed(alarm));
@@ -149,7 +169,12 @@ impl Spool {
 
     /// How full it is.
     pub fn filled(&self) -> Filled {
-        self.inner().store.filled()
+        let (batch, taken) = {
+            let numbers = self.numbers();
+            (numbers.there().len(), numbers.taken_up_to())
+        };
+        let (waiting, bytes, lost) = self.inner().waiting.filled();
+        Filled { reports: waiting + batch, bytes, lost, taken }
     }
 
     /// It is worth trying now: the CA was heard.
@@ -163,9 +188,58 @@ impl Spool {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        // The same.
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn said(&self, report: Report) -> Result<Said, HostError> {
-        let said = Said { nonce: randomness::nonce()?, at: clock::now(), report };
+        let said = Said { nonce: randomness::nonce()?, at: clock::now(), holder: None, report };
         Ok(fit::shortened(said, |said| self.voice.statement(said, u64::MAX).write().len()))
+    }
+
+    /// Keeps one, on the disk when this returns, or counts it.
+    fn keep(&self, said: Said, person: Option<&PersonName>) -> Result<(), HostError> {
+        let Some(placed) = self.inner().waiting.place(said, person)? else { return Ok(()) };
+        let put = placed.put();
+        let settled = self.inner().waiting.settle(placed, put);
+        // After a failure too: what was said later may have waited for it.
+        self.woken.notify_all();
+        settled
+    }
+
+    /// The batch to be sent, from its first number: the one that was not taken yet, or a new one of the oldest
+    /// that wait.
+    fn batch(&self) -> Result<Vec<(u64, Envelope)>, HostError> {
+        let mut numbers = self.numbers();
+        let mut damaged = Vec::new();
+        if numbers.there().is_empty() {
+            let (due, files) = {
+                let waiting = &self.inner().waiting;
+                let due = waiting.due(clock::now(), Batch::MOST);
+                let files = waiting.oldest(Batch::MOST.saturating_sub(due.alarms().len()));
+                (due, files)
+            };
+            let mut said = Vec::new();
+            for alarm in due.alarms() {
+                said.push((0, self.said(Report::Alarmed(alarm))?));
+            }
+            for (file, path) in &files {
+                said.extend(waiting::read::<Said>(path, &mut damaged).map(|said| (*file, said)));
+            }
+            numbers.make(said, &self.voice)?;
+            // A crash here: they are in the batch and in their files; the files go at the next start.
+            let mut inner = self.inner();
+            files.iter().for_each(|(file, _)| inner.waiting.left(*file));
+            inner.waiting.told(due)?;
+        }
+        let sent = numbers.batch(&self.voice)?;
+        let sent = sent.iter().map(|numbered| (numbered.seq, numbered.envelope.clone())).collect();
+        drop(numbers);
+        for alarm in damaged {
+            self.say(Report::Alarmed(alarm))?;
+        }
+        Ok(sent)
     }
 
     /// Waits until there is something to send, at most `time` long if that is given; a poke ends the wait too.
@@ -217,7 +291,7 @@ impl Spool {
 
     /// What the CA said: how far it has the numbered ones, and what it wants confirmed.
     fn taken(&self, taken: &ReportsTaken) -> Result<(), HostError> {
-        let counted = self.inner().store.taken(taken.seq, &self.voice)?;
+        let counted = self.numbers().taken(taken.seq, &self.voice)?;
         if let Some(version) = taken.confirm {
             self.owed(version)?;
         }
@@ -227,23 +301,43 @@ impl Spool {
         self.say(Report::Alarmed(renumbered(taken.seq.saturating_add(1))))
     }
 
-    /// The CA wants a list of this version or a later one confirmed, in order.
-    fn owed(&self, version: u64) -> Result<(), HostError> {
+    /// Whether an alarm is one of those with a number; else it is news, if it is not too much for that too.
+    fn may_alarm(&self, said: &Said) -> bool {
         let mut inner = self.inner();
-        inner.owed = Some(version);
-        self.answer(&mut inner)
+        while inner.alarms.front().is_some_and(|at| at.saturating_add(3600) <= said.at) {
+            inner.alarms.pop_front();
+        }
+        let may = inner.alarms.len() < ALARMS_PER_HOUR;
+        if may {
+            inner.alarms.push_back(said.at);
+        } else if inner.surplus.len() < ALARMS_PER_HOUR {
+            inner.surplus.push_back(said.clone());
+        }
+        may
     }
 
-    fn answer(&self, inner: &mut Inner) -> Result<(), HostError> {
-        let Some(confirmed) = inner.confirmed.clone() else { return Ok(()) };
-        if inner.owed.is_some_and(|owed| owed <= confirmed.version && owed > inner.answered) {
-            let version = confirmed.version;
-            let said = self.said(Report::Confirmed(confirmed))?;
-            inner.store.add(&said)?;
-            inner.answered = version;
-            self.woken.notify_all();
+    /// The CA wants a list of this version or a later one confirmed, in order.
+    fn owed(&self, version: u64) -> Result<(), HostError> {
+        self.inner().owed = Some(version);
+        self.answer()
+    }
+
+    fn answer(&self) -> Result<(), HostError> {
+        let (confirmed, before) = {
+            let mut inner = self.inner();
+            let Some(confirmed) = inner.confirmed.clone() else { return Ok(()) };
+            let owed = inner.owed.is_some_and(|owed| owed <= confirmed.version && owed > inner.answered);
+            if !owed {
+                return Ok(());
+            }
+            let before = std::mem::replace(&mut inner.answered, confirmed.version);
+            (confirmed, before)
+        };
+        let kept = self.said(Report::Confirmed(confirmed)).and_then(|said| self.keep(said, None));
+        if kept.is_err() {
+            self.inner().answered = before;
         }
-        Ok(())
+        kept
     }
 }
 
@@ -252,7 +346,7 @@ impl Inner {
         self.heartbeat.is_some()
             || self.confirmation.is_some()
             || !self.surplus.is_empty()
-            || self.store.has_something()
+            || self.waiting.has_something(clock::now())
     }
 }
 
@@ -264,25 +358,19 @@ impl Reports for Spool {
                 let mut inner = self.inner();
                 inner.confirmation = Some(confirmed.clone());
                 inner.confirmed = Some(confirmed.clone());
-                self.answer(&mut inner)?;
+                drop(inner);
+                self.answer()?;
             }
             Report::Alarmed(alarm) => {
                 journal::reason(alarm);
                 let said = self.said(report)?;
-                let mut inner = self.inner();
-                while inner.alarms.front().is_some_and(|at| at.saturating_add(3600) <= said.at) {
-                    inner.alarms.pop_front();
-                }
-                if inner.alarms.len() < ALARMS_PER_HOUR {
-                    inner.store.add(&said)?;
-                    inner.alarms.push_back(said.at);
-                } else if inner.surplus.len() < ALARMS_PER_HOUR {
-                    inner.surplus.push_back(said);
+                if self.may_alarm(&said) {
+                    self.keep(said, None)?;
                 }
             }
             Report::SessionOpened(_) | Report::SessionClosed(_) => {
                 let said = self.said(report)?;
-                self.inner().store.add(&said)?;
+                self.keep(said, None)?;
             }
             Report::SelfTest(_) => {
                 return Err(HostError::Unsaid("a self-test is asked for by itself, not reported".into()));
@@ -290,6 +378,11 @@ impl Reports for Spool {
         }
         self.woken.notify_all();
         Ok(())
+    }
+
+    fn opened(&self, opened: SessionOpened, person: Option<&PersonName>) -> Result<(), HostError> {
+        let said = self.said(Report::SessionOpened(opened))?;
+        self.keep(said, person)
     }
 }
 

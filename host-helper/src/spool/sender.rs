@@ -92,16 +92,10 @@ impl<C: Courier> Sender<C> {
                 }
             };
         }
-        let batch = {
-            let mut inner = self.spool.inner();
-            let batch = inner.store.batch(&self.spool.voice)?;
-            let most = if self.alone { 1 } else { batch.len() };
-            batch
-                .iter()
-                .take(most)
-                .map(|numbered| (numbered.seq, numbered.envelope.clone()))
-                .collect::<Vec<_>>()
-        };
+        let mut batch = self.spool.batch()?;
+        if self.alone {
+            batch.truncate(1);
+        }
         let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) else {
             return Ok(Round::Idle);
         };
@@ -128,19 +122,28 @@ impl<C: Courier> Sender<C> {
     }
 
     fn refused(&mut self, problem: &Problem, first: u64, last: u64) -> Result<Round, HostError> {
+        if let Some(expected) = problem.expected.filter(|_| problem.code == OTHER_WORDS) {
+            // It has other words under such a number: this host was set back. None of these is there.
+            self.spool.numbers().renumber(expected, &self.spool.voice)?;
+            self.spool.say(Report::Alarmed(renumbered(expected)))?;
+            return Ok(Round::Again);
+        }
         if let Some(expected) = problem.expected {
-            let mut inner = self.spool.inner();
+            let mut numbers = self.spool.numbers();
             if expected > first && expected <= last.saturating_add(1) {
                 // It has them: an answer was lost.
-                inner.store.taken(expected - 1, &self.spool.voice)?;
+                numbers.taken(expected - 1, &self.spool.voice)?;
                 return Ok(Round::Again);
             }
             if expected != first {
-                inner.store.renumber(expected, &self.spool.voice)?;
-                drop(inner);
+                numbers.renumber(expected, &self.spool.voice)?;
+                drop(numbers);
                 self.spool.say(Report::Alarmed(renumbered(expected)))?;
                 return Ok(Round::Again);
             }
+        }
+        if problem.code == BEFORE && self.spool.numbers().stamp_anew(&self.spool.voice)? {
+            return Ok(Round::Again);
         }
         // What is said of the report itself, and not of the host or the moment.
         let about_it = problem.reasons.iter().any(|reason| reason.code.starts_with("report."));
@@ -157,11 +160,15 @@ impl<C: Courier> Sender<C> {
         let sentence = format!("the CA does not take report {first}: {} ({})", problem.title, problem.code);
         let alarm = Reason::new("spool.refused", sentence);
         journal::reason(&alarm);
-        self.spool.inner().store.refused(first, alarm, &self.spool.voice)?;
+        self.spool.numbers().refused(first, alarm, &self.spool.voice)?;
         Ok(Round::Later)
     }
 }
 
+/// The CA has another report under that number; it says which is the next.
+const OTHER_WORDS: &str = "report.other_words";
+/// The CA takes nothing that was said before the host was enrolled.
+const BEFORE: &str = "report.before_enrolment";
 /// The first pause after a failure; each doubles, up to the last. Half of it and a random part on top.
 const FIRST: Duration = Duration::from_secs(1);
 const LAST: Duration = Duration::from_secs(60);

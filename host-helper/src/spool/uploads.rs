@@ -1,10 +1,13 @@
 //! The thread that sends recordings: what a sink has written, in whole chunks, as it grows. A recording's file
 //! is removed when it has ended and the CA has all of it.
 //!
-//! How far the CA is it says itself; nothing is remembered here across a restart. A recording that cannot be
-//! read, or that the CA will never take, is set aside with an alarm: it stops no other.
+//! They take turns, a request of at most a mebibyte each: one that grows faster than it can be sent holds up no
+//! other. How far the CA is it says itself; nothing is remembered here across a restart, after which a file is
+//! walked through once. A recording that cannot be read, or that the CA will never take, is set aside with an
+//! alarm. One that the CA has no room for waits alone, with an alarm, and is tried again later and later: it
+//! stays on this host's disk until the CA takes it, since it is nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -20,6 +23,7 @@ use fireaxe_protocol::statement::Nonce;
 use fireaxe_transport::TransportError;
 
 use crate::authority::Authority;
+use crate::clock::Deadline;
 use crate::error::HostError;
 use crate::reports::Reports;
 use crate::{atomic, journal, randomness};
@@ -73,12 +77,25 @@ impl<C> std::fmt::Debug for Uploads<C> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Progress {
-    /// Chunks that the CA has.
+    /// What the CA has.
+    sent: Reached,
+    /// Until when it is left alone, and how long that is.
+    held: Option<(Deadline, Duration)>,
+    /// Whether that is since the CA has no room for it.
+    no_room: bool,
+}
+
+/// A place between two chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Reached {
+    /// Chunks before it.
     chunks: u64,
     /// Where the next begins.
     offset: u64,
+    /// Whether the last of them says that the recording has ended.
+    over: bool,
 }
 
 /// What came of one step with one recording.
@@ -90,8 +107,21 @@ enum Step {
     Sent,
     /// It is over and gone.
     Over,
-    /// The CA has no room for it, or wants none of it now: others may have more luck.
-    Skipped,
+    /// The CA has no room for it, and what it said: others may have more luck.
+    NoRoom(String),
+    /// The CA, or this host's disk, wants none of it now.
+    Later,
+    /// The CA is not there.
+    Away,
+}
+
+/// What came of a turn of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turns {
+    /// All that is there is sent, or is left alone for a while.
+    Idle,
+    /// There may be more.
+    More,
     /// The CA is not there.
     Away,
 }
@@ -107,11 +137,12 @@ impl<C: Carrier> Uploads<C> {
         let mut pause = AWAY;
         loop {
             match self.round() {
-                Ok(true) => {
+                Ok(Turns::More) => pause = AWAY,
+                Ok(Turns::Idle) => {
                     pause = AWAY;
                     self.grown.wait(if self.progress.is_empty() { IDLE } else { GROWING });
                 }
-                Ok(false) => {
+                Ok(Turns::Away) => {
                     // Not the wait above: recordings that grow would end it at once, and the CA is away.
                     std::thread::sleep(pause / 2 + randomness::jitter(pause));
                     pause = (pause * 2).min(IDLE);
@@ -124,43 +155,59 @@ impl<C: Carrier> Uploads<C> {
         }
     }
 
-    /// Sends all that is there. False: not all of it could be, now.
-    pub fn round(&mut self) -> Result<bool, HostError> {
+    /// Gives each recording one turn: a request at most. An error: the folder cannot be read.
+    pub fn round(&mut self) -> Result<Turns, HostError> {
         let found = self.found()?;
         self.progress.retain(|recording, _| found.contains(recording));
-        let mut all = true;
+        let mut turns = Turns::Idle;
         for recording in found {
-            loop {
-                let progress = self.progress.get(&recording).copied().unwrap_or_default();
-                let step = match self.step(recording, progress) {
-                    Ok(step) => step,
-                    Err(why) => {
-                        self.set_aside(recording, &why)?;
-                        Step::Over
-                    }
-                };
-                match step {
-                    Step::Sent => {}
-                    Step::Waits => break,
-                    Step::Skipped => {
-                        all = false;
-                        break;
-                    }
-                    Step::Away => return Ok(false),
-                    Step::Over => {
-                        self.progress.remove(&recording);
-                        break;
-                    }
-                }
+            let progress = self.progress.entry(recording).or_default();
+            if progress.held.is_some_and(|(until, _)| until.left().is_some()) {
+                continue;
+            }
+            let sent = progress.sent;
+            let step = self.step(recording, sent).or_else(|why| self.set_aside(recording, &why));
+            let step = step.unwrap_or_else(|error| {
+                journal::say(&format!("recording {recording} waits: {error}"));
+                Step::Later
+            });
+            match step {
+                Step::Waits => {}
+                Step::Sent => turns = Turns::More,
+                Step::Over => drop(self.progress.remove(&recording)),
+                Step::NoRoom(why) => self.no_room(recording, &why),
+                Step::Later => self.hold(recording, AWAY),
+                Step::Away => return Ok(Turns::Away),
             }
         }
-        Ok(all)
+        Ok(turns)
     }
 
-    fn found(&self) -> Result<Vec<Nonce>, HostError> {
+    /// Leaves it alone for a while, the longer the more often.
+    fn hold(&mut self, recording: Nonce, first: Duration) {
+        let Some(progress) = self.progress.get_mut(&recording) else { return };
+        let pause = progress.held.map_or(first, |(_, pause)| (pause * 2).min(HELD_MOST));
+        progress.held = Some((Deadline::after(pause), pause));
+    }
+
+    /// The same; said when it is the first of which that is so.
+    fn no_room(&mut self, recording: Nonce, why: &str) {
+        self.hold(recording, HELD);
+        let first = !self.progress.values().any(|progress| progress.no_room);
+        if let Some(progress) = self.progress.get_mut(&recording) {
+            progress.no_room = true;
+        }
+        if first {
+            let sentence = format!("recording {recording}, and maybe others, must wait on the host: {why}");
+            // Not kept: it is in the journal, and the file is there.
+            let _ = self.reports.say(Report::Alarmed(Reason::new("recording.held", sentence)));
+        }
+    }
+
+    fn found(&self) -> Result<BTreeSet<Nonce>, HostError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
             Err(error) => return Err(HostError::read(&self.folder, &error)),
         };
         let name = |entry: fs::DirEntry| entry.file_name().to_str().and_then(|name| name.parse().ok());
@@ -168,56 +215,57 @@ impl<C: Carrier> Uploads<C> {
     }
 
     /// One request at most. An error: the recording is not to be sent any more, and why.
-    fn step(&mut self, recording: Nonce, progress: Progress) -> Result<Step, String> {
+    fn step(&mut self, recording: Nonce, sent: Reached) -> Result<Step, String> {
         let path = self.folder.join(recording.to_string());
-        let chunks = match read_chunks(&path, progress.offset) {
+        let chunks = match read_chunks(&path, sent.offset) {
             Ok(chunks) => chunks?,
             // Removed meanwhile.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Step::Over),
             Err(error) => return Err(error.to_string()),
         };
-        self.progress.insert(recording, progress);
         if chunks.count == 0 {
             // All of it is there; its mark may have come since.
-            let over = ended(&path, progress.chunks).map_err(|error| error.to_string())?
-                && self.remove(recording).map_err(|error| error.to_string())?;
+            let over = sent.over && self.remove(recording).map_err(|error| error.to_string())?;
             return Ok(if over { Step::Over } else { Step::Waits });
         }
-        let has = match self.carrier.carry(recording, progress.chunks, &chunks.bytes) {
+        let has = match self.carrier.carry(recording, sent.chunks, &chunks.bytes) {
             Ok(taken) => taken.chunks,
             Err(error) => match error.problem() {
-                Some(problem) if problem.expected.is_some_and(|has| has != progress.chunks) => {
+                Some(problem) if problem.expected.is_some_and(|has| has != sent.chunks) => {
                     problem.expected.unwrap_or_default()
                 }
                 Some(problem) if matches!(problem.status, 400 | 413 | 415 | 422) => {
                     return Err(format!("the CA does not take it: {} ({})", problem.title, problem.code));
                 }
+                // It has no room.
+                Some(problem) if problem.status == 507 => {
+                    return Ok(Step::NoRoom(format!("{} ({})", problem.title, problem.code)));
+                }
                 problem => {
                     journal::say(&format!("recording {recording} waits: {error}"));
                     let there = problem.is_some() && !error.is_unavailable();
-                    return Ok(if there { Step::Skipped } else { Step::Away });
+                    return Ok(if there { Step::Later } else { Step::Away });
                 }
             },
         };
-        let after = if has == progress.chunks + chunks.count {
-            Progress { chunks: has, offset: progress.offset + chunks.bytes.len() as u64 }
+        let after = if has == sent.chunks + chunks.count {
+            Reached { chunks: has, offset: sent.offset + chunks.bytes.len() as u64, over: chunks.over }
         } else {
             // It has more than was known here, after a restart; or less, after one of its own.
-            let offset = offset_of(&path, has).map_err(|error| error.to_string())?;
-            let offset =
-                offset.ok_or_else(|| format!("the CA has {has} chunks of it, and here are fewer"))?;
-            Progress { chunks: has, offset }
+            let from = if has >= sent.chunks { sent } else { Reached::default() };
+            let reached = walk(&path, from, has).map_err(|error| error.to_string())?;
+            reached.ok_or_else(|| format!("the CA has {has} chunks of it, and here are fewer"))?
         };
-        if after.offset == fs::metadata(&path).map_or(0, |metadata| metadata.len())
-            && ended(&path, after.chunks).map_err(|error| error.to_string())?
+        if after.over
+            && after.offset == fs::metadata(&path).map_or(0, |metadata| metadata.len())
             && self.remove(recording).map_err(|error| error.to_string())?
         {
             return Ok(Step::Over);
         }
-        if after == progress {
-            return Ok(Step::Skipped);
+        if after == sent {
+            return Ok(Step::Later);
         }
-        self.progress.insert(recording, after);
+        self.progress.insert(recording, Progress { sent: after, ..Progress::default() });
         Ok(Step::Sent)
     }
 
@@ -230,21 +278,25 @@ impl<C: Carrier> Uploads<C> {
         Ok(marked && atomic::remove(&self.folder.join(recording.to_string()))?)
     }
 
-    fn set_aside(&self, recording: Nonce, why: &str) -> Result<(), HostError> {
+    fn set_aside(&self, recording: Nonce, why: &str) -> Result<Step, HostError> {
         let aside = self.folder.join("damaged");
         atomic::folder(&aside)?;
         let (from, to) = (self.folder.join(recording.to_string()), aside.join(recording.to_string()));
         fs::rename(&from, &to).map_err(|error| HostError::write(&to, &error))?;
+        // A mark without its recording says nothing; there may be none yet.
+        let _ = fs::remove_file(self.folder.join(format!("{recording}.end")));
         let sentence = format!("recording {recording} is set aside on the host, unsent: {why}");
         // Not kept: it is in the journal, and the file is there.
         let _ = self.reports.say(Report::Alarmed(Reason::new("recording.damaged", sentence)));
-        Ok(())
+        Ok(Step::Over)
     }
 }
 
 struct Chunks {
     bytes: Vec<u8>,
     count: u64,
+    /// Whether the last of them says that the recording has ended.
+    over: bool,
 }
 
 /// The whole chunks from `offset` on, as many as fit in one request. A chunk that is cut is not whole yet.
@@ -253,10 +305,10 @@ fn read_chunks(path: &Path, offset: u64) -> std::io::Result<Result<Chunks, Strin
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
     file.take(REQUEST).read_to_end(&mut bytes)?;
-    let (mut whole, mut count) = (0, 0);
+    let (mut whole, mut count, mut over) = (0, 0, false);
     loop {
         match Chunk::read(bytes.get(whole..).unwrap_or_default()) {
-            Ok(Some((_, taken))) => (whole, count) = (whole + taken, count + 1),
+            Ok(Some((chunk, taken))) => (whole, count, over) = (whole + taken, count + 1, is_last(&chunk)),
             Ok(None) => break,
             // What is whole before it is sent first.
             Err(_) if count > 0 => break,
@@ -264,35 +316,37 @@ fn read_chunks(path: &Path, offset: u64) -> std::io::Result<Result<Chunks, Strin
         }
     }
     bytes.truncate(whole);
-    Ok(Ok(Chunks { bytes, count }))
+    Ok(Ok(Chunks { bytes, count, over }))
 }
 
-/// Where the chunk of that number begins, or would; nothing when the file has fewer.
-fn offset_of(path: &Path, chunk: u64) -> std::io::Result<Option<u64>> {
+/// Goes on from there to the chunk of that number, or to where it would begin; nothing when the file has fewer.
+fn walk(path: &Path, from: Reached, chunk: u64) -> std::io::Result<Option<Reached>> {
     let mut file = File::open(path)?;
     let end = file.metadata()?.len();
-    let mut offset = 0;
-    for _ in 0..chunk {
+    let (mut offset, mut last) = (from.offset, None);
+    for _ in from.chunks..chunk {
         let mut length = [0u8; 4];
         if offset + 4 > end {
             return Ok(None);
         }
         file.seek(SeekFrom::Start(offset))?;
         file.read_exact(&mut length)?;
+        last = Some(offset);
         offset += 4 + u64::from(u32::from_be_bytes(length));
     }
-    Ok((offset <= end).then_some(offset))
-}
-
-/// Whether the last of so many chunks says that the recording has ended.
-fn ended(path: &Path, chunks: u64) -> std::io::Result<bool> {
-    let Some(last) = chunks.checked_sub(1) else { return Ok(false) };
-    let Some(offset) = offset_of(path, last)? else { return Ok(false) };
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(offset))?;
+    if offset > end {
+        return Ok(None);
+    }
+    let Some(last) = last else { return Ok(Some(from)) };
+    file.seek(SeekFrom::Start(last))?;
     let mut bytes = Vec::new();
     file.take(limits::RECORDING_CHUNK as u64).read_to_end(&mut bytes)?;
-    Ok(matches!(Chunk::read(&bytes), Ok(Some((Chunk { body: Body::End(_), .. }, _)))))
+    let over = matches!(Chunk::read(&bytes), Ok(Some((chunk, _))) if is_last(&chunk));
+    Ok(Some(Reached { chunks: chunk, offset, over }))
+}
+
+fn is_last(chunk: &Chunk) -> bool {
+    matches!(chunk.body, Body::End(_))
 }
 
 /// Bytes of chunks in one request: as many as the CA takes.
@@ -303,130 +357,9 @@ const GROWING: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 /// The first pause when the CA is away.
 const AWAY: Duration = Duration::from_secs(1);
+/// How long one that the CA has no room for is left alone first, and at most. Each try costs a request of it.
+const HELD: Duration = Duration::from_secs(60);
+const HELD_MOST: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use fireaxe_protocol::recording::{Chain, Ended, Event, Header, SessionKind, Stream, Writer};
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Taking {
-        chain: RefCell<Chain>,
-        requests: RefCell<Vec<u64>>,
-        away: RefCell<bool>,
-        /// It has no room for this one.
-        full: Option<Nonce>,
-    }
-
-    fn problem(status: u16, expected: Option<u64>) -> TransportError {
-        let json = serde_json::json!({
-            "type": "t", "title": "no", "status": status, "code": "x", "reasons": [], "expected": expected
-        });
-        TransportError::Problem(serde_json::from_value(json).unwrap())
-    }
-
-    impl Carrier for &Taking {
-        fn carry(&self, recording: Nonce, from: u64, chunks: &[u8]) -> Result<ChunksTaken, TransportError> {
-            self.requests.borrow_mut().push(from);
-            if *self.away.borrow() {
-                return Err(TransportError::NotRunning { addr: "x".into() });
-            }
-            if self.full == Some(recording) {
-                return Err(problem(507, None));
-            }
-            let mut chain = self.chain.borrow_mut();
-            if from != chain.chunks() {
-                return Err(problem(409, Some(chain.chunks())));
-            }
-            chain.all(chunks).map_err(|_| problem(400, None))?;
-            Ok(ChunksTaken { schema: "fireaxe.chunks-taken/v1".into(), chunks: chain.chunks() })
-        }
-    }
-
-    #[derive(Default)]
-    struct Heard(Mutex<Vec<Report>>);
-
-    impl Reports for Heard {
-        fn say(&self, report: Report) -> Result<(), HostError> {
-            self.0.lock().unwrap().push(report);
-            Ok(())
-        }
-    }
-
-    fn header(recording: Nonce) -> Header {
-        Header {
-            v: 1,
-            recording,
-            connection: Nonce([6; 16]),
-            serial: 7,
-            host: "db-3.payments.prod".parse().unwrap(),
-            account: "ops".parse().unwrap(),
-            from: None,
-            began_us: 1,
-            kind: SessionKind::Shell,
-            command: None,
-            asked: None,
-            terminal: None,
-        }
-    }
-
-    fn event(n: u64) -> Vec<Event> {
-        vec![Event { offset_us: n, stream: Stream::Output, bytes: vec![b'x'; 5000] }]
-    }
-
-    fn uploads<'c>(dir: &Path, ca: &'c Taking, heard: &Arc<Heard>) -> Uploads<&'c Taking> {
-        Uploads::new(dir.into(), Arc::default(), heard.clone(), ca)
-    }
-
-    #[test]
-    fn a_recording_is_sent_as_it_grows_in_whole_chunks_and_goes_when_it_is_over() {
-        let (dir, ca, heard) = (tempfile::tempdir().unwrap(), Taking::default(), Arc::<Heard>::default());
-        let name = Nonce([5; 16]);
-        let path = dir.path().join(name.to_string());
-        let mut sends = uploads(dir.path(), &ca, &heard);
-        let (mut writer, mut bytes) = Writer::begin(header(name));
-        let whole = bytes.len();
-        bytes.extend(writer.data(event(1)));
-        // The second chunk is half written.
-        fs::write(&path, &bytes[..whole + 100]).unwrap();
-        assert!(sends.round().unwrap());
-        assert_eq!(ca.chain.borrow().chunks(), 1);
-        fs::write(&path, &bytes).unwrap();
-        *ca.away.borrow_mut() = true;
-        assert!(!sends.round().unwrap());
-        *ca.away.borrow_mut() = false;
-        // A restart knows nothing: the CA says how far it is.
-        let mut sends = uploads(dir.path(), &ca, &heard);
-        assert!(sends.round().unwrap());
-        assert_eq!(ca.chain.borrow().chunks(), 2);
-        let (last, recorded) = writer.end(Ended::Exited(0), 9);
-        bytes.extend(last);
-        fs::write(&path, &bytes).unwrap();
-        assert!(sends.round().unwrap());
-        assert!(path.exists(), "it went before its sink was done with it");
-        fs::write(dir.path().join(format!("{name}.end")), "{}").unwrap();
-        assert!(sends.round().unwrap());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert_eq!(ca.chain.borrow().recorded(), Some(recorded));
-        assert_eq!(*ca.requests.borrow(), [0, 1, 0, 1, 2]);
-        assert!(heard.0.lock().unwrap().is_empty());
-    }
-
-    #[test]
-    fn one_that_cannot_be_read_is_set_aside_and_one_without_room_waits_and_neither_stops_the_next() {
-        let (dir, heard) = (tempfile::tempdir().unwrap(), Arc::<Heard>::default());
-        let ca = Taking { full: Some(Nonce([2; 16])), ..Taking::default() };
-        fs::write(dir.path().join(Nonce([1; 16]).to_string()), [0xff; 200]).unwrap();
-        for name in [Nonce([2; 16]), Nonce([3; 16])] {
-            fs::write(dir.path().join(name.to_string()), Writer::begin(header(name)).1).unwrap();
-        }
-        assert!(!uploads(dir.path(), &ca, &heard).round().unwrap());
-        assert_eq!(ca.chain.borrow().chunks(), 1);
-        assert!(dir.path().join("damaged").join(Nonce([1; 16]).to_string()).exists());
-        let heard = heard.0.lock().unwrap();
-        assert!(matches!(&heard[..], [Report::Alarmed(alarm)] if alarm.code == "recording.damaged"));
-    }
-}
+mod tests;
