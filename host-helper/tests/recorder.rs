@@ -90,7 +90,8 @@ impl Connections for Everybody {
             until: *self.until.lock().unwrap(),
         };
         let account = "root".parse().unwrap();
-        Ok(Begun { connection: Nonce([200; 16]), serial: 7, account, from: None, run, notices })
+        let person = Some("ana".parse().unwrap());
+        Ok(Begun { connection: Nonce([200; 16]), serial: 7, account, person, from: None, run, notices })
     }
     fn ended(&self, _: Nonce, took: Took) {
         self.ended.lock().unwrap().push_back(took);

@@ -22,7 +22,7 @@ use crate::login::judge::{self, Admitted};
 use crate::login::known::Known;
 use crate::processes::{Held, Mark, Process, ProcessId};
 use crate::teardown::{self, Life};
-use crate::{files, randomness};
+use crate::{files, randomness, shares};
 
 impl Registry {
     /// Registers the connection whose hook asks. The answer comes once the host remembers it and the CA's
@@ -85,6 +85,13 @@ impl Registry {
         }
         if state.live.len() >= CONNECTIONS {
             return Err(Reason::new("login.too_many", format!("{CONNECTIONS} connections are there")));
+        }
+        let (others, mine) = state.held(admitted.person.as_ref(), |_| 1);
+        if !shares::has_one_more(CONNECTIONS, others, mine) {
+            let why = format!(
+                "the same person has {mine} connections here, half of what others leave: end some, then try again"
+            );
+            return Err(Reason::new("login.too_many_of_one", why));
         }
         let now = self.now();
         let mut record = record_of(connection, monitor, account, from, &admitted, now);

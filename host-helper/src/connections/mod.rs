@@ -16,7 +16,9 @@
 //! | limit | | why |
 //! |---|---|---|
 //! | [`CONNECTIONS`] | 1,024 | a descriptor each; a daemon has 4,096 or more |
+//! | [`RECORDERS`] | 1,024 | a descriptor and a thread each |
 //! | [`SESSIONS`] of one connection | 64 | sshd's `MaxSessions` is 10 |
+//! | of those of all, one person | half of what others leave | `shares` |
 //! | [`SERIALS`] of one connection | 32 | one for each time that it was given more time |
 //! | [`HINTS`] | 256 | logins under way |
 
@@ -36,6 +38,7 @@ use fireaxe_protocol::host::{EndReason, Recorded, SessionCommand};
 use fireaxe_protocol::krl::RevocationList;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::names::PersonName;
 use fireaxe_protocol::policy::Record as Recording;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::Nonce;
@@ -51,12 +54,15 @@ use crate::processes::belonging::descends;
 use crate::processes::{Cgroups, Held, Process};
 use crate::randomness;
 use crate::reports::Reports;
+use crate::shares;
 use crate::teardown::planted::Snapshot;
 use crate::teardown::{End, Moment};
 use record::{Record, Store};
 
 /// Connections at once.
 pub const CONNECTIONS: usize = 1024;
+/// Sessions of all connections that have a recorder, at once.
+pub const RECORDERS: usize = 1024;
 /// Sessions of one connection at once.
 pub const SESSIONS: usize = 64;
 /// Serials that one connection may have come to rest on.
@@ -100,6 +106,16 @@ struct State {
     list: Option<Listed>,
     closing: Vec<FeedClosing>,
     hints: VecDeque<(u32, Option<u64>)>,
+}
+
+impl State {
+    /// How much of something all others hold, and how much this person does.
+    fn held(&self, person: Option<&PersonName>, what: impl Fn(&Live) -> usize) -> (usize, usize) {
+        self.live.values().fold((0, 0), |(others, mine), live| match live.record.person.as_ref() == person {
+            true => (others, mine + what(live)),
+            false => (others + what(live), mine),
+        })
+    }
 }
 
 /// A connection, with what is not remembered.
@@ -230,9 +246,13 @@ impl Connections for Registry {
         };
         let recording =
             randomness::nonce().map_err(|error| Reason::new("session.no_randomness", error.to_string()))?;
-        let account = self.state().live.get(&connection).map(|live| live.record.account.clone());
-        let account = account.and_then(|account| account::look_up(&account));
+        let known = |live: &Live| (live.record.account.clone(), live.record.person.clone());
+        let Some((came_as, person)) = self.state().live.get(&connection).map(known) else {
+            return refuse("session.over", "its connection is over");
+        };
+        let account = account::look_up(&came_as);
         let mut state = self.state();
+        let (others, mine) = state.held(person.as_ref(), |live| live.sessions);
         let Some((live, account)) = state.live.get_mut(&connection).zip(account) else {
             return refuse("session.over", "its connection is over");
         };
@@ -245,8 +265,17 @@ impl Connections for Registry {
         if live.sessions >= SESSIONS {
             return refuse("session.too_many", "its connection carries too many sessions");
         }
+        if others + mine >= RECORDERS {
+            return refuse("session.too_many_of_all", "this host carries too many sessions");
+        }
+        if !shares::has_one_more(RECORDERS, others, mine) {
+            let why = format!(
+                "{mine} sessions of yours run on this host, half of what others leave: end some, then try again"
+            );
+            return refuse("session.too_many_of_one", &why);
+        }
         let record = &live.record;
-        let (serial, came_as) = (record.serial, record.account.clone());
+        let serial = record.serial;
         let from = Some(record.from).filter(|from| !from.is_unspecified());
         let command = match record.force_command.as_deref().map(|text| (SessionCommand::read(text), text)) {
             Some((Some(SessionCommand::Run(command)), _)) => Some(command),
@@ -269,7 +298,7 @@ impl Connections for Registry {
         let (to, notices) = channel();
         live.sessions += 1;
         live.told.push(to);
-        Ok(Begun { connection, serial, account: came_as, from, run, notices })
+        Ok(Begun { connection, serial, account: came_as, person, from, run, notices })
     }
 
     fn ended(&self, connection: Nonce, took: Took) {

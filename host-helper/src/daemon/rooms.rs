@@ -11,7 +11,7 @@ use std::sync::mpsc::Receiver;
 use fireaxe_protocol::api::FeedClosing;
 use fireaxe_protocol::host::Recorded;
 use fireaxe_protocol::log::Hash;
-use fireaxe_protocol::names::AccountName;
+use fireaxe_protocol::names::{AccountName, PersonName};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::Nonce;
 
@@ -51,6 +51,8 @@ pub struct Begun {
     pub serial: u64,
     /// The account.
     pub account: AccountName,
+    /// Who the certificate names; a self-test names nobody.
+    pub person: Option<PersonName>,
     /// Where the connection comes from.
     pub from: Option<IpAddr>,
     /// What it runs.
