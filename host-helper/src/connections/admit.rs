@@ -54,8 +54,7 @@ impl Registry {
         if peer.uid != 0 {
             return Err(Reason::new("peer.not_root", "only root's hook may say that"));
         }
-        let hook = Process::read(peer.pid);
-        let monitor = hook.and_then(|hook| Process::read(hook.parent));
+        let monitor = peer.process.read().and_then(|hook| Process::read(hook.parent));
         match monitor {
             Some(monitor) if monitor.is_sshd() && monitor.uid() == Some(0) => Ok(monitor.id),
             Some(_) => Err(Reason::new("peer.not_sshd", "who asks was not started by sshd")),

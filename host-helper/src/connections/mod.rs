@@ -195,9 +195,14 @@ impl Registry {
 
     /// Which connection a process came in with, by its ancestors and its audit session.
     fn of(&self, peer: Peer) -> Option<Nonce> {
+        // Only while the number is still the asker's: else it is another's ancestors that are looked at.
+        let read = |pid: u32| match pid == peer.process.pid {
+            true => peer.process.read(),
+            false => Process::read(pid),
+        };
         for live in self.state().live.values_mut() {
             live.refresh();
-            if descends(peer.pid, Process::read, &live.record.mark) {
+            if descends(peer.process.pid, read, &live.record.mark) {
                 return Some(live.record.connection);
             }
         }
@@ -208,7 +213,7 @@ impl Registry {
 impl Connections for Registry {
     fn considered(&self, peer: Peer, considering: Considering) {
         // Anybody may say this: it is a hint, and believed only from a child of the monitor it names.
-        let parent = Process::read(peer.pid).map(|process| process.parent);
+        let parent = peer.process.read().map(|process| process.parent);
         if considering.refused.is_none() && parent == Some(considering.monitor) {
             let mut state = self.state();
             state.hints.push_back((considering.monitor, considering.serial));
@@ -231,7 +236,7 @@ impl Connections for Registry {
 
     fn closed(&self, peer: Peer) -> Answer {
         // Nothing to do but look: the connection ends with its monitor, and that is watched.
-        let monitor = Process::read(peer.pid).map(|process| process.parent);
+        let monitor = peer.process.read().map(|process| process.parent);
         let known = self.state().live.values().any(|live| Some(live.record.mark.monitor.pid) == monitor);
         if known {
             self.wake();

@@ -128,6 +128,29 @@ fn one_person_has_half_of_the_connections_and_another_is_let_in() {
 }
 
 #[test]
+fn whoever_has_the_number_of_one_that_asked_and_is_gone_gets_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(setup(&dir, Arc::new(Heard::default()), Moment::now)).unwrap();
+    let me = Process::read(std::process::id()).unwrap();
+    let known = remembered(me.id, Recording::None);
+    let connection = known.connection;
+    let live =
+        Live { record: known, monitor: None, sessions: 0, told: Vec::new(), before: None, ending: None };
+    registry.state().live.insert(connection, live);
+    let asked = Peer { process: me.id, uid: 0 };
+    assert_eq!(registry.of(asked), Some(connection));
+    // As after a reuse: who has the number did not start when the asker did.
+    let gone = Peer { process: ProcessId { start: me.id.start - 1, ..me.id }, uid: 0 };
+    assert_eq!(registry.of(gone), None);
+    let refused = registry.begin(gone, None, None).map(|_| ()).unwrap_err();
+    assert_eq!(refused.code, "session.unknown");
+    let opening =
+        Opening { account: "ops".parse().unwrap(), from: String::new(), certificate: String::new() };
+    let Answer::Refused(reason) = registry.opened(gone, opening) else { panic!("it was let in") };
+    assert_eq!(reason.code, "peer.gone");
+}
+
+#[test]
 fn one_person_has_half_of_the_sessions_and_anothers_begins() {
     let me = Process::read(std::process::id()).unwrap();
     let account = rustix::process::getuid().is_root().then(|| "root".parse().unwrap());
@@ -142,7 +165,7 @@ fn one_person_has_half_of_the_sessions_and_anothers_begins() {
         let live =
             Live { record: known, monitor: None, sessions: 0, told: Vec::new(), before: None, ending: None };
         registry.state().live.insert(connection, live);
-        let begun = registry.begin(Peer { pid: me.id.pid, uid: 0 }, None, None);
+        let begun = registry.begin(Peer { process: me.id, uid: 0 }, None, None);
         assert_eq!(begun.map(|_| ()).map_err(|reason| reason.code).err().as_deref(), begins, "{person}");
     }
 }
