@@ -57,6 +57,7 @@ use crate::reports::Reports;
 use crate::shares;
 use crate::teardown::planted::Snapshot;
 use crate::teardown::{End, Moment};
+use account::Accounts;
 use record::{Record, Store};
 
 /// Connections at once.
@@ -92,6 +93,7 @@ struct Inner {
     setup: Setup,
     store: Store,
     state: Mutex<State>,
+    accounts: Accounts,
     /// A session ended.
     changed: Condvar,
     /// Wakes whoever keeps.
@@ -159,6 +161,7 @@ impl Registry {
             setup,
             store,
             state: Mutex::default(),
+            accounts: Accounts::default(),
             changed: Condvar::new(),
             wake,
             look: Mutex::default(),
@@ -255,7 +258,7 @@ impl Connections for Registry {
         let Some((came_as, person)) = self.state().live.get(&connection).map(known) else {
             return refuse("session.over", "its connection is over");
         };
-        let account = account::look_up(&came_as);
+        let account = self.0.accounts.look_up(&came_as);
         let mut state = self.state();
         let (others, mine) = state.held(person.as_ref(), |live| live.sessions);
         let Some((live, account)) = state.live.get_mut(&connection).zip(account) else {
