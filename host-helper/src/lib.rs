@@ -21,6 +21,7 @@
 //! | [`connections`] | who is connected with a certificate of ours, until when, and how that ends |
 //! | [`processes`] | the host's processes, and which came in with a connection |
 //! | [`teardown`] | ends a connection with everything that came in with it; finds what it left behind |
+//! | `shares` | what one person may hold of what all share |
 //! | [`reports`] | where rooms put what the CA must learn |
 //! | [`spool`] | keeps that until the CA has it |
 //! | [`status`] | `fireaxe-host status`: what is in force, and how old |
@@ -54,6 +55,7 @@ pub mod processes;
 pub mod randomness;
 pub mod reports;
 pub mod session;
+mod shares;
 pub mod sink;
 pub mod spool;
 pub mod status;

@@ -12,7 +12,7 @@
 mod stand_in;
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::Duration;
 
 use fireaxe_protocol::host::{JoinToken, Report};
@@ -254,6 +254,21 @@ fn nonsense_on_the_socket_brings_nothing_down_and_others_are_answered() {
     }
     assert!(files.status()["daemon"]["spool"]["reports"].is_u64());
     assert!(daemon.runs());
+}
+
+/// In the place of systemd, which was not tried.
+#[test]
+fn who_started_it_is_told_once_it_can_be_asked() {
+    let (_ca, files) = world();
+    let told = UnixDatagram::bind(files.path("notify")).unwrap();
+    told.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let _daemon = files.run_told(&files.path("notify"));
+    let mut said = [0; 64];
+    let length = told.recv(&mut said).unwrap();
+    assert_eq!(&said[..length], b"READY=1\n");
+    // No waiting for that: whoever connects from then on is waited for.
+    UnixStream::connect(files.path("run/host.sock")).unwrap();
+    until("an answer", || files.status()["daemon"].is_object());
 }
 
 #[test]

@@ -90,7 +90,8 @@ impl Connections for Everybody {
             until: *self.until.lock().unwrap(),
         };
         let account = "root".parse().unwrap();
-        Ok(Begun { connection: Nonce([200; 16]), serial: 7, account, from: None, run, notices })
+        let person = Some("ana".parse().unwrap());
+        Ok(Begun { connection: Nonce([200; 16]), serial: 7, account, person, from: None, run, notices })
     }
     fn ended(&self, _: Nonce, took: Took) {
         self.ended.lock().unwrap().push_back(took);
@@ -489,7 +490,7 @@ fn a_client_that_hangs_up_ends_what_is_on_its_terminal() {
         seen.split("\r\nits pid is ").nth(1).unwrap().chars().take_while(|c| *c != '.').collect();
     // The test reads the terminal in a thread and so keeps it open: the kernel's word is sent in its place.
     let peer = stack.who.peers.lock().unwrap()[0];
-    assert!(Command::new("kill").args(["-HUP", &peer.pid.to_string()]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-HUP", &peer.process.pid.to_string()]).status().unwrap().success());
     assert!(!stack.took().unrecorded, "the recorder said how it ended");
     wait_for("the end of what was on it", || (!Path::new("/proc").join(&pid).exists()).then_some(()));
 }

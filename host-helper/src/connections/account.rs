@@ -1,10 +1,17 @@
 //! Who an account is on this host: its number, and the shell that runs what a session runs.
 
+use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use fireaxe_protocol::host::RECORDER;
 use fireaxe_protocol::names::AccountName;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::clock::{Deadline, Stopwatch};
 
 /// What is known of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,13 +21,73 @@ pub(super) struct Account {
     pub(super) shell: String,
 }
 
-/// Looks an account up: the file first, then whatever else the host's name service knows.
-pub(super) fn look_up(name: &AccountName) -> Option<Account> {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    parse(&passwd, name).or_else(|| {
-        let asked = Command::new("getent").args(["passwd", name.as_str()]).output().ok()?;
-        parse(&String::from_utf8_lossy(&asked.stdout), name)
-    })
+/// Accounts that are not in `/etc/passwd`, as the name service said, for [`FRESH`]: a program for each session
+/// would let who begins many of them load the host, or a directory that hangs hold all places.
+///
+/// What is said here gives no rights: it is compared with the uid that the kernel says. For that long after an
+/// account was given another number, its sessions are refused; after it was given another shell, they get the
+/// old one. An account that is gone is still known, to a connection that came in before.
+#[derive(Debug, Default)]
+pub(super) struct Accounts(Mutex<BTreeMap<AccountName, (Stopwatch, Option<Account>)>>);
+
+impl Accounts {
+    /// Looks an account up: the file first, which is read anew each time, then whatever else the host's name
+    /// service knows.
+    pub(super) fn look_up(&self, name: &AccountName) -> Option<Account> {
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        parse(&passwd, name).or_else(|| self.remembered(name, || ask(Command::new("getent"), name)))
+    }
+
+    fn remembered(&self, name: &AccountName, ask: impl FnOnce() -> Option<Account>) -> Option<Account> {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, account)) = known().get(name)
+            && since.elapsed() < fresh(account.as_ref())
+        {
+            return account.clone();
+        }
+        // Nobody waits for another account's answer.
+        let account = ask();
+        let mut known = known();
+        known.retain(|_, (since, account)| since.elapsed() < fresh(account.as_ref()));
+        known.insert(name.clone(), (Stopwatch::start(), account.clone()));
+        account
+    }
+}
+
+/// How long an answer counts. That there is none may be a directory's bad moment.
+fn fresh(account: Option<&Account>) -> Duration {
+    if account.is_some() { FRESH } else { UNKNOWN }
+}
+
+/// Asks the name service, and no longer than a recorder waits.
+fn ask(mut getent: Command, name: &AccountName) -> Option<Account> {
+    let deadline = Deadline::after(PATIENCE);
+    getent.args(["passwd", name.as_str()]).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = getent.stdout(Stdio::piped()).spawn().ok()?;
+    let said = child.stdout.take().and_then(|out| read(out, deadline));
+    // Gone by itself, or gone now: either way it is waited for.
+    let _ = child.kill();
+    let _ = child.wait();
+    parse(&String::from_utf8_lossy(&said?), name)
+}
+
+/// All that comes before the deadline; nothing: the end did not.
+fn read(mut out: std::process::ChildStdout, deadline: Deadline) -> Option<Vec<u8>> {
+    let (mut said, mut buffer) = (Vec::new(), [0; 4096]);
+    while said.len() < LONGEST {
+        let left = Timespec::try_from(deadline.left()?).ok()?;
+        match poll(&mut [PollFd::new(&out, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return None,
+        }
+        match out.read(&mut buffer).ok()? {
+            0 => return Some(said),
+            n => said.extend_from_slice(buffer.get(..n)?),
+        }
+    }
+    None
 }
 
 fn parse(passwd: &str, name: &AccountName) -> Option<Account> {
@@ -43,12 +110,48 @@ fn real_shell(shell: &str) -> String {
     }
 }
 
+const FRESH: Duration = Duration::from_secs(60);
+const UNKNOWN: Duration = Duration::from_secs(5);
+/// How long it is waited for: a recorder waits for two seconds.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// The longest answer, bytes.
+const LONGEST: usize = 64 * 1024;
 const BASH: &str = "/bin/bash";
 const NO_SHELL: [&str; 2] = ["/nologin", "/false"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_service_is_asked_once_for_each_account_and_not_for_each_session() {
+        let (accounts, mut asked) = (Accounts::default(), Vec::new());
+        let [ops, gone] = ["ops", "gone"].map(|name| name.parse::<AccountName>().unwrap());
+        let found = Account { uid: 7, shell: "/bin/sh".into() };
+        for name in [&ops, &gone, &ops, &gone, &ops] {
+            let answer = (*name == ops).then(|| found.clone());
+            let told = accounts.remembered(name, || {
+                asked.push(name.clone());
+                answer.clone()
+            });
+            assert_eq!(told, answer);
+        }
+        assert_eq!(asked, [ops, gone]);
+    }
+
+    #[test]
+    fn a_name_service_that_hangs_or_never_stops_is_not_waited_for() {
+        let limit = Deadline::after(Duration::from_secs(60));
+        for script in ["exec sleep 600", "exec cat /dev/zero", "exec yes"] {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", script]);
+            assert_eq!(ask(shell, &"ops".parse().unwrap()), None, "{script}");
+        }
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo $1:x:7:7::/h:/bin/sh"]);
+        assert_eq!(ask(shell, &"ops".parse().unwrap()).map(|account| account.uid), Some(7));
+        assert!(limit.left().is_some());
+    }
 
     #[test]
     fn the_recorder_as_login_shell_still_has_a_shell_to_run() {

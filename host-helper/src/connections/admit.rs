@@ -22,7 +22,7 @@ use crate::login::judge::{self, Admitted};
 use crate::login::known::Known;
 use crate::processes::{Held, Mark, Process, ProcessId};
 use crate::teardown::{self, Life};
-use crate::{files, randomness};
+use crate::{files, randomness, shares};
 
 impl Registry {
     /// Registers the connection whose hook asks. The answer comes once the host remembers it and the CA's
@@ -54,8 +54,7 @@ impl Registry {
         if peer.uid != 0 {
             return Err(Reason::new("peer.not_root", "only root's hook may say that"));
         }
-        let hook = Process::read(peer.pid);
-        let monitor = hook.and_then(|hook| Process::read(hook.parent));
+        let monitor = peer.process.read().and_then(|hook| Process::read(hook.parent));
         match monitor {
             Some(monitor) if monitor.is_sshd() && monitor.uid() == Some(0) => Ok(monitor.id),
             Some(_) => Err(Reason::new("peer.not_sshd", "who asks was not started by sshd")),
@@ -85,6 +84,13 @@ impl Registry {
         }
         if state.live.len() >= CONNECTIONS {
             return Err(Reason::new("login.too_many", format!("{CONNECTIONS} connections are there")));
+        }
+        let (others, mine) = state.held(admitted.person.as_ref(), |_| 1);
+        if !shares::has_one_more(CONNECTIONS, others, mine) {
+            let why = format!(
+                "the same person has {mine} connections here, half of what others leave: end some, then try again"
+            );
+            return Err(Reason::new("login.too_many_of_one", why));
         }
         let now = self.now();
         let mut record = record_of(connection, monitor, account, from, &admitted, now);

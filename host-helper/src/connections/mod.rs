@@ -16,7 +16,9 @@
 //! | limit | | why |
 //! |---|---|---|
 //! | [`CONNECTIONS`] | 1,024 | a descriptor each; a daemon has 4,096 or more |
+//! | [`RECORDERS`] | 1,024 | a descriptor and a thread each |
 //! | [`SESSIONS`] of one connection | 64 | sshd's `MaxSessions` is 10 |
+//! | of those of all, one person | half of what others leave | `shares` |
 //! | [`SERIALS`] of one connection | 32 | one for each time that it was given more time |
 //! | [`HINTS`] | 256 | logins under way |
 
@@ -36,6 +38,7 @@ use fireaxe_protocol::host::{EndReason, Recorded, SessionCommand};
 use fireaxe_protocol::krl::RevocationList;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::names::PersonName;
 use fireaxe_protocol::policy::Record as Recording;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::Nonce;
@@ -51,12 +54,16 @@ use crate::processes::belonging::descends;
 use crate::processes::{Cgroups, Held, Process};
 use crate::randomness;
 use crate::reports::Reports;
+use crate::shares;
 use crate::teardown::planted::Snapshot;
 use crate::teardown::{End, Moment};
+use account::Accounts;
 use record::{Record, Store};
 
 /// Connections at once.
 pub const CONNECTIONS: usize = 1024;
+/// Sessions of all connections that have a recorder, at once.
+pub const RECORDERS: usize = 1024;
 /// Sessions of one connection at once.
 pub const SESSIONS: usize = 64;
 /// Serials that one connection may have come to rest on.
@@ -86,6 +93,7 @@ struct Inner {
     setup: Setup,
     store: Store,
     state: Mutex<State>,
+    accounts: Accounts,
     /// A session ended.
     changed: Condvar,
     /// Wakes whoever keeps.
@@ -100,6 +108,16 @@ struct State {
     list: Option<Listed>,
     closing: Vec<FeedClosing>,
     hints: VecDeque<(u32, Option<u64>)>,
+}
+
+impl State {
+    /// How much of something all others hold, and how much this person does.
+    fn held(&self, person: Option<&PersonName>, what: impl Fn(&Live) -> usize) -> (usize, usize) {
+        self.live.values().fold((0, 0), |(others, mine), live| match live.record.person.as_ref() == person {
+            true => (others, mine + what(live)),
+            false => (others + what(live), mine),
+        })
+    }
 }
 
 /// A connection, with what is not remembered.
@@ -143,6 +161,7 @@ impl Registry {
             setup,
             store,
             state: Mutex::default(),
+            accounts: Accounts::default(),
             changed: Condvar::new(),
             wake,
             look: Mutex::default(),
@@ -179,9 +198,14 @@ impl Registry {
 
     /// Which connection a process came in with, by its ancestors and its audit session.
     fn of(&self, peer: Peer) -> Option<Nonce> {
+        // Only while the number is still the asker's: else it is another's ancestors that are looked at.
+        let read = |pid: u32| match pid == peer.process.pid {
+            true => peer.process.read(),
+            false => Process::read(pid),
+        };
         for live in self.state().live.values_mut() {
             live.refresh();
-            if descends(peer.pid, Process::read, &live.record.mark) {
+            if descends(peer.process.pid, read, &live.record.mark) {
                 return Some(live.record.connection);
             }
         }
@@ -192,7 +216,7 @@ impl Registry {
 impl Connections for Registry {
     fn considered(&self, peer: Peer, considering: Considering) {
         // Anybody may say this: it is a hint, and believed only from a child of the monitor it names.
-        let parent = Process::read(peer.pid).map(|process| process.parent);
+        let parent = peer.process.read().map(|process| process.parent);
         if considering.refused.is_none() && parent == Some(considering.monitor) {
             let mut state = self.state();
             state.hints.push_back((considering.monitor, considering.serial));
@@ -215,7 +239,7 @@ impl Connections for Registry {
 
     fn closed(&self, peer: Peer) -> Answer {
         // Nothing to do but look: the connection ends with its monitor, and that is watched.
-        let monitor = Process::read(peer.pid).map(|process| process.parent);
+        let monitor = peer.process.read().map(|process| process.parent);
         let known = self.state().live.values().any(|live| Some(live.record.mark.monitor.pid) == monitor);
         if known {
             self.wake();
@@ -230,9 +254,13 @@ impl Connections for Registry {
         };
         let recording =
             randomness::nonce().map_err(|error| Reason::new("session.no_randomness", error.to_string()))?;
-        let account = self.state().live.get(&connection).map(|live| live.record.account.clone());
-        let account = account.and_then(|account| account::look_up(&account));
+        let known = |live: &Live| (live.record.account.clone(), live.record.person.clone());
+        let Some((came_as, person)) = self.state().live.get(&connection).map(known) else {
+            return refuse("session.over", "its connection is over");
+        };
+        let account = self.0.accounts.look_up(&came_as);
         let mut state = self.state();
+        let (others, mine) = state.held(person.as_ref(), |live| live.sessions);
         let Some((live, account)) = state.live.get_mut(&connection).zip(account) else {
             return refuse("session.over", "its connection is over");
         };
@@ -245,8 +273,17 @@ impl Connections for Registry {
         if live.sessions >= SESSIONS {
             return refuse("session.too_many", "its connection carries too many sessions");
         }
+        if others + mine >= RECORDERS {
+            return refuse("session.too_many_of_all", "this host carries too many sessions");
+        }
+        if !shares::has_one_more(RECORDERS, others, mine) {
+            let why = format!(
+                "{mine} sessions of yours run on this host, half of what others leave: end some, then try again"
+            );
+            return refuse("session.too_many_of_one", &why);
+        }
         let record = &live.record;
-        let (serial, came_as) = (record.serial, record.account.clone());
+        let serial = record.serial;
         let from = Some(record.from).filter(|from| !from.is_unspecified());
         let command = match record.force_command.as_deref().map(|text| (SessionCommand::read(text), text)) {
             Some((Some(SessionCommand::Run(command)), _)) => Some(command),
@@ -269,7 +306,7 @@ impl Connections for Registry {
         let (to, notices) = channel();
         live.sessions += 1;
         live.told.push(to);
-        Ok(Begun { connection, serial, account: came_as, from, run, notices })
+        Ok(Begun { connection, serial, account: came_as, person, from, run, notices })
     }
 
     fn ended(&self, connection: Nonce, took: Took) {

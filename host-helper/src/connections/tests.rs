@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::SigningKey;
 use fireaxe_protocol::host::{Report, SessionClosed};
+use fireaxe_protocol::keys::Ed25519Key;
+use fireaxe_protocol::names::AccountName;
 
 use super::record::Waiting;
 use super::*;
@@ -64,6 +67,107 @@ fn remembered(monitor: ProcessId, record: Recording) -> Record {
     let (account, opened) = ("ops".parse().unwrap(), Moment::now());
     let known = admit::record_of(Nonce([7; 16]), monitor, &account, "192.0.2.7", &claimed, opened);
     Record { record, ..known }
+}
+
+/// A registry of a host that trusts who signed [`Made`], at the time of that, and knows a list of then.
+fn admitting(dir: &tempfile::TempDir, reports: Arc<dyn Reports>) -> Registry {
+    fn now() -> Moment {
+        Moment { wall_s: 1_800_000_010, ..Moment::now() }
+    }
+    let at = |name: &str| dir.path().join(name);
+    let trusted = Ed25519Key(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
+    std::fs::write(at("user_ca.pub"), format!("{trusted}\n")).unwrap();
+    std::fs::write(at("revoked_keys"), "a list").unwrap();
+    let known = crate::krl::State {
+        schema: "fireaxe.host-krl/v1".into(),
+        version: 7,
+        hash: Hash::of(b"a list"),
+        signed_at: now().wall_s,
+        confirmed_at: now().wall_s,
+        etag: None,
+    };
+    known.write(&at("state")).unwrap();
+    let setup = setup(dir, reports, now);
+    let config =
+        Config { user_ca: at("user_ca.pub"), revoked_keys: at("revoked_keys"), ..(*setup.config).clone() };
+    Registry::open(Setup { config: Arc::new(config), ..setup }).unwrap()
+}
+
+/// Other connections of somebody, with so many sessions each.
+fn crowd(registry: &Registry, person: &str, connections: usize, sessions: usize) {
+    let gone = ProcessId { pid: std::process::id(), start: 1 };
+    for n in 0..connections {
+        let mut known = remembered(gone, Recording::Required);
+        known.connection.0[..8].copy_from_slice(&n.to_be_bytes());
+        known.person = Some(person.parse().unwrap());
+        let live =
+            Live { record: known, monitor: None, sessions, told: Vec::new(), before: None, ending: None };
+        registry.state().live.insert(live.record.connection, live);
+    }
+}
+
+#[test]
+fn one_person_has_half_of_the_connections_and_another_is_let_in() {
+    let (_child, monitor) = sleeps();
+    for (person, there, admitted) in [
+        ("ana", CONNECTIONS / 2, Err("login.too_many_of_one")),
+        ("ana", CONNECTIONS / 2 - 1, Ok(())),
+        ("ben", CONNECTIONS / 2, Ok(())),
+        ("ben", CONNECTIONS - 1, Ok(())),
+        ("ben", CONNECTIONS, Err("login.too_many")),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = admitting(&dir, Arc::new(Heard::default()));
+        crowd(&registry, person, there, 0);
+        // ana's.
+        let came =
+            registry.register(monitor, &"ops".parse().unwrap(), "192.0.2.7", &Made::good().certificate());
+        let found = came.map(|_| ()).map_err(|reason| reason.code);
+        assert_eq!(found, admitted.map_err(str::to_owned), "{there} of {person}");
+    }
+}
+
+#[test]
+fn whoever_has_the_number_of_one_that_asked_and_is_gone_gets_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(setup(&dir, Arc::new(Heard::default()), Moment::now)).unwrap();
+    let me = Process::read(std::process::id()).unwrap();
+    let known = remembered(me.id, Recording::None);
+    let connection = known.connection;
+    let live =
+        Live { record: known, monitor: None, sessions: 0, told: Vec::new(), before: None, ending: None };
+    registry.state().live.insert(connection, live);
+    let asked = Peer { process: me.id, uid: 0 };
+    assert_eq!(registry.of(asked), Some(connection));
+    // As after a reuse: who has the number did not start when the asker did.
+    let gone = Peer { process: ProcessId { start: me.id.start - 1, ..me.id }, uid: 0 };
+    assert_eq!(registry.of(gone), None);
+    let refused = registry.begin(gone, None, None).map(|_| ()).unwrap_err();
+    assert_eq!(refused.code, "session.unknown");
+    let opening =
+        Opening { account: "ops".parse().unwrap(), from: String::new(), certificate: String::new() };
+    let Answer::Refused(reason) = registry.opened(gone, opening) else { panic!("it was let in") };
+    assert_eq!(reason.code, "peer.gone");
+}
+
+#[test]
+fn one_person_has_half_of_the_sessions_and_anothers_begins() {
+    let me = Process::read(std::process::id()).unwrap();
+    let account = rustix::process::getuid().is_root().then(|| "root".parse().unwrap());
+    let account = account.expect("run as root: its sessions are root's");
+    for (person, begins) in [("ana", Some("session.too_many_of_one")), ("ben", None)] {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::open(setup(&dir, Arc::new(Heard::default()), Moment::now)).unwrap();
+        crowd(&registry, person, 8, SESSIONS);
+        let known =
+            Record { account: AccountName::clone(&account), ..remembered(me.id, Recording::Required) };
+        let connection = known.connection;
+        let live =
+            Live { record: known, monitor: None, sessions: 0, told: Vec::new(), before: None, ending: None };
+        registry.state().live.insert(connection, live);
+        let begun = registry.begin(Peer { process: me.id, uid: 0 }, None, None);
+        assert_eq!(begun.map(|_| ()).map_err(|reason| reason.code).err().as_deref(), begins, "{person}");
+    }
 }
 
 fn sleeps() -> (Killed, ProcessId) {

@@ -26,12 +26,14 @@
 //! | [`socket`], [`words`], [`call`] | the socket: served, spoken, asked |
 //! | `feed`, `lists`, [`witness`] | the CA's news: the list is taken, the log's head is checked |
 //! | `heartbeat`, [`renewal`] | how the host is; its certificate |
+//! | `ready` | tells systemd that it can be asked |
 //! | `threads` | threads that do not end |
 
 pub mod call;
 mod feed;
 mod heartbeat;
 mod lists;
+mod ready;
 pub mod renewal;
 mod rooms;
 mod run;

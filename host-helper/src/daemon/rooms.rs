@@ -5,17 +5,17 @@
 
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use fireaxe_protocol::api::FeedClosing;
 use fireaxe_protocol::host::Recorded;
 use fireaxe_protocol::log::Hash;
-use fireaxe_protocol::names::AccountName;
+use fireaxe_protocol::names::{AccountName, PersonName};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::Nonce;
 
-use super::socket::{Handler, Peer, reply};
+use super::socket::{Handler, PATIENCE, Peer, reply};
 use super::words::{Answer, Ask, Notice, Run, Terminal};
 
 /// A certificate that came in, as the PAM hook says.
@@ -51,6 +51,8 @@ pub struct Begun {
     pub serial: u64,
     /// The account.
     pub account: AccountName,
+    /// Who the certificate names; a self-test names nobody.
+    pub person: Option<PersonName>,
     /// Where the connection comes from.
     pub from: Option<IpAddr>,
     /// What it runs.
@@ -128,6 +130,34 @@ pub trait Sink: Send + Sync {
     /// Answers [`Answer::Run`] on the stream (or [`Answer::Refused`] when the session must be recorded and
     /// cannot be) and takes the recording from it until the session is over.
     fn record(&self, begun: Begun, beginning: Beginning, stream: UnixStream) -> Took;
+}
+
+/// What answers before the rooms are there: it waits for them as long as an asker waits, and then says nothing,
+/// as if there were no daemon. So the socket can be there before what was left is taken up, and its queue is
+/// never long: who connects is looked at at once.
+#[derive(Default)]
+pub(super) struct Door {
+    rooms: Mutex<Option<Arc<Rooms>>>,
+    opened: Condvar,
+}
+
+impl Door {
+    /// The rooms are there.
+    pub(super) fn open(&self, rooms: Rooms) {
+        *self.rooms.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(rooms));
+        self.opened.notify_all();
+    }
+}
+
+impl Handler for Door {
+    fn answer(&self, peer: Peer, ask: Ask, stream: UnixStream) {
+        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.opened.wait_timeout_while(rooms, PATIENCE, |rooms| rooms.is_none());
+        let rooms = waited.unwrap_or_else(PoisonError::into_inner).0.clone();
+        if let Some(rooms) = rooms {
+            rooms.answer(peer, ask, stream);
+        }
+    }
 }
 
 /// Hands each question to its room.
@@ -208,5 +238,24 @@ struct Over {
 impl Drop for Over {
     fn drop(&mut self) {
         self.connections.ended(self.connection, std::mem::take(&mut self.took));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::clock::Deadline;
+    use crate::processes::ProcessId;
+
+    #[test]
+    fn before_the_rooms_are_there_a_question_waits_and_then_hears_nothing() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let peer = Peer { process: ProcessId { pid: 1, start: 1 }, uid: 0 };
+        let (early, late) = (Deadline::after(PATIENCE / 2), Deadline::after(PATIENCE * 10));
+        Door::default().answer(peer, Ask::Closed, theirs);
+        assert!(early.left().is_none() && late.left().is_some());
+        assert_eq!(ours.read(&mut [0; 1]).unwrap(), 0, "the end, as of no daemon");
     }
 }

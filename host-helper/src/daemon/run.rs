@@ -1,4 +1,4 @@
-//! Starts everything, in an order in which nothing is asked before it can answer, and waits.
+//! Starts everything, in an order in which nothing answers before it knows what was left, and waits.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::feed::{self, Feed, Following};
 use super::heartbeat::{self, Beat, Known};
 use super::lists::Lists;
+use super::ready;
 use super::renewal::Renewal;
-use super::rooms::{Connections, Rooms};
+use super::rooms::{Connections, Door, Rooms};
 use super::socket::{self, Handler};
 use super::threads::Threads;
 use super::witness::Witness;
@@ -76,6 +77,16 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     settle(&config);
     let key = Arc::new(HostKey::read(&enrolled.host_key)?);
 
+    // Before what was left is taken up, which can take as long as there are recordings to close: sshd waits for
+    // this, and nobody is to wait for that to log in without us. What is asked meanwhile waits, two seconds at
+    // most, and then does what it does without a daemon.
+    let threads = Threads::new();
+    let listener = socket::bind(&places.socket)?;
+    let door = Arc::new(Door::default());
+    let handler: Arc<dyn Handler> = door.clone();
+    threads.keep("socket", move || Err(socket::serve(&listener, &handler)))?;
+    ready::say();
+
     // What the rooms stand on: the spool first, since all of them report.
     let voice = Voice { key: key.clone(), origin: config.origin.clone(), host: enrolled.host.clone() };
     let spool = Arc::new(Spool::open(&config.state.join("spool"), voice, enrol::enrolment(&config.state))?);
@@ -123,7 +134,6 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
             head: witness.lock().unwrap_or_else(PoisonError::into_inner).head().map(|(size, _)| size),
         }
     };
-    let threads = Threads::new();
     let kept = connections.clone();
     threads.keep("deadlines", move || {
         kept.keep();
@@ -136,15 +146,13 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
             settle(&applied);
         }
     })?;
-    let listener = socket::bind(&places.socket)?;
     let asked = config.clone();
     let shown = live.clone();
     let answers = move || {
         let status = status::status(&asked, crate::clock::now()).with(Some(shown()));
         serde_json::to_value(status).unwrap_or_default()
     };
-    let handler: Arc<dyn Handler> = Arc::new(Rooms::new(connections.clone(), Arc::new(sink), answers));
-    threads.keep("socket", move || Err(socket::serve(&listener, &handler)))?;
+    door.open(Rooms::new(connections.clone(), Arc::new(sink), answers));
 
     // From here on the CA is asked; logins go on whatever comes of it.
     let authority = {

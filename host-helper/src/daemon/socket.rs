@@ -6,18 +6,25 @@
 //! | [`OF_ROOT`] at once from uid 0 | 64 | hooks of one host: sshd's own `MaxStartups` is 100, each takes milliseconds |
 //! | [`OF_OTHERS`] at once from all others | 64 | recorders and `principals`, each takes milliseconds |
 //! | [`OF_ONE`] at once from one other uid | 16 | so no account can take all places of the others |
+//! | [`PUT_OUT`] and not gone yet | 64 | their threads end as soon as they run |
 //! | [`PATIENCE`] for the line | 2 s | as long as the hook waits |
 //! | [`words::LINE`] for its length | 64 KiB | a certificate at its limit is 22 KiB of base64 |
 //!
-//! 128 lines of 64 KiB are 8 MiB: what strangers can make the daemon hold.
+//! 192 lines of 64 KiB are 12 MiB: what strangers can make the daemon hold.
+//!
+//! A place is held until the question is answered; a session has a thread of its own by then. Whoever has said
+//! no line yet only holds one as long as nobody else needs it: a newcomer puts out the oldest such of its own
+//! uid, or of all others when it is theirs that are taken. So a program that floods the socket and says nothing
+//! takes no place from another of the same account, which says its line as it connects.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -26,6 +33,7 @@ use super::words::{self, Ask};
 use crate::atomic;
 use crate::clock::Deadline;
 use crate::error::HostError;
+use crate::processes::ProcessId;
 
 /// Connections of uid 0 at once.
 pub const OF_ROOT: usize = 64;
@@ -33,14 +41,18 @@ pub const OF_ROOT: usize = 64;
 pub const OF_OTHERS: usize = 64;
 /// Connections of one other user at once.
 pub const OF_ONE: usize = 16;
+/// Connections that were put out and whose threads have not ended.
+pub const PUT_OUT: usize = 64;
 /// How long a connection may take to say its line, and to take its answer.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The other end of a connection, as the kernel had it when it connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// Its process. It may be gone since, and its number another's.
-    pub pid: u32,
+    /// Its process, as it was looked at when the connection was accepted: its number may be another's since,
+    /// and [`ProcessId::read`] then finds nobody. Between connecting and that look a number can be given again
+    /// unseen; the daemon accepts within milliseconds, and a number comes round after 32,768 processes or more.
+    pub process: ProcessId,
     /// Its user.
     pub uid: u32,
 }
@@ -87,12 +99,16 @@ pub fn serve(listener: &UnixListener, handler: &Arc<dyn Handler>) -> HostError {
             },
         };
         let Some(peer) = peer_of(&stream) else { continue };
+        let stream = Arc::new(stream);
         // No place, no answer: the asker reads the end, and does what it does without a daemon.
-        let Some(place) = Places::take(&places, peer.uid) else { continue };
+        let Some(place) = Places::take(&places, peer.uid, &stream) else { continue };
         let handler = handler.clone();
         let _ = std::thread::Builder::new().name("question".into()).stack_size(STACK).spawn(move || {
-            let _place = place;
-            if let Some(ask) = question(&stream) {
+            let place = place;
+            if let Some(ask) = question(&stream)
+                && place.has_spoken()
+                && let Some(stream) = Arc::into_inner(stream)
+            {
                 handler.answer(peer, ask, stream);
             }
         });
@@ -107,11 +123,11 @@ pub fn reply(stream: &mut UnixStream, answer: &impl Serialize) {
     }
 }
 
-/// Who is at the other end.
+/// Who is at the other end; nothing: it is gone already.
 pub fn peer_of(stream: &UnixStream) -> Option<Peer> {
     let credentials = rustix::net::sockopt::socket_peercred(stream).ok()?;
     let pid = u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()?;
-    Some(Peer { pid, uid: credentials.uid.as_raw() })
+    Some(Peer { process: ProcessId::of(pid)?, uid: credentials.uid.as_raw() })
 }
 
 /// The one line that was said, if it is a question. Afterwards reading waits without limit, writing not.
@@ -147,25 +163,62 @@ pub(super) fn line(mut stream: &UnixStream, deadline: Deadline) -> Option<Vec<u8
     }
 }
 
-/// How many connections each user has.
+/// Who has a place, the longest first.
 #[derive(Debug, Default)]
-struct Places(Mutex<BTreeMap<u32, usize>>);
+struct Places(Mutex<Taken>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    next: u64,
+    held: BTreeMap<u64, Held>,
+    /// Put out, and not gone yet.
+    out: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    uid: u32,
+    /// As long as it has said nothing: what can be shut down to put it out.
+    silent: Option<Arc<UnixStream>>,
+}
 
 impl Places {
-    fn take(places: &Arc<Places>, uid: u32) -> Option<Place> {
-        let mut taken = places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = taken.get(&uid).copied().unwrap_or(0);
-        let free = if uid == 0 {
-            mine < OF_ROOT
-        } else {
-            let others: usize = taken.iter().filter(|(uid, _)| **uid != 0).map(|(_, n)| n).sum();
-            mine < OF_ONE && others < OF_OTHERS
-        };
-        if !free {
+    fn take(places: &Arc<Places>, uid: u32, stream: &Arc<UnixStream>) -> Option<Place> {
+        let mut taken = places.lock();
+        let of = |is: &dyn Fn(u32) -> bool| taken.held.values().filter(|held| is(held.uid)).count();
+        let own = if uid == 0 { OF_ROOT } else { OF_ONE };
+        if of(&|held| held == uid) >= own {
+            taken.put_out(|held| held == uid)?;
+        } else if uid != 0 && of(&|held| held != 0) >= OF_OTHERS {
+            taken.put_out(|held| held != 0)?;
+        }
+        let number = taken.next;
+        taken.next += 1;
+        taken.held.insert(number, Held { uid, silent: Some(stream.clone()) });
+        Some(Place { places: places.clone(), number })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// Puts out the oldest of these that has said nothing; `None`: there is none, or too many are on their way.
+    fn put_out(&mut self, of: impl Fn(u32) -> bool) -> Option<()> {
+        if self.out >= PUT_OUT {
             return None;
         }
-        taken.insert(uid, mine + 1);
-        Some(Place { places: places.clone(), uid })
+        let oldest = |(number, held): (&u64, &Held)| {
+            let silent = held.silent.clone().filter(|_| of(held.uid))?;
+            Some((*number, silent))
+        };
+        let (number, stream) = self.held.iter().find_map(oldest)?;
+        self.held.remove(&number);
+        self.out += 1;
+        // Its thread reads the end. A line that it read just now is not answered: it was put out before.
+        let _ = stream.shutdown(Shutdown::Both);
+        Some(())
     }
 }
 
@@ -173,17 +226,21 @@ impl Places {
 #[derive(Debug)]
 struct Place {
     places: Arc<Places>,
-    uid: u32,
+    number: u64,
+}
+
+impl Place {
+    /// From here on nobody puts it out; `false`: somebody has.
+    fn has_spoken(&self) -> bool {
+        self.places.lock().held.get_mut(&self.number).is_some_and(|held| held.silent.take().is_some())
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match taken.get_mut(&self.uid) {
-            Some(n) if *n > 1 => *n -= 1,
-            _ => {
-                taken.remove(&self.uid);
-            }
+        let mut taken = self.places.lock();
+        if taken.held.remove(&self.number).is_none() {
+            taken.out -= 1;
         }
     }
 }
@@ -207,7 +264,7 @@ mod tests {
 
     impl Handler for Echo {
         fn answer(&self, peer: Peer, ask: Ask, mut stream: UnixStream) {
-            assert_eq!(peer.pid, std::process::id());
+            assert_eq!(peer.process.pid, std::process::id());
             reply(&mut stream, &Answer::Refused(Reason::new("test", format!("{ask:?}"))));
         }
     }
@@ -267,20 +324,84 @@ mod tests {
         assert!(started.left().is_some());
     }
 
+    fn end() -> Arc<UnixStream> {
+        Arc::new(UnixStream::pair().unwrap().0)
+    }
+
     #[test]
     fn one_account_cannot_take_the_places_of_the_others_nor_all_of_them_roots() {
         let places = Arc::new(Places::default());
-        let one: Vec<_> = (0..OF_ONE).map(|_| Places::take(&places, 1000).unwrap()).collect();
-        assert!(Places::take(&places, 1000).is_none());
+        // Each with a question that is being answered: nobody puts those out.
+        let take = |uid: u32| Places::take(&places, uid, &end()).inspect(|place| assert!(place.has_spoken()));
+        let one: Vec<_> = (0..OF_ONE).map(|_| take(1000).unwrap()).collect();
+        assert!(take(1000).is_none());
         let mut others = Vec::new();
         for n in 0..OF_OTHERS - OF_ONE {
-            others.push(Places::take(&places, 2000 + u32::try_from(n).unwrap()).unwrap());
+            others.push(take(2000 + u32::try_from(n).unwrap()).unwrap());
         }
-        assert!(Places::take(&places, 1001).is_none());
-        let root: Vec<_> = (0..OF_ROOT).map(|_| Places::take(&places, 0).unwrap()).collect();
-        assert!(Places::take(&places, 0).is_none());
+        assert!(take(1001).is_none());
+        let root: Vec<_> = (0..OF_ROOT).map(|_| take(0).unwrap()).collect();
+        assert!(take(0).is_none());
         drop((one, root));
-        assert!(Places::take(&places, 1001).is_some() && Places::take(&places, 0).is_some());
+        assert!(take(1001).is_some() && take(0).is_some());
+    }
+
+    #[test]
+    fn who_says_nothing_keeps_no_place_from_another_and_is_put_out_oldest_first() {
+        let places = Arc::new(Places::default());
+        for (uid, limit) in [(1000, OF_ONE), (0, OF_ROOT)] {
+            let spoken = Places::take(&places, uid, &end()).unwrap();
+            assert!(spoken.has_spoken());
+            let mut silent: Vec<_> =
+                (1..limit).map(|_| Places::take(&places, uid, &end()).unwrap()).collect();
+            let newcomer = Places::take(&places, uid, &end()).unwrap();
+            assert!(!silent.remove(0).has_spoken(), "the oldest that says nothing");
+            assert!(silent.iter().all(Place::has_spoken) && newcomer.has_spoken());
+            assert!(Places::take(&places, uid, &end()).is_none(), "all of them have said something");
+        }
+        // Four accounts that are flooded through keep nobody else out.
+        let others: Vec<_> = (0..OF_OTHERS)
+            .map(|n| Places::take(&places, 2000 + u32::try_from(n / OF_ONE).unwrap(), &end()).unwrap())
+            .collect();
+        assert!(Places::take(&places, 1001, &end()).is_some());
+        assert_eq!(others.iter().filter(|place| !place.has_spoken()).count(), 1);
+        // However fast they come, so many threads and no more.
+        let flood: Vec<_> = (0..500).filter_map(|_| Places::take(&places, 3000, &end())).collect();
+        assert!(flood.len() <= OF_ONE + PUT_OUT, "{}", flood.len());
+        drop((others, flood));
+        let taken = places.lock();
+        assert_eq!((taken.held.len(), taken.out), (0, 0));
+    }
+
+    #[test]
+    fn an_accounts_own_flood_of_silence_does_not_keep_its_question_from_its_answer() {
+        let (_dir, path) = served();
+        // More than root has places for, and none of them is two seconds old when the question comes.
+        let silent: Vec<_> = (0..OF_ROOT + 10).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        assert!(said(&path, b"\"closed\"\n").contains("Closed"));
+        drop(silent);
+    }
+
+    #[test]
+    fn a_session_that_lasts_holds_no_place_of_questions() {
+        struct Keeps(Mutex<Vec<UnixStream>>);
+        impl Handler for Keeps {
+            fn answer(&self, _: Peer, _: Ask, mut stream: UnixStream) {
+                let mut kept = self.0.lock().unwrap();
+                reply(&mut stream, &Answer::Noted);
+                kept.push(stream);
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/host.sock");
+        let listener = bind(&path).unwrap();
+        let keeps = Arc::new(Keeps(Mutex::default()));
+        let handler: Arc<dyn Handler> = keeps.clone();
+        std::thread::spawn(move || serve(&listener, &handler));
+        for n in 0..OF_ROOT * 2 {
+            assert!(said(&path, b"\"closed\"\n").contains("noted"), "{n}");
+        }
+        assert_eq!(keeps.0.lock().unwrap().len(), OF_ROOT * 2);
     }
 
     #[test]

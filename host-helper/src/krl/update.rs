@@ -77,7 +77,7 @@ pub fn take(
     let replaced = hash != Some(came);
     if replaced {
         let pending = Pending::write(&config.revoked_keys, received.bytes)?;
-        self_test(pending.path(), &user_ca, &config.state)?;
+        self_test(pending.path(), &user_ca)?;
 
         // Step 5: in force at the next login.
         pending.replace()?;

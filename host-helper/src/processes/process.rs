@@ -24,6 +24,19 @@ pub struct ProcessId {
     pub start: u64,
 }
 
+impl ProcessId {
+    /// Whoever has this number now.
+    pub fn of(pid: u32) -> Option<ProcessId> {
+        let (_, start, _) = parse_stat(&fs::read_to_string(folder(pid).join("stat")).ok()?)?;
+        Some(ProcessId { pid, start })
+    }
+
+    /// Reads it; `None`: it is gone, whoever has its number.
+    pub fn read(self) -> Option<Process> {
+        Process::read(self.pid).filter(|process| process.id == self)
+    }
+}
+
 /// What is known of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
@@ -193,7 +206,9 @@ mod tests {
     fn a_number_that_was_given_again_is_not_held() {
         let me = Process::read(std::process::id()).unwrap();
         assert!(Held::of(me.id).is_some());
-        assert!(Held::of(ProcessId { start: me.id.start + 1, ..me.id }).is_none());
+        let before = ProcessId { start: me.id.start + 1, ..me.id };
+        assert!(Held::of(before).is_none() && before.read().is_none());
+        assert_eq!((me.id.read().map(|me| me.id), ProcessId::of(me.id.pid)), (Some(me.id), Some(me.id)));
         assert_eq!(me.uid(), Some(rustix::process::geteuid().as_raw()));
     }
 }

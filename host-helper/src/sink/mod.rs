@@ -7,6 +7,7 @@
 //! | `words` | what a recorder says after it was let in |
 //! | `recording` | one recording: events into chunks, chunks into its file |
 //! | `shelf` | the folder: names, marks of what is finished, what a crash left, room on the disk |
+//! | `places` | who holds how much of what recordings share |
 //! | `taking` | one session, from its answer to its end |
 //!
 //! Durability: a chunk is written within [`FLUSH`] of its first event and synced within [`SYNC`]; the last is
@@ -16,17 +17,20 @@
 //! | limit | value | why |
 //! |---|---|---|
 //! | [`AT_ONCE`] | 256 recordings | a thread of 256 KiB, a chunk of 48 KiB and a read of 64 KiB each: 92 MiB |
-//! | [`OF_ONE`] | 16 of one connection | sshd's `MaxSessions` is 10; nobody can take everybody's places |
+//! | [`OF_ONE`] | 16 of one connection | sshd's `MaxSessions` is 10 |
+//! | of what all share, one person | half of what the others leave | `shares` |
 //! | [`SAID`] | 1,024 connections that found no place | 16 bytes each; an alarm each, and not one a session |
+//! | [`KEPT`] | 65,536 recordings on the disk | two inodes each; what the CA has not taken |
+//! | [`UNENDED`] | 64 recordings without room for their end | a descriptor and a chunk each: 3 MiB |
 //! | [`Limits::recording`] | 2 GiB a recording | 8 hours of 70 KB/s; 40 s of a 50 MB/s flood |
-//! | [`Limits::reserve`] | 512 MiB or 5 % of the disk, the smaller, stay free | what sshd, logs and the KRL need |
+//! | [`Limits::reserve`] | 512 MiB or 5 % of the disk, the smaller, stay free, and 5 % of its inodes | what sshd, logs and the KRL need |
 
+mod places;
 mod recording;
 mod shelf;
 mod taking;
 pub mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,8 +40,11 @@ use std::time::Duration;
 use fireaxe_protocol::host::{Recorded, Report};
 use fireaxe_protocol::names::HostName;
 use fireaxe_protocol::reason::Reason;
-use fireaxe_protocol::statement::Nonce;
+use fireaxe_protocol::recording::Ended;
 
+use places::Places;
+use recording::Recording;
+use shelf::Free;
 pub use shelf::{Found, Kept, Shelf};
 
 use crate::daemon::{Beginning, Begun, Sink, Took};
@@ -52,23 +59,27 @@ pub const SYNC: Duration = Duration::from_secs(1);
 pub const AT_ONCE: usize = 256;
 /// Recordings of one connection at once.
 pub const OF_ONE: usize = 16;
+/// Recordings on the disk, of all together.
+pub const KEPT: usize = 65_536;
+/// Recordings that are over and whose end waits for room. Beyond them, it waits for the daemon's next start.
+pub const UNENDED: usize = 64;
 /// Connections remembered as said to have found no place. Beyond them, they are said again.
 pub const SAID: usize = 1024;
-/// How long a session goes on that must be recorded and no longer can be.
-pub const NOTICE: Duration = Duration::from_secs(60);
 
-/// Bytes that recordings may take.
+/// What recordings may take, and what happens when it is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Of one recording.
     pub recording: u64,
     /// Free on the disk: below it nothing is recorded. The smaller of this and a twentieth of the disk.
     pub reserve: u64,
+    /// How long a session goes on that must be recorded and no longer can be.
+    pub notice: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { recording: 2 << 30, reserve: 512 << 20 }
+        Limits { recording: 2 << 30, reserve: 512 << 20, notice: Duration::from_secs(60) }
     }
 }
 
@@ -84,18 +95,12 @@ struct Inner {
     limits: Limits,
     reports: Arc<dyn Reports>,
     places: Mutex<Places>,
+    /// Recordings that are over, with how, and that had no room for their last chunk.
+    unended: Mutex<Vec<(Recording, Ended)>>,
     /// Whether somebody was told that there is no room, since there last was.
     alarmed: AtomicBool,
     /// Called when a file has grown or ended: wakes who sends them.
     grown: Box<dyn Fn() + Send + Sync>,
-}
-
-#[derive(Default)]
-struct Places {
-    /// Recordings at once, by connection.
-    taken: BTreeMap<Nonce, usize>,
-    /// Connections to which others left none, and of which that was said.
-    said: BTreeSet<Nonce>,
 }
 
 impl std::fmt::Debug for Recordings {
@@ -127,6 +132,7 @@ impl Recordings {
             limits,
             reports,
             places: Mutex::default(),
+            unended: Mutex::default(),
             alarmed: AtomicBool::new(false),
             grown: Box::new(grown),
         };
@@ -146,14 +152,15 @@ impl Sink for Recordings {
 }
 
 impl Inner {
-    /// Whether there is room to record: else why not, and an alarm, one for each time that it runs out.
-    fn room(&self) -> Result<(), Reason> {
-        let lacks = match self.shelf.free() {
-            Ok((free, size)) if free >= self.limits.reserve.min(size / 20) => {
+    /// What is free above the reserve: else why nothing is, and an alarm, one for each time that it runs out.
+    fn room(&self) -> Result<Free, Reason> {
+        let lacks = match self.shelf.free(self.limits.reserve) {
+            Ok(Ok(free)) => {
                 self.alarmed.store(false, Ordering::Relaxed);
-                return Ok(());
+                self.close_left();
+                return Ok(free);
             }
-            Ok((free, _)) => format!("{} MiB are free on the disk of the recordings", free >> 20),
+            Ok(Err(lacks)) => lacks,
             Err(error) => error.to_string(),
         };
         let reason = Reason::new("recording.no_room", format!("no session can be recorded: {lacks}"));
@@ -161,60 +168,34 @@ impl Inner {
         Err(reason)
     }
 
+    /// Keeps a recording whose end had no room, for when there is.
+    fn leave(&self, recording: Recording, how: Ended) {
+        let mut unended = self.unended.lock().unwrap_or_else(PoisonError::into_inner);
+        if unended.len() < UNENDED {
+            unended.push((recording, how));
+        }
+    }
+
+    /// Ends what had no room for it. Called when there is room.
+    fn close_left(&self) {
+        let left = std::mem::take(&mut *self.unended.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut closed = false;
+        for (mut recording, how) in left {
+            match recording.end(how) {
+                Ok(_) => closed = true,
+                Err(_) => self.leave(recording, how),
+            }
+        }
+        if closed {
+            (self.grown)();
+        }
+    }
+
     /// Says it once.
     fn alarm(&self, said: &AtomicBool, reason: &Reason) {
         if !said.swap(true, Ordering::Relaxed) {
             // A report that cannot be kept: the disk is full. The refusals tell it, too.
             let _ = self.reports.say(Report::Alarmed(reason.clone()));
-        }
-    }
-
-    /// A place for a recording. Else why not; when others have them all an alarm too, one a connection: who
-    /// fills the places must not fill the spool as well.
-    fn place(self: &Arc<Inner>, connection: Nonce) -> Result<Place, Reason> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = places.taken.get(&connection).copied().unwrap_or(0);
-        if mine >= OF_ONE {
-            let why = format!("{mine} sessions of this connection are recorded already");
-            return Err(Reason::new(OWN_PLACES, why));
-        }
-        if places.taken.values().sum::<usize>() < AT_ONCE {
-            places.taken.insert(connection, mine + 1);
-            return Ok(Place { inner: self.clone(), connection });
-        }
-        if places.said.len() >= SAID {
-            places.said.clear();
-        }
-        let first = places.said.insert(connection);
-        drop(places);
-        let why =
-            format!("no session of connection {connection} can be recorded: {AT_ONCE} are, of all together");
-        let reason = Reason::new("recording.no_place", why);
-        if first {
-            // A report that cannot be kept: as with an alarm of the disk.
-            let _ = self.reports.say(Report::Alarmed(reason.clone()));
-        }
-        Err(reason)
-    }
-}
-
-/// A connection has all the places that one may.
-const OWN_PLACES: &str = "recording.too_many";
-
-/// One recording's place; given back when dropped.
-struct Place {
-    inner: Arc<Inner>,
-    connection: Nonce,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
-        match places.taken.get_mut(&self.connection) {
-            Some(n) if *n > 1 => *n -= 1,
-            _ => {
-                places.taken.remove(&self.connection);
-            }
         }
     }
 }

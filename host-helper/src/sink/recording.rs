@@ -28,9 +28,14 @@ pub(super) struct Recording {
     written: u64,
     /// Since when a chunk waits to be synced.
     unsynced: Option<Stopwatch>,
+    /// Whether a part of a chunk may stand after them.
+    torn: bool,
     /// Bytes that were dropped and are not marked yet.
     lost: u64,
     latest_us: u64,
+    /// When it was first to end, and what it comes to once its last chunk is written.
+    over_us: Option<u64>,
+    ended: Option<Recorded>,
 }
 
 impl Recording {
@@ -54,8 +59,11 @@ impl Recording {
             since: Stopwatch::start(),
             written: first.len() as u64,
             unsynced: Some(Stopwatch::start()),
+            torn: false,
             lost: 0,
             latest_us: 0,
+            over_us: None,
+            ended: None,
         })
     }
 
@@ -69,15 +77,23 @@ impl Recording {
         self.began.elapsed_us()
     }
 
-    /// Takes an event. Its time is believed as far as it is neither before the last nor in the future.
+    /// Takes an event. Its time is believed as far as it is neither before the last nor in the future. One that
+    /// is not taken is counted as lost, with what waited before it.
     pub(super) fn take(&mut self, mut event: Event) -> Result<(), HostError> {
         event.offset_us = event.offset_us.min(self.now_us()).max(self.latest_us);
         self.latest_us = event.offset_us;
-        if self.lost > 0 {
-            let lost = Event::lost(event.offset_us, std::mem::take(&mut self.lost));
-            self.push(lost)?;
+        if let Err(error) = self.mark_lost(event.offset_us) {
+            self.drop(&event);
+            return Err(error);
         }
         self.push(event)
+    }
+
+    fn mark_lost(&mut self, offset_us: u64) -> Result<(), HostError> {
+        match std::mem::take(&mut self.lost) {
+            0 => Ok(()),
+            lost => self.push(Event::lost(offset_us, lost)),
+        }
     }
 
     /// Takes note of an event that is not written; the next that is, or the end, says how many bytes.
@@ -107,16 +123,24 @@ impl Recording {
         Ok(())
     }
 
-    /// Ends it: what waits, the last chunk, the mark beside it. When this returns it is on the disk.
-    pub(super) fn end(mut self, how: Ended) -> Result<Recorded, HostError> {
-        if self.lost > 0 {
-            let lost = Event::lost(self.now_us(), std::mem::take(&mut self.lost));
-            self.push(lost)?;
-        }
-        self.flush()?;
-        let now = self.now_us();
-        let (last, recorded) = self.writer.clone().end(how, now);
-        self.append(&last)?;
+    /// Ends it: what waits, the last chunk, the mark beside it. When this returns it is on the disk. After an
+    /// error it may be tried again; what could not be written meanwhile is counted as lost.
+    pub(super) fn end(&mut self, how: Ended) -> Result<Recorded, HostError> {
+        let over_us = self.now_us();
+        let over_us = *self.over_us.get_or_insert(over_us);
+        let recorded = match &self.ended {
+            Some(recorded) => recorded.clone(),
+            None => {
+                self.mark_lost(over_us)?;
+                self.flush()?;
+                // What the flush before that failed to write.
+                self.mark_lost(over_us)?;
+                self.flush()?;
+                let (last, recorded) = self.writer.clone().end(how, over_us);
+                self.append(&last)?;
+                self.ended.insert(recorded).clone()
+            }
+        };
         // A crash before the next line: the next start finds the last chunk or closes the file anew.
         self.file.sync_all().map_err(|error| self.failed(&error))?;
         self.shelf.finish(&recorded)?;
@@ -129,8 +153,11 @@ impl Recording {
     }
 
     fn push(&mut self, event: Event) -> Result<(), HostError> {
-        if self.waiting + event.length() > Chunk::EVENTS {
-            self.flush()?;
+        if self.waiting + event.length() > Chunk::EVENTS
+            && let Err(error) = self.flush()
+        {
+            self.drop(&event);
+            return Err(error);
         }
         if self.events.is_empty() {
             self.since = Stopwatch::start();
@@ -140,24 +167,33 @@ impl Recording {
         if self.waiting >= FULL { self.flush() } else { Ok(()) }
     }
 
+    /// Writes what waits, or counts it as lost.
     fn flush(&mut self) -> Result<(), HostError> {
         if self.events.is_empty() {
             return Ok(());
         }
         self.waiting = 0;
+        let events = std::mem::take(&mut self.events);
         let mut after = self.writer.clone();
-        let chunk = after.data(std::mem::take(&mut self.events));
-        self.append(&chunk)?;
+        let chunk = after.data(events.clone());
+        if let Err(error) = self.append(&chunk) {
+            events.iter().for_each(|event| self.drop(event));
+            return Err(error);
+        }
         self.writer = after;
         Ok(())
     }
 
     /// Appends a chunk whole or not at all, so that the recording goes on after a moment without room.
     fn append(&mut self, chunk: &[u8]) -> Result<(), HostError> {
+        if self.torn {
+            self.file.set_len(self.written).map_err(|error| self.failed(&error))?;
+            self.torn = false;
+        }
         // A crash within: a part of a chunk at the end, which the next start cuts off.
         if let Err(error) = self.file.write_all(chunk) {
             let failed = self.failed(&error);
-            let _ = self.file.set_len(self.written);
+            self.torn = self.file.set_len(self.written).is_err();
             return Err(failed);
         }
         self.written += chunk.len() as u64;

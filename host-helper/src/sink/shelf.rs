@@ -44,6 +44,15 @@ pub struct Found {
     pub recorded: Recorded,
 }
 
+/// What recordings may still take of their disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Free {
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// Inodes, where they are counted.
+    pub(super) files: Option<u64>,
+}
+
 impl Shelf {
     /// The shelf in this folder, made when missing.
     pub fn open(folder: &Path) -> Result<Shelf, HostError> {
@@ -76,11 +85,32 @@ impl Shelf {
         atomic::remove(&self.path(recording)).map(|_| ())
     }
 
-    /// Bytes that are free on its disk, and the disk's size.
-    pub fn free(&self) -> Result<(u64, u64), HostError> {
+    /// What is free on its disk above what must stay free: `reserve` bytes or a twentieth, the smaller, and a
+    /// twentieth of the inodes. The inner error says what there is too little of.
+    pub(super) fn free(&self, reserve: u64) -> Result<Result<Free, String>, HostError> {
         let disk = rustix::fs::statvfs(&self.folder)
             .map_err(|error| HostError::read(&self.folder, &std::io::Error::from(error)))?;
-        Ok((disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize)))
+        let (free, size) =
+            (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
+        let Some(bytes) = free.checked_sub(reserve.min(size / 20)) else {
+            return Ok(Err(format!("{} MiB are free on the disk of the recordings", free >> 20)));
+        };
+        // Some file systems make inodes as they are needed, and say that they have none.
+        let files = match disk.f_files {
+            0 => None,
+            all => match disk.f_favail.checked_sub(all / 20) {
+                Some(files) => Some(files),
+                None => {
+                    return Ok(Err(format!("{} files more fit the disk of the recordings", disk.f_favail)));
+                }
+            },
+        };
+        Ok(Ok(Free { bytes, files }))
+    }
+
+    /// Whether a recording is on the shelf.
+    pub(super) fn has(&self, recording: Nonce) -> bool {
+        self.path(recording).exists()
     }
 
     /// A new file for a recording.
@@ -172,7 +202,7 @@ impl Shelf {
         Ok(Some(Found { connection, recorded }))
     }
 
-    fn path(&self, recording: Nonce) -> PathBuf {
+    pub(super) fn path(&self, recording: Nonce) -> PathBuf {
         self.folder.join(recording.to_string())
     }
 

@@ -18,9 +18,10 @@ use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::recording::{Ended, Event, Header, SessionKind, Size, Stream};
 
+use super::places::{Place, is_own};
 use super::recording::Recording;
 use super::words::{self, Over, Said};
-use super::{FLUSH, Inner, NOTICE, OWN_PLACES, Place, took};
+use super::{FLUSH, Inner, took};
 use crate::clock::{self, Stopwatch};
 use crate::daemon::socket::reply;
 use crate::daemon::words::{Answer, Notice};
@@ -29,8 +30,8 @@ use crate::error::HostError;
 
 /// How often a session that says nothing is looked at: what the daemon has to say waits no longer.
 const IDLE: Duration = Duration::from_secs(1);
-/// Bytes between two looks at the disk.
-const LOOK: u64 = 4 << 20;
+/// Bytes of one recording between two looks at the disk: of all together, half of the reserve.
+const LOOK: u64 = 1 << 20;
 
 /// Takes a session.
 pub(super) fn take(
@@ -44,7 +45,7 @@ pub(super) fn take(
         Record::None => None,
         Record::BestEffort | Record::Required => match start(inner, &begun, &beginning) {
             Ok(started) => Some(started),
-            Err(reason) if record == Record::Required || reason.code == OWN_PLACES => {
+            Err(reason) if record == Record::Required || is_own(&reason) => {
                 reply(&mut stream, &Answer::Refused(reason));
                 return Took::default();
             }
@@ -56,15 +57,15 @@ pub(super) fn take(
         },
     };
     reply(&mut stream, &Answer::Run(Box::new(begun.run.clone())));
-    let recording = started.map(|(place, recording)| (place, Taking::new(inner, recording, record)));
+    let recording = started.map(|(place, recording)| Taking::new(inner, place, recording, record));
     let mut session = Session { begun, stream, recording, spoken: false };
     let over = session.carry();
     session.end(over)
 }
 
 fn start(inner: &Arc<Inner>, begun: &Begun, beginning: &Beginning) -> Result<(Place, Recording), Reason> {
-    let place = inner.place(begun.connection)?;
-    inner.room()?;
+    let place = inner.place(begun)?;
+    place.room()?;
     let began = clock::now_us();
     let not_begun = |error: HostError| {
         let reason = Reason::new("recording.not_begun", error.to_string());
@@ -120,6 +121,7 @@ fn is_sftp(asked: &str) -> bool {
 /// What becomes of a session's events.
 struct Taking {
     inner: Arc<Inner>,
+    place: Place,
     recording: Recording,
     record: Record,
     /// Since when there is no room.
@@ -128,8 +130,8 @@ struct Taking {
 }
 
 impl Taking {
-    fn new(inner: &Arc<Inner>, recording: Recording, record: Record) -> Taking {
-        Taking { inner: inner.clone(), recording, record, full: None, looked: 0 }
+    fn new(inner: &Arc<Inner>, place: Place, recording: Recording, record: Record) -> Taking {
+        Taking { inner: inner.clone(), place, recording, record, full: None, looked: 0 }
     }
 
     /// Takes an event, or counts it when there is no room. `Err`: there is no room from here on.
@@ -145,7 +147,8 @@ impl Taking {
         }
         if written - self.looked >= LOOK {
             self.looked = written;
-            if let Err(reason) = self.inner.room() {
+            self.place.holds(written);
+            if let Err(reason) = self.place.room() {
                 self.recording.drop(&event);
                 return self.stop(reason);
             }
@@ -160,9 +163,10 @@ impl Taking {
         }
     }
 
-    /// A minute has passed since it had to be recorded and could not be.
+    /// Its notice has passed since it had to be recorded and could not be.
     fn is_due(&self) -> bool {
-        self.record == Record::Required && self.full.is_some_and(|since| since.elapsed() >= NOTICE)
+        self.record == Record::Required
+            && self.full.is_some_and(|since| since.elapsed() >= self.inner.limits.notice)
     }
 
     fn failed(&mut self, error: &HostError) -> Result<(), Reason> {
@@ -180,7 +184,7 @@ impl Taking {
 struct Session {
     begun: Begun,
     stream: UnixStream,
-    recording: Option<(Place, Taking)>,
+    recording: Option<Taking>,
     /// Whether its recorder has said anything: until then nothing runs.
     spoken: bool,
 }
@@ -198,7 +202,7 @@ impl Session {
                     Err(TryRecvError::Disconnected) => notices = false,
                 }
             }
-            let waits = self.recording.as_ref().is_some_and(|(_, taking)| taking.recording.waits());
+            let waits = self.recording.as_ref().is_some_and(|taking| taking.recording.waits());
             self.stream.set_read_timeout(Some(if waits { FLUSH } else { IDLE })).ok()?;
             match self.stream.read(&mut buffer) {
                 Ok(0) => return None,
@@ -222,7 +226,7 @@ impl Session {
             have.drain(..at);
             self.with(Taking::tend);
             self.tell_grown(&mut known);
-            if self.recording.as_ref().is_some_and(|(_, taking)| taking.is_due()) {
+            if self.recording.as_ref().is_some_and(|taking| taking.is_due()) {
                 return None;
             }
         }
@@ -230,7 +234,7 @@ impl Session {
 
     /// Wakes who sends the file, if it has grown since, and will stay.
     fn tell_grown(&self, known: &mut u64) {
-        let Some((_, taking)) = &self.recording else { return };
+        let Some(taking) = &self.recording else { return };
         if self.spoken && taking.recording.written() > *known {
             *known = taking.recording.written();
             (taking.inner.grown)();
@@ -239,16 +243,16 @@ impl Session {
 
     /// Does something with the recording, if there is one; tells the user when it has to end.
     fn with(&mut self, work: impl FnOnce(&mut Taking) -> Result<(), Reason>) {
-        let Some((_, taking)) = &mut self.recording else { return };
+        let Some(taking) = &mut self.recording else { return };
         let Err(reason) = work(taking) else { return };
         if taking.record == Record::Required {
-            let at = clock::now() + NOTICE.as_secs();
+            let at = clock::now() + taking.inner.limits.notice.as_secs();
             reply(&mut self.stream, &Notice::Ends { at, why: reason.sentence });
         }
     }
 
     fn end(self, over: Option<Over>) -> Took {
-        let Some((_place, taking)) = self.recording else { return took(None) };
+        let Some(taking) = self.recording else { return took(None) };
         if !self.spoken {
             // The answer came too late, and a recorder that still wants to asks anew. A file that stays is one
             // that the next start of the daemon closes.
@@ -262,13 +266,15 @@ impl Session {
             None => Ended::Broken,
         };
         let required = taking.record == Record::Required;
-        let inner = taking.inner;
-        // Read before it is closed: a shelf without room for the last chunk still has the rest.
-        let recorded: Option<Recorded> = match taking.recording.end(how) {
+        let Taking { inner, place, mut recording, .. } = taking;
+        let ended = recording.end(how);
+        place.holds(recording.written());
+        let recorded: Option<Recorded> = match ended {
             Ok(recorded) => Some(recorded),
             Err(error) => {
-                // The file stays open-ended; the next start of the daemon closes it.
+                // Its end waits for room, or for the next start of the daemon; nobody waits for it.
                 inner.alarm(&inner.alarmed, &Reason::new("recording.not_closed", error.to_string()));
+                inner.leave(recording, how);
                 None
             }
         };

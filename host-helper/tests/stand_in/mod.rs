@@ -458,7 +458,16 @@ impl Files {
     }
 
     pub(crate) fn run(&self) -> Daemon {
-        let child = Command::new(env!("CARGO_BIN_EXE_fireaxe-host"))
+        self.run_told(Path::new(""))
+    }
+
+    /// Runs it under who listens here for it to be ready; nowhere: nobody.
+    pub(crate) fn run_told(&self, ready: &Path) -> Daemon {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fireaxe-host"));
+        if ready != Path::new("") {
+            command.env("NOTIFY_SOCKET", ready);
+        }
+        let child = command
             .args(["run".into(), "--config".into(), self.path("etc/host.toml").into_os_string()])
             .args(["--run-dir".into(), self.path("run").into_os_string()])
             .stdin(Stdio::null())
