@@ -14,7 +14,7 @@
 //! | [`daemon`] | `fireaxe-host run` |
 //! | [`host_key`] | the host key: signs reports, proves requests |
 //! | [`authority`] | the CA as an enrolled host sees it |
-//! | [`journal`] | what the daemon says to whoever runs it |
+//! | [`journal`] | what is written into the host's journal: syslog lines, and the daemon's about itself |
 //! | [`sink`] | where recordings are written, by the daemon, out of reach of who is recorded |
 //! | [`session`] | `fireaxe-host session`: the recorder |
 //! | [`login`] | what sshd and PAM run at a login: `principals`, `hook`, and the judgement that they share |

@@ -70,9 +70,6 @@ impl Connections for Everybody {
     fn opened(&self, _: Peer, _: Opening) -> Answer {
         Answer::Noted
     }
-    fn closed(&self, _: Peer) -> Answer {
-        Answer::Noted
-    }
     fn begin(&self, peer: Peer, _: Option<&Terminal>, _: Option<&str>) -> Result<Begun, Reason> {
         if self.refuses.load(Ordering::Relaxed) {
             return Err(Reason::new("test.refused", "this serial was revoked at 03:01"));

@@ -79,8 +79,6 @@ pub trait Connections: Send + Sync {
     fn considered(&self, peer: Peer, considering: Considering);
     /// The hook: a certificate came in.
     fn opened(&self, peer: Peer, opening: Opening) -> Answer;
-    /// The hook: sshd ends a connection.
-    fn closed(&self, peer: Peer) -> Answer;
     /// May this process run a session, and which?
     fn begin(&self, peer: Peer, terminal: Option<&Terminal>, asked: Option<&str>) -> Result<Begun, Reason>;
     /// A session of that connection is over.
@@ -136,6 +134,8 @@ pub struct Rooms {
     sink: Arc<dyn Sink>,
     /// How things are, as JSON of `fireaxe.host-status/v1`.
     status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// How sshd lets people in was changed. Returns at once.
+    applied: Box<dyn Fn() + Send + Sync>,
 }
 
 impl std::fmt::Debug for Rooms {
@@ -151,7 +151,13 @@ impl Rooms {
         sink: Arc<dyn Sink>,
         status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
     ) -> Rooms {
-        Rooms { connections, sink, status: Box::new(status) }
+        Rooms { connections, sink, status: Box::new(status), applied: Box::new(|| ()) }
+    }
+
+    /// The same, and `applied` is called when root says [`Ask::Applied`]; it returns at once.
+    #[must_use]
+    pub fn telling(self, applied: impl Fn() + Send + Sync + 'static) -> Rooms {
+        Rooms { applied: Box::new(applied), ..self }
     }
 }
 
@@ -169,7 +175,10 @@ impl Handler for Rooms {
                 let opening = Opening { account, from, certificate };
                 root(&|| self.connections.opened(peer, opening.clone()))
             }
-            Ask::Closed => root(&|| self.connections.closed(peer)),
+            Ask::Applied => root(&|| {
+                (self.applied)();
+                Answer::Noted
+            }),
             Ask::Status => root(&|| Answer::Status((self.status)())),
             Ask::Begin { terminal, asked } => {
                 match self.connections.begin(peer, terminal.as_ref(), asked.as_deref()) {
