@@ -1,7 +1,8 @@
-//! What a host runs: files for a stock sshd, and a revocation list that never locks anyone out.
+//! What a host runs: who may come in, until when, what is recorded, and how it ends.
 //!
-//! Nothing here is in the login path: sshd reads files, and these are written so that at any moment,
-//! also after a crash, they are whole.
+//! With `apply --stock` or `files` nothing here is in the login path: sshd reads files, and these are written so
+//! that at any moment, also after a crash, they are whole. Else sshd asks `principals`, and PAM runs `hook`, for
+//! certificates of ours alone.
 //!
 //! | room | what it does |
 //! |---|---|

@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 use crate::error::HostError;
 use crate::escape::lines;
 
-/// What a host runs: files for a stock sshd, and a revocation list that never locks anyone out.
+/// What a host runs: who may come in by a certificate, until when, what is recorded, and how it ends.
 #[derive(Parser)]
 #[command(name = "fireaxe-host", version, max_term_width = 100)]
 struct Cli {
