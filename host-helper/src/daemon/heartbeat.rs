@@ -120,3 +120,22 @@ pub(super) fn heartbeat(doctor: &Doctor<'_>, known: Known<'_>, found: Reported) 
         more: found.more,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_often_it_is_asked_for_it_is_one_heartbeat_and_a_change_is_not_lost_behind_news() {
+        let beat = Beat::default();
+        assert_eq!(beat.wait(Duration::ZERO), None);
+        for _ in 0..100 {
+            beat.changed();
+            beat.now();
+        }
+        assert_eq!(beat.wait(Duration::ZERO), Some(Due::Changed));
+        assert_eq!(beat.wait(Duration::ZERO), None);
+        beat.now();
+        assert_eq!(beat.wait(Duration::ZERO), Some(Due::News));
+    }
+}

@@ -219,3 +219,64 @@ impl Drop for Over {
         self.connections.ended(self.connection, std::mem::take(&mut self.took));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Rooms that nothing of this reaches.
+    struct Nobody;
+
+    impl Connections for Nobody {
+        fn considered(&self, _: Peer, _: Considering) {}
+        fn opened(&self, _: Peer, _: Opening) -> Answer {
+            Answer::Noted
+        }
+        fn begin(&self, _: Peer, _: Option<&Terminal>, _: Option<&str>) -> Result<Begun, Reason> {
+            Err(Reason::new("test", "nobody"))
+        }
+        fn ended(&self, _: Nonce, _: Took) {}
+        fn left_open(&self, _: Nonce, _: Recorded) {}
+        fn listed(&self, _: InForce<'_>) {}
+        fn closing(&self, _: Vec<FeedClosing>) {}
+        fn extended(&self, _: &[Vec<u8>]) {}
+        fn unrecorded(&self, _: Nonce) {}
+        fn count(&self) -> u32 {
+            0
+        }
+        fn keep(&self) {}
+    }
+
+    impl Sink for Nobody {
+        fn record(&self, _: Begun, _: Beginning, _: UnixStream) -> Took {
+            Took::default()
+        }
+    }
+
+    #[test]
+    fn only_root_is_told_how_things_are_and_has_it_looked_again() {
+        let looked = Arc::new(AtomicUsize::new(0));
+        let counts = looked.clone();
+        let rooms = Rooms::new(Arc::new(Nobody), Arc::new(Nobody), || serde_json::json!("status")).telling(
+            move || {
+                counts.fetch_add(1, Ordering::SeqCst);
+            },
+        );
+        let ask = |uid, ask| {
+            let (mut mine, theirs) = UnixStream::pair().unwrap();
+            rooms.answer(Peer { pid: 1, uid }, ask, theirs);
+            let mut said = String::new();
+            mine.read_to_string(&mut said).unwrap();
+            said
+        };
+        for question in [Ask::Applied, Ask::Status] {
+            assert!(ask(1000, question).contains("peer.not_root"));
+        }
+        assert_eq!(looked.load(Ordering::SeqCst), 0);
+        assert_eq!(ask(0, Ask::Applied), "\"noted\"\n");
+        assert_eq!(looked.load(Ordering::SeqCst), 1);
+    }
+}
