@@ -21,10 +21,7 @@ impl Pending {
     ///
     /// The file is readable by all: sshd reads principals as the account that logs in.
     pub fn write(target: &Path, bytes: &[u8]) -> Result<Pending, HostError> {
-        let folder = folder_of(target);
-        let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        // sshd reads `*.conf` in the drop-in folder: a leading dot and another ending keep this one out.
-        let at = folder.join(format!(".{name}.new"));
+        let at = beside(target);
         let failed = |error| HostError::write(&at, &error);
         // One left by a crash is not ours to continue, and may be a link: gone, then made anew.
         match fs::remove_file(&at) {
@@ -64,6 +61,19 @@ impl Drop for Pending {
             let _ = fs::remove_file(&self.at);
         }
     }
+}
+
+/// Where a file is written before it replaces `target`. sshd reads `*.conf` in the drop-in folder: a leading dot
+/// and another ending keep this one out.
+fn beside(target: &Path) -> PathBuf {
+    let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    folder_of(target).join(format!(".{name}.new"))
+}
+
+/// [`remove`], and what a crash left of a write of it; gives whether the file itself was there.
+pub fn remove_with_rest(target: &Path) -> Result<bool, HostError> {
+    remove(&beside(target))?;
+    remove(target)
 }
 
 /// [`Pending::write`] and [`Pending::replace`]; gives whether the bytes differ from what was there.

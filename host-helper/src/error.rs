@@ -131,6 +131,9 @@ pub enum HostError {
     /// The verb needs what enrolment writes.
     #[error("{} has no [enrolled]: this host is not enrolled", .0.display())]
     NotEnrolled(PathBuf),
+    /// `files` writes what only a host without a daemon has.
+    #[error("{} says that this host is enrolled: `files` would take its host certificate and the daemon out of the way", .0.display())]
+    Enrolled(PathBuf),
     /// The folder of this host's state is a CA's.
     #[error("{} holds a CA", .0.display())]
     HoldsCa(PathBuf),
@@ -158,6 +161,7 @@ impl HostError {
             | HostError::Conflicts(_)
             | HostError::Config { .. }
             | HostError::NotEnrolled(_)
+            | HostError::Enrolled(_)
             | HostError::HoldsCa(_)
             | HostError::HostKey { .. }
             | HostError::Transport(TransportError::WrongPin { .. } | TransportError::Address(_))
@@ -229,6 +233,9 @@ impl HostError {
             HostError::NotEnrolled(_) => {
                 "fireaxe-host enrol, with a token from `fireaxe-ca host invite` (docs/OPERATIONS.md)"
             }
+            HostError::Enrolled(_) => {
+                "fireaxe-host apply --account NAME; with --stock sshd reads files there, too"
+            }
             HostError::HoldsCa(_) => {
                 "give the host another `state`, or the CA another --data; `remove --keep-state` leaves the folder"
             }
@@ -264,6 +271,7 @@ impl HostError {
             HostError::Unsaid(_) => "host.unsaid",
             HostError::HostKey { .. } => "host.key",
             HostError::NotEnrolled(_) => "host.not_enrolled",
+            HostError::Enrolled(_) => "host.enrolled",
             HostError::HoldsCa(_) => "host.holds_ca",
         }
     }

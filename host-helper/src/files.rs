@@ -13,6 +13,7 @@ use std::process::Command;
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::names::{AccountName, HostName, Principal, SystemName};
 
+use crate::config::{self, Config};
 use crate::drop_in::{self, DROP_IN, DropIn, PRINCIPALS, Principals, REVOKED, STANDING_KEYS, USER_CA};
 use crate::error::HostError;
 use crate::escape::{SAID, plain};
@@ -85,6 +86,11 @@ impl Files {
     /// Writes everything; nothing is in force before its last step.
     pub fn write(&self, place: &Place) -> Result<Written, HostError> {
         let at = |path: &str| place.root.join(path);
+        // An enrolled host has more than files, and `apply` knows how to change over.
+        let config = at(config::PATH.trim_start_matches('/'));
+        if Config::read(&config).is_ok_and(|config| config.enrolled.is_some()) {
+            return Err(HostError::Enrolled(config));
+        }
         if !place.replace {
             let conflicts = conflicts(&place.root)?;
             if !conflicts.is_empty() {

@@ -1,7 +1,8 @@
-//! What a host runs: files for a stock sshd, and a revocation list that never locks anyone out.
+//! What a host runs: who may come in, until when, what is recorded, and how it ends.
 //!
-//! Nothing here is in the login path: sshd reads files, and these are written so that at any moment,
-//! also after a crash, they are whole.
+//! With `apply --stock` or `files` nothing here is in the login path: sshd reads files, and these are written so
+//! that at any moment, also after a crash, they are whole. Else sshd asks `principals`, and PAM runs `hook`, for
+//! certificates of ours alone.
 //!
 //! | room | what it does |
 //! |---|---|
@@ -14,7 +15,7 @@
 //! | [`daemon`] | `fireaxe-host run` |
 //! | [`host_key`] | the host key: signs reports, proves requests |
 //! | [`authority`] | the CA as an enrolled host sees it |
-//! | [`journal`] | what the daemon says to whoever runs it |
+//! | [`journal`] | what is written into the host's journal: syslog lines, and the daemon's about itself |
 //! | [`sink`] | where recordings are written, by the daemon, out of reach of who is recorded |
 //! | [`session`] | `fireaxe-host session`: the recorder |
 //! | [`login`] | what sshd and PAM run at a login: `principals`, `hook`, and the judgement that they share |

@@ -70,9 +70,6 @@ impl Connections for Everybody {
     fn opened(&self, _: Peer, _: Opening) -> Answer {
         Answer::Noted
     }
-    fn closed(&self, _: Peer) -> Answer {
-        Answer::Noted
-    }
     fn begin(&self, peer: Peer, _: Option<&Terminal>, _: Option<&str>) -> Result<Begun, Reason> {
         if self.refuses.load(Ordering::Relaxed) {
             return Err(Reason::new("test.refused", "this serial was revoked at 03:01"));
@@ -457,7 +454,7 @@ fn warnings_and_the_end_come_on_the_terminal_and_not_into_a_programs_data() {
     say(Notice::Goes { until: now() + 7210 });
     client.sees("(in 120 min)");
     say(Notice::Ends { at: now() + 3, why: "EM-42 was closed by ben\u{1b}[2J".into() });
-    client.sees("EM-42 was closed by ben[2J");
+    client.sees("EM-42 was closed by ben\\u{1b}[2J");
     let status = client.ends();
     assert_eq!(status.signal(), Some(1), "hung up");
     assert!(!stack.took().unrecorded);

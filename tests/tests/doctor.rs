@@ -6,15 +6,15 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-use fireaxe_tests::Host;
 use fireaxe_tests::scene::Scene;
+use fireaxe_tests::{Host, clock};
 
 /// Codes of what doctor finds, with the weight in front.
 fn found(host: &Host) -> Vec<String> {
     let ran = host.run("/usr/bin/fireaxe-host", &["doctor", "--json"]);
     let answer: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran}"));
     // Nothing can be said of an sshd that would not start.
-    assert!(answer["mode"] == "helper" || answer["mode"].is_null(), "{ran}");
+    assert!(answer["mode"] == "helper" || answer["mode"] == "neither", "{ran}");
     let findings = answer["findings"].as_array().unwrap();
     let grave = findings.iter().any(|finding| finding["weight"] != "note");
     assert_eq!(ran.code, i32::from(grave), "{ran}");
@@ -112,4 +112,33 @@ fn a_host_as_it_was_set_up_is_fine_and_everything_else_is_said() {
     ran.exits(1);
     ran.says("1 keys in /home/deploy/.ssh/authorized_keys open deploy");
     assert!(!ran.stderr.contains('\u{1b}'));
+}
+
+#[test]
+fn the_fleets_view_knows_soon_what_apply_has_done_and_says_neither_where_sshd_asks_nobody() {
+    let mut scene = Scene::begin_with_helper();
+    let name = "db-5.payments.prod";
+    let mut host = scene.world.host(name, "payments-db");
+    host.enrol(&scene.ca);
+    host.start();
+    host.daemon();
+    let seen = |scene: &Scene| {
+        let fleet: serde_json::Value = serde_json::from_str(scene.ca.cmd(&["fleet", "--json"]).ok()).unwrap();
+        let hosts = fleet["hosts"].as_array().unwrap().clone();
+        hosts.into_iter().find(|host| host["host"] == name).unwrap()
+    };
+    let comes = |scene: &Scene, mode: &str, drift: bool| {
+        let view = clock::wait_for(clock::LIMIT, || {
+            let host = seen(scene);
+            (host["mode"] == mode && host.to_string().contains("host.no_drop_in") == drift).then_some(())
+        });
+        assert!(view.is_some(), "{mode} never came: {}", seen(scene));
+    };
+    comes(&scene, "neither", true);
+    host.apply(&["ops", "root"]);
+    // A round of the doctor's is ten minutes.
+    comes(&scene, "helper", false);
+    host.apply_with(&[], &["--stock"]).ok();
+    comes(&scene, "stock", false);
+    scene.ca.kill();
 }

@@ -81,7 +81,7 @@ fn damaged_words_to_the_daemon_and_to_what_sshd_runs_open_nothing_and_end_nothin
     let seeds = [
         opened.as_str(),
         "{\"considered\":{\"monitor\":1,\"account\":\"ops\",\"serial\":4,\"refused\":null}}\n",
-        "\"closed\"\n",
+        "\"applied\"\n",
         "{\"begin\":{\"terminal\":{\"term\":\"xterm\",\"columns\":80,\"rows\":24},\"asked\":\"id\"}}\n",
         "\"status\"\n",
     ];

@@ -117,6 +117,7 @@ fn line(host: &FleetHost, newest: u64, now: u64) -> String {
     if let Some(mode) = host.mode {
         words.push(match mode {
             Mode::Stock => "stock".into(),
+            Mode::Neither => "NEITHER files nor the program".into(),
             Mode::Helper => format!("{} connection(s)", host.sessions.unwrap_or(0)),
         });
     }

@@ -97,6 +97,7 @@ impl Room {
         atomic::write(&self.0.join("last"), format!("{why}\n{said}").as_bytes())?;
         atomic::remove(&self.restoring())?;
         kept::forget(&self.before())?;
+        super::tell_daemon();
         reloaded.map(|()| true)
     }
 

@@ -2,7 +2,9 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `wanted` | what is to be in the files, what of it is new, what sshd must say then |
 //! | `accounts` | the accounts that are missing |
+//! | `program` | this program: root's alone, and the recorder's name for it |
 //! | `pam` | the block in `/etc/pam.d/sshd` |
 //! | `effective` | what sshd makes of its configuration, and whether only that changed which should |
 //! | `server` | the sshd that runs: where it listens, how it is told to read again |
@@ -25,13 +27,13 @@ pub(crate) mod effective;
 mod kept;
 mod login;
 pub(crate) mod pam;
+mod program;
 mod refusal;
 mod remove;
 pub(crate) mod server;
+mod wanted;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,23 +45,26 @@ pub use refusal::ApplyError;
 pub use remove::{Remove, Removed, remove};
 
 pub(crate) use armed::{ARMED, CONFIRM_S, Room, wait_and_restore};
+pub(crate) use program::{has_pam_exec, only_roots};
+pub(crate) use wanted::{host_certificate, there as drop_in_there};
 
 use crate::atomic::{self, Owned};
 use crate::config::{Config, Enrolled};
 use crate::daemon::call;
 use crate::daemon::words::{Ask, SOCKET};
-use crate::drop_in::{DROP_IN, DropIn, PRINCIPALS, Principals, REVOKED, STANDING_KEYS, USER_CA};
+use crate::drop_in::{DROP_IN, PRINCIPALS, REVOKED, STANDING_KEYS, USER_CA};
 use crate::error::HostError;
-use crate::files::{self, Files};
+use crate::files;
 use crate::krl;
 use armed::Timer;
 use effective::Effective;
 use server::Server;
+use wanted::Wanted;
 
 /// What `apply` is to do.
 #[derive(Debug, Clone)]
 pub struct Apply {
-    /// The accounts that tiers use here.
+    /// The accounts that tiers use here; empty: those of the drop-in that is there.
     pub accounts: BTreeSet<AccountName>,
     /// sshd reads files instead of asking this program.
     pub stock: bool,
@@ -94,15 +99,6 @@ pub struct Applied {
     pub notes: Vec<String>,
 }
 
-/// What is to be in sshd's and PAM's files.
-struct Wanted {
-    drop_in: DropIn,
-    /// `/etc/pam.d/sshd`, if it is to change.
-    pam: Option<String>,
-    /// Path and text of each principals file; none when sshd asks the program.
-    principals: Vec<(PathBuf, String)>,
-}
-
 impl Apply {
     /// Does it. Gives what was done, or why nothing is changed.
     pub fn run(&self, config: &Config) -> Result<Applied, HostError> {
@@ -112,11 +108,19 @@ impl Apply {
         let enrolled = config.enrolled.as_ref().ok_or_else(|| HostError::NotEnrolled(self.config.clone()))?;
         let room = Room::of(config);
         let _lock = room.lock()?;
-        let mut done = Applied {
-            recovered: room
-                .take_back(&self.sshd, "the process that applied ended before it was confirmed")?,
-            ..Applied::default()
+        let recovered =
+            room.take_back(&self.sshd, "the process that applied ended before it was confirmed")?;
+        let accounts = match self.accounts.is_empty() {
+            true => wanted::accounts_there()?,
+            false => self.accounts.clone(),
         };
+        let done = Apply { accounts, ..self.clone() }.steps(config, enrolled, &room)?;
+        tell_daemon();
+        Ok(Applied { recovered, ..done })
+    }
+
+    fn steps(&self, config: &Config, enrolled: &Enrolled, room: &Room) -> Result<Applied, HostError> {
+        let mut done = Applied::default();
 
         // Step 1: may this be done at all? Nothing is written.
         self.check(config)?;
@@ -133,7 +137,7 @@ impl Apply {
         self.prepare(&mut done)?;
 
         // Step 3: keep what is there, start the timer.
-        let changes = self.changes(&wanted)?;
+        let changes = wanted.changes()?;
         if !changes.is_empty() {
             let timer = Timer {
                 program: &self.program,
@@ -141,14 +145,14 @@ impl Apply {
                 sshd: &self.sshd,
                 within_s: self.within_s,
             };
-            room.arm(&paths(&wanted), &timer)?;
+            room.arm(&wanted.paths(), &timer)?;
         }
         let armed = !changes.is_empty();
 
         // Steps 4 to 7, and back if one of them fails.
         let tried = self.change(&wanted, enrolled, config, &before, server, &mut done);
         if let Err(why) = tried {
-            return Err(if armed { self.back(&room, why) } else { why });
+            return Err(if armed { self.back(room, why) } else { why });
         }
 
         // Step 8: it stays. A crash before it: the timer, or the next start, puts the old state back.
@@ -159,7 +163,7 @@ impl Apply {
         done.changed.extend(changes);
 
         // Step 9: principals that nobody reads any more. A crash before it: files without effect.
-        done.removed = stale(&wanted)?;
+        done.removed = wanted.remove_stale()?;
         Ok(done)
     }
 
@@ -181,7 +185,7 @@ impl Apply {
             atomic::write_owned(pam, text.as_bytes(), Owned::like(pam))?;
         }
         let drop_in = Path::new("/").join(DROP_IN);
-        let had_one = before.iter().any(|(_, effective)| is_ours(effective));
+        let had_one = before.iter().any(|(_, effective)| wanted::is_ours(effective));
         atomic::write(&drop_in, wanted.drop_in.text().as_bytes())?;
 
         // Step 5: does sshd take it, and does it do what was meant and nothing else?
@@ -260,48 +264,9 @@ impl Apply {
             }
         }
         if !self.stock {
-            only_roots(&self.program)?;
+            program::only_roots(&self.program)?;
         }
         Ok(())
-    }
-
-    fn wanted(&self, enrolled: &Enrolled, root: &Effective) -> Result<Wanted, HostError> {
-        let certificate = host_certificate(enrolled);
-        let principals = match self.stock {
-            true => Principals::Files,
-            false => Principals::Command(self.program.clone()),
-        };
-        let drop_in = DropIn {
-            accounts: self.accounts.clone(),
-            principals,
-            host_certificate: Some(certificate).filter(|path| path.exists()),
-        };
-        let there = fs::read_to_string(pam::PAM);
-        let pam = if self.stock {
-            there.ok().map(|text| (pam::without_block(&text), text))
-        } else {
-            if !root.is("usepam", "yes") {
-                return Err(ApplyError::Pam("sshd does not use PAM here (UsePAM no)".into()).into());
-            }
-            if !has_pam_exec() {
-                return Err(ApplyError::Pam("PAM has no pam_exec.so here".into()).into());
-            }
-            let text = there.map_err(|error| HostError::read(Path::new(pam::PAM), &error))?;
-            Some((pam::with_block(&text, &self.program), text))
-        };
-        let principals = if self.stock {
-            let files = Files {
-                system: enrolled.system.clone(),
-                host: enrolled.host.clone(),
-                accounts: self.accounts.clone(),
-                user_ca: Vec::new(),
-            };
-            let one = |account| (principals_file(account), files.principals(account));
-            self.accounts.iter().map(one).collect()
-        } else {
-            Vec::new()
-        };
-        Ok(Wanted { drop_in, pam: pam.filter(|(new, old)| new != old).map(|(new, _)| new), principals })
     }
 
     fn prepare(&self, done: &mut Applied) -> Result<(), HostError> {
@@ -312,7 +277,7 @@ impl Apply {
         if self.stock {
             atomic::folder(&at(PRINCIPALS))?;
         } else {
-            link_recorder(&self.program)?;
+            program::link_recorder(&self.program)?;
             if accounts::make_service_user()? {
                 done.made.push(crate::drop_in::SERVICE_USER.into());
             }
@@ -326,169 +291,17 @@ impl Apply {
         }
         Ok(())
     }
-
-    /// Which of the files would change.
-    fn changes(&self, wanted: &Wanted) -> Result<Vec<String>, HostError> {
-        let differs = |path: &Path, text: &str| !fs::read(path).is_ok_and(|there| there == text.as_bytes());
-        let mut changes: Vec<String> = Vec::new();
-        for (path, text) in &wanted.principals {
-            changes.extend(differs(path, text).then(|| path.display().to_string()));
-        }
-        changes.extend(wanted.pam.is_some().then(|| pam::PAM.to_owned()));
-        let drop_in = Path::new("/").join(DROP_IN);
-        changes.extend(differs(&drop_in, &wanted.drop_in.text()).then(|| drop_in.display().to_string()));
-        Ok(changes)
-    }
-
-    /// sshd's settings now: of the accounts that change, of root, and of others that must not.
-    fn effective(&self) -> Result<Vec<(String, Effective)>, HostError> {
-        let mut names: BTreeSet<String> = self.accounts.iter().map(ToString::to_string).collect();
-        names.extend(["root".to_owned(), "nobody".to_owned()]);
-        // A person's account: rules for groups show there.
-        let person =
-            accounts::all().into_iter().find(|a| (1000..60_000).contains(&a.uid) && !names.contains(&a.name));
-        names.extend(person.map(|account| account.name));
-        let ask = |name: String| Effective::ask(&self.sshd, &name).map(|effective| (name, effective));
-        names.into_iter().map(ask).collect::<Result<_, _>>().map_err(HostError::from)
-    }
-
-    /// What must be in force for an account; everything else must be as it was.
-    fn meant(
-        &self,
-        drop_in: &DropIn,
-        account: &str,
-        before: &Effective,
-        after: &Effective,
-        had_one: bool,
-    ) -> Vec<(String, Vec<String>)> {
-        let mut meant: Vec<(String, Vec<String>)> = Vec::new();
-        // With an older drop-in of ours, what was before is not what the site says: what ours no longer
-        // sets may be anything again.
-        if had_one {
-            meant.extend(OURS.iter().map(|keyword| ((*keyword).to_owned(), after.all(keyword).to_vec())));
-        }
-        let certificate = drop_in.host_certificate.as_ref().map(|path| path.display().to_string());
-        let others = before.all("hostcertificate").iter().filter(|path| Some(*path) != certificate.as_ref());
-        let certificates: Vec<String> = certificate.iter().chain(others).cloned().collect();
-        if !had_one || certificate.is_some() {
-            meant.retain(|(keyword, _)| keyword != "hostcertificate");
-            meant.push(("hostcertificate".into(), certificates));
-        }
-        if let Some(account) = self.accounts.iter().find(|name| name.as_str() == account) {
-            for (keyword, value) in drop_in.meant(account) {
-                meant.retain(|(other, _)| *other != keyword);
-                meant.push((keyword, vec![value]));
-            }
-        }
-        meant
-    }
 }
 
 /// Whether the daemon takes questions.
 fn daemon_is_there() -> bool {
-    call::ask(Path::new(SOCKET), &Ask::Status, Duration::from_secs(2)).is_ok()
+    call::ask(Path::new(SOCKET), &Ask::Status, PATIENCE).is_ok()
 }
 
-/// Every keyword that a drop-in of ours may set, in either way.
-const OURS: [&str; 10] = [
-    "trustedusercakeys",
-    "authorizedprincipalsfile",
-    "authorizedprincipalscommand",
-    "authorizedprincipalscommanduser",
-    "revokedkeys",
-    "loglevel",
-    "authorizedkeysfile",
-    "authorizedkeyscommand",
-    "permituserrc",
-    "hostcertificate",
-];
-
-fn is_ours(effective: &Effective) -> bool {
-    effective.is("revokedkeys", &format!("/{REVOKED}"))
+/// What the CA knows of this host is a round of the doctor's old. A daemon that is away looks when it starts.
+fn tell_daemon() {
+    let _ = call::ask(Path::new(SOCKET), &Ask::Applied, PATIENCE);
 }
 
-/// Every file that may change, in the order in which it is put back: the drop-in first, since it names the
-/// others.
-fn paths(wanted: &Wanted) -> Vec<PathBuf> {
-    let mut paths = vec![Path::new("/").join(DROP_IN), PathBuf::from(pam::PAM)];
-    paths.extend(wanted.principals.iter().map(|(path, _)| path.clone()));
-    paths
-}
-
-fn principals_file(account: &AccountName) -> PathBuf {
-    Path::new("/").join(PRINCIPALS).join(account.as_str())
-}
-
-/// Removes principals files that nobody reads; gives which.
-fn stale(wanted: &Wanted) -> Result<Vec<String>, HostError> {
-    let folder = Path::new("/").join(PRINCIPALS);
-    let mut removed = Vec::new();
-    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let ours = entry.file_name().to_str().is_some_and(|name| name.parse::<AccountName>().is_ok());
-        if ours && !wanted.principals.iter().any(|(kept, _)| *kept == path) && atomic::remove(&path)? {
-            removed.push(path.display().to_string());
-        }
-    }
-    removed.sort();
-    Ok(removed)
-}
-
-/// Where a host's certificate is: beside its key, as OpenSSH names it.
-pub(crate) fn host_certificate(enrolled: &Enrolled) -> PathBuf {
-    let mut path = enrolled.host_key.clone().into_os_string();
-    path.push("-cert.pub");
-    path.into()
-}
-
-/// The recorder, by the name that certificates have in them.
-fn link_recorder(program: &Path) -> Result<(), HostError> {
-    let link = Path::new(RECORDER);
-    if fs::read_link(link).is_ok_and(|to| to == program) {
-        return Ok(());
-    }
-    if let Some(folder) = link.parent() {
-        atomic::folder(folder)?;
-    }
-    // A crash between the two: no recorder, so recorded tiers are refused until the next run.
-    atomic::remove(link)?;
-    symlink(program, link).map_err(|error| HostError::write(link, &error))
-}
-
-/// Whether root alone can change a program and every folder above it: sshd refuses it otherwise, and PAM
-/// does not ask.
-pub(crate) fn only_roots(program: &Path) -> Result<(), ApplyError> {
-    let wrong = |path: &Path, why: &str| ApplyError::Program {
-        path: program.into(),
-        why: format!("{} {why}", path.display()),
-    };
-    // The words of the drop-in and of PAM's file are split at blanks.
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if !program.is_absolute() || !program.to_str().is_some_and(|path| path.chars().all(plain)) {
-        return Err(wrong(program, "has characters that sshd or PAM would read otherwise"));
-    }
-    let real = program.canonicalize().map_err(|error| wrong(program, &error.to_string()))?;
-    for path in real.ancestors() {
-        let meta = fs::metadata(path).map_err(|error| wrong(path, &error.to_string()))?;
-        if meta.uid() != 0 {
-            return Err(wrong(path, "belongs to somebody else than root"));
-        }
-        if meta.mode() & 0o022 != 0 {
-            return Err(wrong(path, "can be changed by others than root"));
-        }
-    }
-    Ok(())
-}
-
-/// Whether PAM's module that runs a program is there.
-pub(crate) fn has_pam_exec() -> bool {
-    let mut folders: Vec<PathBuf> =
-        ["/lib/security", "/lib64/security", "/usr/lib/security", "/usr/lib64/security"]
-            .map(PathBuf::from)
-            .into();
-    // Debian: one for each architecture.
-    for entry in fs::read_dir("/usr/lib").into_iter().flatten().flatten() {
-        folders.push(entry.path().join("security"));
-    }
-    folders.iter().any(|folder| folder.join("pam_exec.so").exists())
-}
+/// How long the daemon has to answer.
+const PATIENCE: Duration = Duration::from_secs(2);

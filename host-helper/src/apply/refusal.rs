@@ -16,6 +16,9 @@ pub enum ApplyError {
     /// The daemon would go on writing what is removed.
     #[error("the daemon runs")]
     DaemonRuns,
+    /// Nobody says which accounts.
+    #[error("no account is named, and there is no drop-in of ours that names some")]
+    NoAccounts,
     /// The configuration names other files than the drop-in does.
     #[error("the configuration names other files for sshd than apply writes: {0}")]
     OtherFiles(String),
@@ -89,13 +92,16 @@ impl ApplyError {
             ApplyError::SelfTest { .. } => "host.self_test_failed",
             ApplyError::Busy => "host.busy",
             ApplyError::OtherFiles(_) => "config.invalid",
+            ApplyError::NoAccounts => "usage",
             _ => "host.apply_refused",
         }
     }
 
-    /// 78 what the configuration must say first, 75 try again later, 1 anything else.
+    /// 2 what the command line must say, 78 what the configuration must say first, 75 try again later, 1
+    /// anything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            ApplyError::NoAccounts => 2,
             ApplyError::OtherFiles(_) => 78,
             ApplyError::Busy | ApplyError::DaemonRuns => 75,
             ApplyError::TakenBack(why) if why.exit_code() == 69 => 69,
@@ -108,6 +114,7 @@ impl ApplyError {
         match self {
             ApplyError::NotRoot => "run it as root",
             ApplyError::DaemonRuns => "systemctl disable --now fireaxe-host, then this again",
+            ApplyError::NoAccounts => "fireaxe-host apply --account NAME, each account that a tier uses",
             ApplyError::OtherFiles(_) => "leave user_ca and revoked_keys out of the configuration",
             ApplyError::Busy => "wait for it; its timer ends it at the latest",
             ApplyError::Sshd(_) => "mend sshd's own configuration first: sshd -t says what it dislikes",

@@ -86,7 +86,7 @@ pub fn remove(how: &Remove) -> Result<Removed, HostError> {
     let lock = room.lock()?;
     let mut done = Removed::default();
     let gone = |done: &mut Removed, path: &Path| -> Result<(), HostError> {
-        if atomic::remove(path)? {
+        if atomic::remove_with_rest(path)? {
             done.removed.push(path.display().to_string());
         }
         Ok(())
@@ -180,9 +180,7 @@ pub fn remove(how: &Remove) -> Result<Removed, HostError> {
 /// Removes what this program keeps below its state, by name: the folder may be anybody's.
 fn forget(state: &Path) -> Result<(), HostError> {
     for name in FILES {
-        atomic::remove(&state.join(name))?;
-        // What a crash left of a write.
-        atomic::remove(&state.join(format!(".{name}.new")))?;
+        atomic::remove_with_rest(&state.join(name))?;
     }
     for name in FOLDERS {
         let path = state.join(name);

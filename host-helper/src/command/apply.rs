@@ -13,8 +13,8 @@ use crate::error::HostError;
 /// Its words.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// An account that tiers use here; once for each.
-    #[arg(long = "account", value_name = "ACCOUNT", required_unless_present = "restore_after")]
+    /// An account that tiers use here; once for each. Without: those of the drop-in that is there.
+    #[arg(long = "account", value_name = "ACCOUNT")]
     accounts: Vec<AccountName>,
     /// sshd reads principals from files: nothing of ours is in the way of a login, and receipts, deadlines
     /// and recordings are not.

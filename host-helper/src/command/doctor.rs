@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use fireaxe_protocol::host::Mode;
+
 use super::{print, say};
 use crate::clock;
 use crate::config::{self, Config};
@@ -39,9 +41,12 @@ impl Args {
             }));
         } else {
             say(&text(&found, now));
-            let mode =
-                mode.map_or("neither files nor this program: see above".into(), |mode| format!("{mode:?}"));
-            say(&format!("sshd learns principals by: {}\n", mode.to_lowercase()));
+            let mode = match mode {
+                Mode::Stock => "stock",
+                Mode::Helper => "helper",
+                Mode::Neither => "neither files nor this program: see above",
+            };
+            say(&format!("sshd learns principals by: {mode}\n"));
         }
         let fine = found.iter().all(|finding| finding.weight == Weight::Note);
         Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })

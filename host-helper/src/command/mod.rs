@@ -17,8 +17,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::HostError;
+use crate::escape::lines;
 
-/// What a host runs: files for a stock sshd, and a revocation list that never locks anyone out.
+/// What a host runs: who may come in by a certificate, until when, what is recorded, and how it ends.
 #[derive(Parser)]
 #[command(name = "fireaxe-host", version, max_term_width = 100)]
 struct Cli {
@@ -122,7 +123,8 @@ fn print(value: &impl serde::Serialize) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Human text goes to standard error; a reader that has gone away is no error of ours.
+/// Human text goes to standard error, with nothing in it that speaks to a terminal; a reader that has gone away
+/// is no error of ours.
 fn say(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::stderr().write_all(lines(text).as_bytes());
 }

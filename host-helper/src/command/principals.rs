@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::login::journal::{Line, Severity};
+use crate::journal::{Line, Severity};
 use crate::login::principals::{Asked, consider, tell};
 use crate::{clock, config};
 

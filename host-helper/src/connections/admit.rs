@@ -17,7 +17,7 @@ use super::{CONNECTIONS, Live, Registry, SERIALS};
 use crate::daemon::Opening;
 use crate::daemon::socket::Peer;
 use crate::daemon::words::Notice;
-use crate::login::journal::{Line, Severity};
+use crate::journal::{Line, Severity};
 use crate::login::judge::{self, Admitted};
 use crate::login::known::Known;
 use crate::processes::{Held, Mark, Process, ProcessId};

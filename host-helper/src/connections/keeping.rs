@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::record::Record;
 use super::{Listed, Live, Registry, State};
 use crate::daemon::Connections;
-use crate::login::journal::{Line, Severity};
+use crate::journal::{Line, Severity};
 use crate::processes::{Held, Others};
 use crate::teardown::planted::{self, Findings, Look, Snapshot};
 use crate::teardown::{ASKED, ASKED_WITHOUT_GRACE, Outcome, sweep};

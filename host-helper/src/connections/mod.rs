@@ -49,7 +49,7 @@ use crate::daemon::socket::Peer;
 use crate::daemon::words::{Answer, Notice, Run, Terminal};
 use crate::daemon::{Begun, Connections, Considering, InForce, Opening, Took};
 use crate::error::HostError;
-use crate::login::journal::{Line, Severity};
+use crate::journal::{Line, Severity};
 use crate::processes::belonging::descends;
 use crate::processes::{Cgroups, Held, Process};
 use crate::randomness;
@@ -235,16 +235,6 @@ impl Connections for Registry {
                 Answer::Refused(reason)
             }
         }
-    }
-
-    fn closed(&self, peer: Peer) -> Answer {
-        // Nothing to do but look: the connection ends with its monitor, and that is watched.
-        let monitor = peer.process.read().map(|process| process.parent);
-        let known = self.state().live.values().any(|live| Some(live.record.mark.monitor.pid) == monitor);
-        if known {
-            self.wake();
-        }
-        Answer::Noted
     }
 
     fn begin(&self, peer: Peer, _: Option<&Terminal>, _: Option<&str>) -> Result<Begun, Reason> {

@@ -67,15 +67,15 @@ mod tests {
         let path = dir.path().join("s");
         let patience = Duration::from_millis(200);
         let limit = Deadline::after(Duration::from_secs(5));
-        assert!(ask(&path, &Ask::Closed, patience).is_err());
+        assert!(ask(&path, &Ask::Status, patience).is_err());
         // Bound, never accepted from: the queue fills up.
         let _listener = UnixListener::bind(&path).unwrap();
-        assert!(ask(&path, &Ask::Closed, patience).is_err());
-        let full: Vec<_> = std::iter::from_fn(|| say(&path, &Ask::Closed, Deadline::after(patience)).ok())
+        assert!(ask(&path, &Ask::Status, patience).is_err());
+        let full: Vec<_> = std::iter::from_fn(|| say(&path, &Ask::Status, Deadline::after(patience)).ok())
             .take(5000)
             .collect();
         assert!(full.len() < 5000);
-        assert!(ask(&path, &Ask::Closed, patience).is_err());
+        assert!(ask(&path, &Ask::Status, patience).is_err());
         assert!(limit.left().is_some());
     }
 }

@@ -1,11 +1,13 @@
-//! The thread that says how this host is: at the start, once a minute, and soon after each new list.
+//! The thread that says how this host is: at the start, once a minute, and soon after each new list and each
+//! `apply`.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use fireaxe_protocol::host::{Heartbeat, Mode, Report};
+use fireaxe_protocol::host::{Heartbeat, Report};
 use fireaxe_protocol::log::Hash;
 
+use crate::clock::Deadline;
 use crate::doctor::{Doctor, Reported};
 use crate::error::HostError;
 use crate::krl::{State, installed};
@@ -16,38 +18,69 @@ use crate::{clock, journal, randomness};
 const EVERY: Duration = Duration::from_secs(60);
 /// After a new list: any moment within it. The confirmation has gone out before; this is for the fleet's view.
 const SOON: Duration = Duration::from_secs(5);
-/// Bytes of sshd's own words on its version.
-const VERSION: usize = 64;
+/// The least time between two looks at sshd's files: each starts a few `sshd -T`, and root may ask for one as
+/// often as it likes.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Says when a heartbeat is due before its time.
 #[derive(Debug, Default)]
 pub(super) struct Beat {
-    due: Mutex<bool>,
+    due: Mutex<Option<Due>>,
     woken: Condvar,
+}
+
+/// Why a heartbeat is due before its time; the later is the more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// Something that the daemon knows is news.
+    News,
+    /// What `doctor` looks at was changed.
+    Changed,
 }
 
 impl Beat {
     /// Something in the next heartbeat is news.
     pub(super) fn now(&self) {
-        *self.due.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.say(Due::News);
+    }
+
+    /// How sshd lets people in was changed: it is looked again.
+    pub(super) fn changed(&self) {
+        self.say(Due::Changed);
+    }
+
+    fn say(&self, why: Due) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        *due = (*due).max(Some(why));
         self.woken.notify_one();
     }
 
-    /// Waits; whether it was asked for.
-    fn wait(&self, time: Duration) -> bool {
+    /// Waits; why it was asked for, if it was.
+    fn wait(&self, time: Duration) -> Option<Due> {
         let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.woken.wait_timeout_while(due, time, |due| !*due);
-        std::mem::take(&mut *waited.unwrap_or_else(PoisonError::into_inner).0)
+        let waited = self.woken.wait_timeout_while(due, time, |due| due.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
     }
 
-    /// Says what `made` makes, for ever.
-    pub(super) fn run(&self, reports: &dyn Reports, made: impl Fn() -> Heartbeat) -> Result<(), HostError> {
+    /// Says what `made` makes, for ever. It is told whether what `doctor` looks at was changed since.
+    pub(super) fn run(
+        &self,
+        reports: &dyn Reports,
+        made: impl Fn(bool) -> Heartbeat,
+    ) -> Result<(), HostError> {
+        let mut changed = false;
         loop {
-            if let Err(error) = reports.say(Report::Heartbeat(made())) {
+            let looked = Deadline::after(LOOK);
+            if let Err(error) = reports.say(Report::Heartbeat(made(changed))) {
                 journal::say(&format!("heartbeat: {error}"));
             }
             // Nine tenths of a minute and up to two tenths more.
-            if self.wait(EVERY * 9 / 10 + randomness::jitter(EVERY / 5)) {
+            let due = self.wait(EVERY * 9 / 10 + randomness::jitter(EVERY / 5));
+            changed = due == Some(Due::Changed);
+            if changed && let Some(left) = looked.left() {
+                std::thread::sleep(left);
+            }
+            if due.is_some() {
                 std::thread::sleep(randomness::jitter(SOON));
             }
         }
@@ -77,7 +110,7 @@ pub(super) fn heartbeat(doctor: &Doctor<'_>, known: Known<'_>, found: Reported) 
         // One that nobody confirmed is as old as can be said.
         krl_age_s: state.map_or(now, |state| now.saturating_sub(state.signed_at)),
         head: known.head,
-        mode: doctor.mode().unwrap_or(Mode::Stock),
+        mode: doctor.mode(),
         helper: env!("CARGO_PKG_VERSION").into(),
         openssh: known.openssh.into(),
         sessions: known.sessions,
@@ -88,13 +121,21 @@ pub(super) fn heartbeat(doctor: &Doctor<'_>, known: Known<'_>, found: Reported) 
     }
 }
 
-/// sshd's own words on its version: what `sshd -V` prints, or, before 9.3, the usage of an unknown option.
-pub(super) fn openssh() -> String {
-    let said = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"]
-        .into_iter()
-        .find_map(|sshd| std::process::Command::new(sshd).arg("-V").output().ok());
-    let text = said.map(|said| [said.stderr, said.stdout].concat()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let line = text.lines().find(|line| line.contains("OpenSSH")).unwrap_or("unknown");
-    line.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(VERSION).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_often_it_is_asked_for_it_is_one_heartbeat_and_a_change_is_not_lost_behind_news() {
+        let beat = Beat::default();
+        assert_eq!(beat.wait(Duration::ZERO), None);
+        for _ in 0..100 {
+            beat.changed();
+            beat.now();
+        }
+        assert_eq!(beat.wait(Duration::ZERO), Some(Due::Changed));
+        assert_eq!(beat.wait(Duration::ZERO), None);
+        beat.now();
+        assert_eq!(beat.wait(Duration::ZERO), Some(Due::News));
+    }
 }

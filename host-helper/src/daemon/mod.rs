@@ -14,7 +14,7 @@
 //! | `poll` | a minute | the same list, when the feed did not bring it |
 //! | `sender` | something in the [`crate::spool`] | the spool's folder |
 //! | `uploads` | a recording that grows | the recordings' folder |
-//! | `heartbeat` | a minute, or a new list | nothing |
+//! | `heartbeat` | a minute, a new list, or an `apply` | nothing |
 //! | `renewal` | an hour | the host certificate; reloads sshd |
 //!
 //! Rooms say what the CA must learn to [`crate::reports::Reports`]. Times are [`crate::clock`]'s.

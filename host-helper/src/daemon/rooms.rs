@@ -81,8 +81,6 @@ pub trait Connections: Send + Sync {
     fn considered(&self, peer: Peer, considering: Considering);
     /// The hook: a certificate came in.
     fn opened(&self, peer: Peer, opening: Opening) -> Answer;
-    /// The hook: sshd ends a connection.
-    fn closed(&self, peer: Peer) -> Answer;
     /// May this process run a session, and which?
     fn begin(&self, peer: Peer, terminal: Option<&Terminal>, asked: Option<&str>) -> Result<Begun, Reason>;
     /// A session of that connection is over.
@@ -166,6 +164,8 @@ pub struct Rooms {
     sink: Arc<dyn Sink>,
     /// How things are, as JSON of `fireaxe.host-status/v1`.
     status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// How sshd lets people in was changed. Returns at once.
+    applied: Box<dyn Fn() + Send + Sync>,
 }
 
 impl std::fmt::Debug for Rooms {
@@ -181,7 +181,13 @@ impl Rooms {
         sink: Arc<dyn Sink>,
         status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
     ) -> Rooms {
-        Rooms { connections, sink, status: Box::new(status) }
+        Rooms { connections, sink, status: Box::new(status), applied: Box::new(|| ()) }
+    }
+
+    /// The same, and `applied` is called when root says [`Ask::Applied`]; it returns at once.
+    #[must_use]
+    pub fn telling(self, applied: impl Fn() + Send + Sync + 'static) -> Rooms {
+        Rooms { applied: Box::new(applied), ..self }
     }
 }
 
@@ -199,7 +205,10 @@ impl Handler for Rooms {
                 let opening = Opening { account, from, certificate };
                 root(&|| self.connections.opened(peer, opening.clone()))
             }
-            Ask::Closed => root(&|| self.connections.closed(peer)),
+            Ask::Applied => root(&|| {
+                (self.applied)();
+                Answer::Noted
+            }),
             Ask::Status => root(&|| Answer::Status((self.status)())),
             Ask::Begin { terminal, asked } => {
                 match self.connections.begin(peer, terminal.as_ref(), asked.as_deref()) {
@@ -244,17 +253,71 @@ impl Drop for Over {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::clock::Deadline;
     use crate::processes::ProcessId;
+
+    /// Rooms that nothing of this reaches.
+    struct Nobody;
+
+    impl Connections for Nobody {
+        fn considered(&self, _: Peer, _: Considering) {}
+        fn opened(&self, _: Peer, _: Opening) -> Answer {
+            Answer::Noted
+        }
+        fn begin(&self, _: Peer, _: Option<&Terminal>, _: Option<&str>) -> Result<Begun, Reason> {
+            Err(Reason::new("test", "nobody"))
+        }
+        fn ended(&self, _: Nonce, _: Took) {}
+        fn left_open(&self, _: Nonce, _: Recorded) {}
+        fn listed(&self, _: InForce<'_>) {}
+        fn closing(&self, _: Vec<FeedClosing>) {}
+        fn extended(&self, _: &[Vec<u8>]) {}
+        fn unrecorded(&self, _: Nonce) {}
+        fn count(&self) -> u32 {
+            0
+        }
+        fn keep(&self) {}
+    }
+
+    impl Sink for Nobody {
+        fn record(&self, _: Begun, _: Beginning, _: UnixStream) -> Took {
+            Took::default()
+        }
+    }
+
+    #[test]
+    fn only_root_is_told_how_things_are_and_has_it_looked_again() {
+        let looked = Arc::new(AtomicUsize::new(0));
+        let counts = looked.clone();
+        let rooms = Rooms::new(Arc::new(Nobody), Arc::new(Nobody), || serde_json::json!("status")).telling(
+            move || {
+                counts.fetch_add(1, Ordering::SeqCst);
+            },
+        );
+        let ask = |uid, ask| {
+            let (mut mine, theirs) = UnixStream::pair().unwrap();
+            rooms.answer(Peer { process: ProcessId { pid: 1, start: 1 }, uid }, ask, theirs);
+            let mut said = String::new();
+            mine.read_to_string(&mut said).unwrap();
+            said
+        };
+        for question in [Ask::Applied, Ask::Status] {
+            assert!(ask(1000, question).contains("peer.not_root"));
+        }
+        assert_eq!(looked.load(Ordering::SeqCst), 0);
+        assert_eq!(ask(0, Ask::Applied), "\"noted\"\n");
+        assert_eq!(looked.load(Ordering::SeqCst), 1);
+    }
 
     #[test]
     fn before_the_rooms_are_there_a_question_waits_and_then_hears_nothing() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let peer = Peer { process: ProcessId { pid: 1, start: 1 }, uid: 0 };
         let (early, late) = (Deadline::after(PATIENCE / 2), Deadline::after(PATIENCE * 10));
-        Door::default().answer(peer, Ask::Closed, theirs);
+        Door::default().answer(peer, Ask::Status, theirs);
         assert!(early.left().is_none() && late.left().is_some());
         assert_eq!(ours.read(&mut [0; 1]).unwrap(), 0, "the end, as of no daemon");
     }

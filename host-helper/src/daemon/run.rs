@@ -23,7 +23,7 @@ use super::words;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::connections::{Registry, Setup, record};
-use crate::doctor::{Doctor, Rounds};
+use crate::doctor::{Doctor, Rounds, Version};
 use crate::enrol;
 use crate::error::HostError;
 use crate::host_key::HostKey;
@@ -152,7 +152,9 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
         let status = status::status(&asked, crate::clock::now()).with(Some(shown()));
         serde_json::to_value(status).unwrap_or_default()
     };
-    door.open(Rooms::new(connections.clone(), Arc::new(sink), answers));
+    let beats = beat.clone();
+    let rooms = Rooms::new(connections.clone(), Arc::new(sink), answers).telling(move || beats.changed());
+    door.open(rooms);
 
     // From here on the CA is asked; logins go on whatever comes of it.
     let authority = {
@@ -190,16 +192,16 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     })?;
     threads.keep("poll", move || feed::poll(&lists))?;
     let (said, shown, seen) = (reports.clone(), config.clone(), witness);
-    let openssh = heartbeat::openssh();
+    let openssh = Version::ask(Path::new(SSHD)).words;
     let rounds = Mutex::new(Rounds::default());
     threads.keep("heartbeat", move || {
-        beat.run(&*said, || {
+        beat.run(&*said, |changed| {
             let (live, head) = (live(), seen.lock().unwrap_or_else(PoisonError::into_inner).head());
             let known =
                 Known { openssh: &openssh, head, sessions: live.sessions, spooled: live.spool.reports };
             let doctor = Doctor { config: &shown, sshd: Path::new(SSHD) };
             let mut rounds = rounds.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = rounds.reported(&doctor, crate::clock::now());
+            let found = rounds.reported(&doctor, crate::clock::now(), changed);
             heartbeat::heartbeat(&doctor, known, found)
         })
     })?;

@@ -289,12 +289,14 @@ mod tests {
     #[test]
     fn a_question_is_answered_and_anything_else_is_not() {
         let (_dir, path) = served();
-        assert!(said(&path, b"\"closed\"\n").contains("Closed"));
+        assert!(said(&path, b"\"status\"\n").contains("Status"));
         for other in [
-            &b"\"closed\""[..],
+            &b"\"status\""[..],
             b"\n",
-            b"closed\n",
-            b"\"closed\"\n\"closed\"\n",
+            b"status\n",
+            b"\"status\"\n\"status\"\n",
+            // The hook runs at the open alone.
+            b"\"closed\"\n",
             b"{\"opened\":{}}\n",
             b"{\"begin\":{\"terminal\":null,\"asked\":null,\"uid\":0}}\n",
         ] {
@@ -318,7 +320,7 @@ mod tests {
         let (_dir, path) = served();
         let mut silent = UnixStream::connect(&path).unwrap();
         silent.set_read_timeout(Some(PATIENCE * 3)).unwrap();
-        assert!(said(&path, b"\"closed\"\n").contains("Closed"));
+        assert!(said(&path, b"\"status\"\n").contains("Status"));
         let started = Deadline::after(PATIENCE * 2);
         assert_eq!(silent.read(&mut [0u8; 1]).unwrap(), 0);
         assert!(started.left().is_some());
@@ -423,7 +425,7 @@ mod tests {
         fn no_bytes_bring_it_down(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {
             let (_dir, path) = served();
             said(&path, &bytes);
-            prop_assert!(said(&path, b"\"closed\"\n").contains("Closed"));
+            prop_assert!(said(&path, b"\"status\"\n").contains("Status"));
         }
     }
 }

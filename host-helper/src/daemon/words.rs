@@ -7,9 +7,10 @@
 //! | question | may ask | what is believed of it |
 //! |---|---|---|
 //! | [`Ask::Considered`] | anybody | a line in the journal, a hint for [`Ask::Opened`]; never a right |
-//! | [`Ask::Opened`], [`Ask::Closed`] | uid 0 | the certificate, once its signature and receipt hold |
+//! | [`Ask::Opened`] | uid 0 | the certificate, once its signature and receipt hold |
 //! | [`Ask::Begin`] | whoever descends from a registered connection, with its account's uid | the kind of session |
 //! | [`Ask::Status`] | uid 0 | – |
+//! | [`Ask::Applied`] | uid 0 | nothing: it is looked, at most once in ten seconds |
 
 use fireaxe_protocol::names::{AccountName, EmergencyId, TierName};
 use fireaxe_protocol::policy::Record;
@@ -46,8 +47,6 @@ pub enum Ask {
         /// The whole certificate, base64, from `SSH_AUTH_INFO_0`.
         certificate: String,
     },
-    /// The PAM hook: sshd ends a connection.
-    Closed,
     /// The recorder: may I, and what am I to run? After the answer the same socket carries the recording.
     Begin {
         /// Whether a terminal was allocated.
@@ -57,6 +56,8 @@ pub enum Ask {
     },
     /// How things are, for `status` and `doctor`.
     Status,
+    /// `apply` has changed how sshd lets people in, or put it back: the CA's view of it is old.
+    Applied,
 }
 
 /// A terminal's kind and size.

@@ -6,6 +6,7 @@
 //! | `written` | files of ours: whole, root's, of this host, young enough |
 //! | `server` | what sshd makes of all files together, and what its version is known for |
 //! | `standing` | `authorized_keys` and `known_hosts` of every account, other CAs, passwords |
+//! | `version` | which OpenSSH it is |
 //! | `asked` | what the CA and the daemon say when asked |
 //!
 //! [`Doctor::findings`] asks nobody but files and `sshd -T`; the daemon sends them with its heartbeat.
@@ -14,6 +15,7 @@
 mod asked;
 mod server;
 mod standing;
+mod version;
 mod written;
 
 use std::path::Path;
@@ -22,9 +24,11 @@ use fireaxe_protocol::host::{Mode, Stray};
 use fireaxe_protocol::limits;
 use fireaxe_protocol::reason::Reason;
 
+use crate::apply::drop_in_there;
 use crate::config::Config;
-use crate::drop_in::{DROP_IN, DropIn, Principals};
+use crate::drop_in::{DropIn, Principals};
 
+pub(crate) use version::Version;
 pub(crate) use written::is_host_certificate_of;
 
 /// One thing that was found.
@@ -77,7 +81,7 @@ impl Doctor<'_> {
     /// Everything that files and sshd tell; `now` is unix seconds. Takes as long as a few `sshd -T`, 20 ms
     /// each, and a look into every home.
     pub fn findings(&self, now: u64) -> Vec<Finding> {
-        let drop_in = drop_in();
+        let drop_in = drop_in_there();
         let mut found = written::findings(self.config, drop_in.as_ref(), now);
         let (general, mut more) = server::findings(self, drop_in.as_ref());
         found.append(&mut more);
@@ -92,9 +96,9 @@ impl Doctor<'_> {
         found
     }
 
-    /// How sshd learns principals, by what it makes of its files; none when it is not ours.
-    pub fn mode(&self) -> Option<Mode> {
-        server::mode(self, drop_in().as_ref()?)
+    /// How sshd learns principals, by what it makes of its files.
+    pub fn mode(&self) -> Mode {
+        drop_in_there().map_or(Mode::Neither, |drop_in| server::mode(self, &drop_in))
     }
 }
 
@@ -130,11 +134,14 @@ pub struct Rounds(Option<(u64, Reported)>);
 const ROUND_S: u64 = 600;
 
 impl Rounds {
-    /// What a heartbeat says at `now`, unix seconds: found now, or within [`ROUND_S`] before.
-    pub fn reported(&mut self, doctor: &Doctor<'_>, now: u64) -> Reported {
+    /// What a heartbeat says at `now`, unix seconds: found now, or, unless something was `changed` since, within
+    /// [`ROUND_S`] before.
+    pub fn reported(&mut self, doctor: &Doctor<'_>, now: u64, changed: bool) -> Reported {
         match &self.0 {
             // A clock that was set back looks again.
-            Some((at, found)) if (*at..at.saturating_add(ROUND_S)).contains(&now) => found.clone(),
+            Some((at, found)) if !changed && (*at..at.saturating_add(ROUND_S)).contains(&now) => {
+                found.clone()
+            }
             _ => {
                 let found = reported(&doctor.findings(now));
                 self.0 = Some((now, found.clone()));
@@ -142,11 +149,6 @@ impl Rounds {
             }
         }
     }
-}
-
-/// The drop-in as it is on the disk.
-fn drop_in() -> Option<DropIn> {
-    DropIn::read(&std::fs::read_to_string(Path::new("/").join(DROP_IN)).ok()?)
 }
 
 /// Whether sshd is to ask a program, and which.

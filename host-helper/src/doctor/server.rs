@@ -1,12 +1,10 @@
 //! What sshd makes of all its files together: the first value wins, so a file that is right may count for
 //! nothing. And what its version is known for.
 
-use std::path::Path;
-use std::process::Command;
-
 use fireaxe_protocol::host::Mode;
 use fireaxe_protocol::names::AccountName;
 
+use super::version::Version;
 use super::{Doctor, Finding};
 use crate::apply::effective::Effective;
 use crate::apply::server::Server;
@@ -14,11 +12,8 @@ use crate::drop_in::{DropIn, Principals};
 use crate::escape::plain;
 use crate::files;
 
-/// OpenSSH's version as `(major, minor)`.
-pub(super) type Version = (u32, u32);
-
 /// The oldest that is supported.
-const OLDEST: Version = (8, 4);
+const OLDEST: (u32, u32) = (8, 4);
 
 /// Findings, and what counts for an account that nobody names.
 pub(super) fn findings(doctor: &Doctor<'_>, drop_in: Option<&DropIn>) -> (Option<Effective>, Vec<Finding>) {
@@ -73,7 +68,7 @@ pub(super) fn findings(doctor: &Doctor<'_>, drop_in: Option<&DropIn>) -> (Option
         let sentence = "no sshd runs by its pid file: apply cannot make it read its configuration";
         found.push(Finding::note("sshd.not_running", sentence, "systemctl status ssh"));
     }
-    pitfalls(&general, version(sshd), &mut found);
+    pitfalls(&general, Version::ask(sshd).number, &mut found);
     (Some(general), found)
 }
 
@@ -98,7 +93,7 @@ fn of_account(doctor: &Doctor<'_>, drop_in: &DropIn, account: &AccountName, foun
             ));
         }
     }
-    if mode_of(&effective).is_none() {
+    if mode_of(&effective) == Mode::Neither {
         found.push(Finding::wrong(
             "sshd.two_ways",
             format!("sshd asks both a file and a program who may be {account}, or neither"),
@@ -111,28 +106,27 @@ fn of_account(doctor: &Doctor<'_>, drop_in: &DropIn, account: &AccountName, foun
     }
 }
 
-/// How sshd learns principals, of all accounts of the drop-in alike; none when it is neither or both.
-pub(super) fn mode(doctor: &Doctor<'_>, drop_in: &DropIn) -> Option<Mode> {
-    let mut modes = drop_in
-        .accounts
-        .iter()
-        .map(|account| Effective::ask(doctor.sshd, account.as_str()).ok().as_ref().and_then(mode_of));
-    let first = modes.next()??;
-    modes.all(|mode| mode == Some(first)).then_some(first)
+/// How sshd learns principals, of all accounts of the drop-in alike.
+pub(super) fn mode(doctor: &Doctor<'_>, drop_in: &DropIn) -> Mode {
+    let mut modes = drop_in.accounts.iter().map(|account| {
+        Effective::ask(doctor.sshd, account.as_str()).map_or(Mode::Neither, |asked| mode_of(&asked))
+    });
+    let first = modes.next().unwrap_or(Mode::Neither);
+    if modes.all(|mode| mode == first) { first } else { Mode::Neither }
 }
 
-fn mode_of(effective: &Effective) -> Option<Mode> {
+fn mode_of(effective: &Effective) -> Mode {
     let file = !effective.is("authorizedprincipalsfile", "none");
     let command = !effective.is("authorizedprincipalscommand", "none");
     match (file, command) {
-        (true, false) => Some(Mode::Stock),
-        (false, true) => Some(Mode::Helper),
-        _ => None,
+        (true, false) => Mode::Stock,
+        (false, true) => Mode::Helper,
+        _ => Mode::Neither,
     }
 }
 
 /// What this version is known for. Measured or read in its sources; see the table in OPERATIONS.md.
-fn pitfalls(general: &Effective, version: Option<Version>, found: &mut Vec<Finding>) {
+fn pitfalls(general: &Effective, version: Option<(u32, u32)>, found: &mut Vec<Finding>) {
     let Some(version) = version else {
         let sentence = "sshd does not say which version it is";
         return found.push(Finding::note("sshd.version", sentence, "fireaxe-host doctor knows OpenSSH only"));
@@ -159,34 +153,5 @@ fn pitfalls(general: &Effective, version: Option<Version>, found: &mut Vec<Findi
             sentence,
             "PerSourcePenaltyExemptList with the addresses of bastions, or people meet `Connection closed`",
         ));
-    }
-}
-
-/// Asks the server. Older ones do not know `-V`, and say their version while they complain.
-pub(super) fn version(sshd: &Path) -> Option<Version> {
-    let output = Command::new(sshd).arg("-V").output().ok()?;
-    read_version(&String::from_utf8_lossy(&output.stderr))
-}
-
-fn read_version(text: &str) -> Option<Version> {
-    let (_, rest) = text.split_once("OpenSSH_")?;
-    let (major, rest) = rest.split_once('.')?;
-    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_version_is_read_from_either_answer() {
-        let old =
-            "unknown option -- V\nOpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.17 1 Jul 2025\nusage: sshd";
-        assert_eq!(read_version(old), Some((9, 2)));
-        assert_eq!(read_version("OpenSSH_10.0p2, OpenSSL 3.0.17"), Some((10, 0)));
-        for other in ["", "OpenSSH_", "OpenSSH_x.1", "dropbear"] {
-            assert_eq!(read_version(other), None);
-        }
     }
 }

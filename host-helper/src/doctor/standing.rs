@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use fireaxe_protocol::host::{Stray, StrayKind};
 use fireaxe_protocol::reason::Reason;
 
-use super::{Doctor, Finding, Weight, server};
+use super::{Doctor, Finding, Version, Weight};
 use crate::apply::accounts::{self, Account};
 use crate::apply::effective::Effective;
 use crate::drop_in::{DROP_IN, DropIn, USER_CA};
@@ -69,7 +69,7 @@ pub(super) fn findings(
     for file in ["ssh_known_hosts", "ssh_known_hosts2"] {
         known_hosts(doctor, &Path::new("/etc/ssh").join(file), &nobody, &mut seen, &mut found);
     }
-    if authority_lines && server::version(doctor.sshd).is_some_and(|v| ((9, 9)..(10, 3)).contains(&v)) {
+    if authority_lines && Version::ask(doctor.sshd).number.is_some_and(|v| ((9, 9)..(10, 3)).contains(&v)) {
         found.push(Finding::wrong(
             "sshd.comma_principals",
             "a cert-authority line in authorized_keys on this version admits principals with commas (CVE-2026-35414)",

@@ -25,13 +25,13 @@ use fireaxe_protocol::names::AccountName;
 use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::reason::Reason;
 
-use super::journal::{Line, Severity};
 use super::judge;
 use super::known::Known;
 use crate::config::Config;
 use crate::connections::record::{self, Waiting};
 use crate::daemon::call;
 use crate::daemon::words::{Answer, Ask};
+use crate::journal::{Line, Severity};
 use crate::processes::{Mark, Process, ProcessId};
 use crate::teardown;
 use crate::{files, randomness};
@@ -107,24 +107,16 @@ impl Pam {
     }
 }
 
-/// Opens or closes; `now` is unix seconds, `monitor` this process's parent.
+/// Opens; `now` is unix seconds, `monitor` this process's parent.
 pub fn run(pam: &Pam, places: &Places, now: u64, monitor: u32) -> Verdict {
-    // Step 1: whose login is it? No file is read for one without a certificate.
-    if !pam.has_certificate() {
+    // Step 1: whose login is it? No file is read for one without a certificate. Its end is not waited for: the
+    // daemon watches the monitor.
+    if pam.phase != "open_session" || !pam.has_certificate() {
         return Verdict::NotOurs;
     }
     let config = Config::read(&places.config);
     let user_ca = config.as_ref().ok().and_then(|config| files::read_user_ca(&config.user_ca).ok());
     let Some(certificate) = ours(pam, user_ca.as_deref()) else { return Verdict::NotOurs };
-    match pam.phase.as_str() {
-        "open_session" => {}
-        "close_session" => {
-            // The daemon watches the monitor itself: this only hurries it.
-            let _ = call::ask(&places.socket, &Ask::Closed, PATIENCE);
-            return Verdict::Registered;
-        }
-        _ => return Verdict::NotOurs,
-    }
     let verdict = open(pam, places, now, monitor, &certificate, config.ok().zip(user_ca));
     say(pam, &verdict, &certificate, monitor);
     if let Verdict::Refused(_) = verdict {

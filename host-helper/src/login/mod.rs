@@ -7,12 +7,10 @@
 //! | [`known`] | what the host knows for that, read from its files |
 //! | [`principals`] | `fireaxe-host principals`: sshd's AuthorizedPrincipalsCommand |
 //! | [`hook`] | `fireaxe-host hook`: PAM's `session` phase |
-//! | [`journal`] | lines for the host's log |
 //!
 //! Who is connected is the daemon's, [`crate::connections`].
 
 pub mod hook;
-pub mod journal;
 pub mod judge;
 pub mod known;
 pub mod principals;

@@ -13,7 +13,6 @@ use fireaxe_protocol::limits;
 use fireaxe_protocol::names::AccountName;
 use fireaxe_protocol::reason::Reason;
 
-use super::journal::{Line, Severity};
 use super::judge::{self, Admitted};
 use super::known::Known;
 use crate::clock::Deadline;
@@ -21,6 +20,7 @@ use crate::config::Config;
 use crate::daemon::call;
 use crate::daemon::words::{Ask, SOCKET};
 use crate::files;
+use crate::journal::{Line, Severity};
 
 /// What sshd says, as it came.
 #[derive(Debug, Clone, Copy)]

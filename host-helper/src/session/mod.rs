@@ -32,6 +32,7 @@ use std::process::{Command, ExitCode};
 use fireaxe_protocol::reason::Reason;
 
 use crate::daemon::words::{Answer, Ask, Run, Terminal};
+use crate::escape::{SAID, plain};
 
 /// Exit code: the session may not be.
 const REFUSED: u8 = 77;
@@ -86,7 +87,7 @@ fn refused(code: u8, reason: &Reason) -> ExitCode {
         CANNOT_RUN => "whoever runs this host: fireaxe-host doctor",
         _ => "fireaxe status",
     };
-    let line = format!("fireaxe: {}\r\n  next: {next}\r\n", reason.sentence);
+    let line = format!("fireaxe: {}\r\n  next: {next}\r\n", plain(&reason.sentence, SAID));
     let _ = std::io::stderr().write_all(line.as_bytes());
     ExitCode::from(code)
 }
@@ -94,7 +95,8 @@ fn refused(code: u8, reason: &Reason) -> ExitCode {
 /// Runs in this process's place what sshd asks, since nobody can be asked and its certificate names no recorder.
 fn without(line: Option<&std::ffi::OsStr>, reason: &Reason) -> ExitCode {
     if rustix::termios::isatty(rustix::stdio::stderr()) {
-        let told = format!("fireaxe: {}; nobody warns of this session's end\r\n", reason.sentence);
+        let told =
+            format!("fireaxe: {}; nobody warns of this session's end\r\n", plain(&reason.sentence, SAID));
         let _ = std::io::stderr().write_all(told.as_bytes());
     }
     let shell = SHELLS.iter().find(|path| Path::new(path).exists()).unwrap_or(&SHELLS[1]);

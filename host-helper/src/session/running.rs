@@ -25,6 +25,7 @@ use super::terminal::{self, Outer};
 use super::{Left, is_sane};
 use crate::clock::{self, Stopwatch};
 use crate::daemon::words::{Ask, Notice, Run, Terminal};
+use crate::escape::{SAID, plain};
 use crate::sink::words::Over;
 
 /// How long a session goes on that must be recorded while the daemon is away.
@@ -300,8 +301,7 @@ impl Session<'_> {
     /// A line for the user: on their terminal, and in the recording; never into a program's data.
     fn tell(&mut self, line: &str) {
         let emergency = self.run.emergency.as_ref().map(|id| format!("{id} ")).unwrap_or_default();
-        let line: String =
-            format!("fireaxe: {emergency}{line}").chars().filter(|c| !c.is_control()).collect();
+        let line = plain(&format!("fireaxe: {emergency}{line}"), SAID);
         let shown = format!("\r\n{line}\r\n");
         if self.inner.is_some() {
             let _ = rustix::io::write(rustix::stdio::stdout(), shown.as_bytes());

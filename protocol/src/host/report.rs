@@ -245,6 +245,9 @@ pub enum Mode {
     Stock,
     /// From this program, which checks receipts and freshness; sessions are registered.
     Helper,
+    /// In neither way, or not of all accounts alike: what certificates open cannot be relied on. Why is in
+    /// [`Heartbeat::drift`].
+    Neither,
 }
 
 /// A way in that needs no emergency.
