@@ -4,11 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test; its functions too")]
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use fireaxe_protocol::host::{Change, EndReason, PlantedKind, Report, SessionClosed};
 use fireaxe_tests::clock;
 use fireaxe_tests::host::Login;
-use fireaxe_tests::running::{Running, start_on_a_terminal};
+use fireaxe_tests::running::{Running, start, start_on_a_terminal};
 use fireaxe_tests::town::{Town, unrecorded};
 
 /// Everything that tries to outlive its session: each with a name to be found by.
@@ -24,10 +25,11 @@ struct Sessions {
     master: Running,
     channel: Running,
     shell: Running,
+    transfer: Running,
 }
 
 impl Sessions {
-    const CONNECTIONS: usize = 4;
+    const CONNECTIONS: usize = 5;
 
     fn of(town: &Town, key: &Login, serial: u64) -> Sessions {
         let socket = |name: &str| town.world.room("sockets").join(format!("{name}-{}", serial));
@@ -44,10 +46,22 @@ impl Sessions {
         let channel = town.starts(key, "ops", &["-o", &path], "sleep 7010");
         let mut shell = start_on_a_terminal(&town.host.ssh_command(key, "ops", &["-tt"]));
         shell.types("setsid sleep 7011 &\n");
-        for n in [7001, 7002, 7003, 7004, 7005, 7006, 7007, 7010, 7011] {
+        // Its server is a daemon with a session and a terminal of its own; so is what stands in for it.
+        let multiplexer = match town.host.install_tool("tmux") {
+            true => "tmux new -d 'sleep 7012'\n",
+            false => "setsid -f script -qc 'sleep 7012' /dev/null >/dev/null 2>&1 </dev/null\n",
+        };
+        shell.types(multiplexer);
+        let options = town.host.remote_shell(key);
+        let mut transfer = Command::new("sftp");
+        transfer.args(options.split(' ').skip(1)).arg(format!("ops@{}", town.host.name()));
+        let mut transfer = start(&mut transfer);
+        transfer.types("pwd\n");
+        transfer.shows("Remote working directory");
+        for n in [7001, 7002, 7003, 7004, 7005, 7006, 7007, 7010, 7011, 7012] {
             town.comes_to_run(&format!("sleep {n}"));
         }
-        Sessions { exec, tunnel, master, channel, shell }
+        Sessions { exec, tunnel, master, channel, shell, transfer }
     }
 
     /// All clients were cut off, and nothing is left.
@@ -71,6 +85,8 @@ impl Sessions {
         for client in [self.exec, self.tunnel, self.master, self.channel, self.shell] {
             assert_eq!(client.ends_by_itself().code, 255);
         }
+        assert_eq!(town.running("/sftp-server"), 0);
+        self.transfer.shows("Connection closed");
     }
 }
 
@@ -126,6 +142,33 @@ fn a_revocation_ends_what_is_there_and_is_confirmed_once_nothing_is() {
     sessions.are_over(&town, 21, EndReason::Revoked);
     assert!(other.goes_on());
     town.ssh(&key, "ops", &[], "true").fails();
+}
+
+/// Each forks for as long as it may, and now and then goes on as its child alone: whoever looks for them one by one
+/// comes late. At most as many as a host bears.
+const BOMB: &str = "ulimit -u 200; exec perl -MPOSIX -e '$SIG{TERM} = $SIG{HUP} = \"IGNORE\"; for (;;) { \
+    my $p = fork; if (!defined $p) { select undef, undef, undef, 0.1 } elsif (!$p) { setsid } \
+    elsif (rand() < 0.2) { exit } }' bomb-7014";
+
+#[test]
+fn a_fork_bomb_is_caught_and_told() {
+    let mut town = Town::registered();
+    if !town.host.has_control_groups() {
+        eprintln!("SKIPPED: without control groups of its own a host does not promise it");
+        return;
+    }
+    let mut other = bystander(&town, 20);
+    let key = town.numbered(21, &unrecorded("ops"), 3000);
+    let bomb = town.starts(&key, "ops", &[], BOMB);
+    let many = || (town.running("bomb-7014") > 50).then_some(());
+    clock::wait_for(clock::LIMIT, many).expect("it goes off");
+    town.revoke(&[21]);
+    let closed = town.closed(21);
+    assert_eq!((closed.why, closed.swept.left), (EndReason::Revoked, 0), "{closed:?}");
+    assert!(closed.swept.killed > 50, "{closed:?}");
+    assert_eq!(town.running("bomb-7014"), 0);
+    assert!(other.goes_on());
+    let _ = bomb.ends_by_itself();
 }
 
 #[test]
