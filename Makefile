@@ -58,7 +58,7 @@ openssh: tools
 	@sh tests/openssh/provide.sh $(TARGET)
 
 more: openssh
-	@sh tests/openssh/provide.sh $(TARGET) shells backports
+	@sh tests/openssh/provide.sh $(TARGET) shells tools backports
 
 tools:
 	@command -v $(CARGO) >/dev/null || { echo "there is no Rust toolchain: see https://rustup.rs" >&2; exit 1; }

@@ -59,6 +59,9 @@ umount -l /run/world/dev
 rmdir /run/world/dev
 
 mount -t proc proc /proc
+# Each start is a boot of its own, which the machine's kernel does not know of.
+cat /proc/sys/kernel/random/uuid >/run/world/boot_id
+mount --bind /run/world/boot_id /proc/sys/kernel/random/boot_id
 # Never the machine's control groups: this namespace's own, or none.
 if [ -d /sys/fs/cgroup ]; then
     if [ "$with_cgroup" = yes ]; then

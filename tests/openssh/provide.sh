@@ -4,20 +4,22 @@
 # are downloaded and unpacked below target/openssh, so that no service starts, no account is made and
 # nothing is written to /etc/ssh. Idempotent; says nothing when there is nothing to do.
 #
-# usage: provide.sh TARGET_DIR [shells] [backports]
+# usage: provide.sh TARGET_DIR [shells] [tools] [backports]
 #   shells     further login shells, for the tests of actions
+#   tools      what people run through ssh and in sessions: rsync, tmux
 #   backports  the newest OpenSSH server that Debian's backports offer, below target/openssh-backports
-# Neither is a condition: a test says loudly what it had to leave out.
+# None is a condition: a test says loudly what it had to leave out.
 set -eu
 
 target=${1:?usage: provide.sh TARGET_DIR [shells] [backports]}
 shift
-with_shells= with_backports=
+with_shells= with_tools= with_backports=
 for asked; do
     case $asked in
         shells) with_shells=yes ;;
+        tools) with_tools=yes ;;
         backports) with_backports=yes ;;
-        *) echo "usage: provide.sh TARGET_DIR [shells] [backports]" >&2; exit 2 ;;
+        *) echo "usage: provide.sh TARGET_DIR [shells] [tools] [backports]" >&2; exit 2 ;;
     esac
 done
 root=$target/openssh/root
@@ -162,6 +164,30 @@ provide_backports() {
     mv "$backports/root.new" "$backports/root"
 }
 [ -z "$with_backports" ] || ( provide_backports ) || say "there is no OpenSSH of the backports here: the tests leave it out"
+
+# Asked for by the tests of sessions: the machine's own, else unpacked and not installed. Each is found beside
+# itself, since it runs on the machine and, under another path, on its hosts.
+tools=$target/openssh/tools
+unpack_tool() {
+    tool=$1; shift
+    ! command -v "$tool" >/dev/null && [ ! -x "$tools/$tool" ] || return 0
+    say "unpacking $tool below $tools (not installed)"
+    ( unpack "$tools/root" "$@" ) || { say "there is no $tool here: the tests leave it out"; return 0; }
+    cat >"$tools/$tool.new" <<'END'
+#!/bin/sh
+beside=${0%/*}/root
+for dir in "$beside"/usr/lib/*-linux-gnu "$beside"/lib/*-linux-gnu; do
+    [ ! -d "$dir" ] || libraries=${libraries:+$libraries:}$dir
+done
+END
+    echo "LD_LIBRARY_PATH=\$libraries exec \"\$beside/usr/bin/$tool\" \"\$@\"" >>"$tools/$tool.new"
+    chmod 0755 "$tools/$tool.new"
+    mv "$tools/$tool.new" "$tools/$tool"
+}
+if [ -n "$with_tools" ]; then
+    unpack_tool rsync rsync libpopt0 libxxhash0 liblz4-1
+    unpack_tool tmux tmux libevent-core-2.1-7 libutempter0
+fi
 
 # Asked for by the tests of actions: login shells beside bash and dash, the machine's, else unpacked and not
 # installed.

@@ -9,7 +9,9 @@ use std::process::{Child, Command, Stdio};
 
 use fireaxe_ca::log::Reader;
 use fireaxe_protocol::api::Fleet;
-use fireaxe_protocol::log::Entry;
+use fireaxe_protocol::host::Report;
+use fireaxe_protocol::log::{Entry, Event};
+use fireaxe_protocol::statement::{Claimed, Statement};
 
 use crate::clock;
 use crate::run::{Ran, bound, end, run};
@@ -177,6 +179,22 @@ impl Ca {
         let mut found = Vec::new();
         reader.replay(|_, entry, _| found.push(entry)).expect("the log holds together");
         found
+    }
+
+    /// What hosts signed of their sessions and lists, as the log holds it.
+    pub fn reports(&self) -> Vec<Report> {
+        let said = |event: Event| match event {
+            Event::SessionOpened { by, .. }
+            | Event::SessionClosed { by, .. }
+            | Event::HostConfirmed { by, .. } => Some(by.said),
+            _ => None,
+        };
+        let said = self.entries().into_iter().filter_map(|entry| said(entry.event));
+        let words = said.map(|said| match Claimed::read(said).expect("a statement").statement() {
+            Statement::Report(words) => words.report.clone(),
+            other => panic!("no report: {other:?}"),
+        });
+        words.collect()
     }
 
     /// Every entry, signature, decision and certificate of its log is as it must be.

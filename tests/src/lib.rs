@@ -17,7 +17,7 @@
 //! | [`scene`] | what most tests begin with: the default policy, two hosts, three people |
 //! | [`run`] | a command run to its end with a limit, and what it printed |
 //! | [`running`] | a command that goes on while the test does other things |
-//! | [`town`] | a host whose sessions are recorded, without a CA |
+//! | [`town`] | a host whose sessions are registered, and recorded or not, without a CA |
 //! | [`clock`] | the one clock, and waiting for a condition |
 //!
 //! It needs root (for the namespaces) and says so. Values clean up when dropped, a panic included.

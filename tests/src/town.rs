@@ -1,12 +1,13 @@
-//! A host whose sessions are registered and recorded, without a CA: what signs for it is made up, so that each
-//! certificate says what a test needs. Its daemon is `host-helper/examples/recorded.rs`.
+//! A host whose sessions are registered, and recorded or not, without a CA: what signs for it is made up, so that
+//! each certificate says what a test needs. Its daemon is `host-helper/examples/recorded.rs`, or `registry.rs`.
 
 use std::fs;
 use std::io::Write;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
-use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, assemble, to_openssh};
+use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, Within, assemble, to_openssh};
 use fireaxe_protocol::host::{RECORDER, Report, SessionClosed};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::krl::Krl;
@@ -20,7 +21,8 @@ use fireaxe_protocol::recording::{Body as Part, Chain, Chunk, Event, Stream};
 use crate::clock;
 use crate::host::{Host, Login};
 use crate::keys::KeyPair;
-use crate::run::{Ran, run};
+use crate::run::{Ran, end, run};
+use crate::running::{Running, start};
 use crate::world::World;
 
 /// The host, and whatever signs for it.
@@ -29,11 +31,35 @@ pub struct Town {
     pub world: World,
     /// The host.
     pub host: Host,
+    /// Signs certificates: the host trusts the one that was here at first.
+    pub ca: SigningKey,
+    /// Signs heads of the log: the host trusts the one that was here at first.
+    pub log: NoteSigner,
     daemon: Option<Child>,
-    ca: SigningKey,
-    log: NoteSigner,
+    kind: Kind,
     revoked: Vec<u64>,
     serial: u64,
+}
+
+/// What a certificate is to say, beside its key.
+pub struct Wanted<'a> {
+    /// Its serial, at least 1.
+    pub serial: u64,
+    /// What it gives.
+    pub terms: &'a Terms,
+    /// Seconds until its end.
+    pub lives: u64,
+    /// The one that it was made of, if it is for one host.
+    pub within: Option<Within>,
+}
+
+/// Which daemon there is, and with it what `ops` and `look` have as login shell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Registry and sink; the recorder.
+    Recorded,
+    /// The registry alone; bash.
+    Registered,
 }
 
 /// A recording of the host, as far as it is.
@@ -64,17 +90,41 @@ pub fn terms(account: &str) -> Terms {
     }
 }
 
+/// What a tier gives that is not recorded: everything else that a session could hide behind.
+pub fn unrecorded(account: &str) -> Terms {
+    let extensions = vec![Extension::PortForwarding, Extension::Pty];
+    Terms { extensions, record: Record::None, grace_s: 2, ..terms(account) }
+}
+
 impl Town {
     /// A host with its sshd and daemon running; `ops` and `look` have the recorder as login shell.
     pub fn begin() -> Town {
+        let mut town = Town::of(Kind::Recorded);
+        town.start_daemon();
+        town
+    }
+
+    /// A host with its sshd and a daemon that registers connections and takes no recording; accounts keep their
+    /// shells.
+    pub fn registered() -> Town {
+        let mut town = Town::without_daemon();
+        town.start_daemon();
+        town
+    }
+
+    /// The same, its daemon not started yet.
+    pub fn without_daemon() -> Town {
+        Town::of(Kind::Registered)
+    }
+
+    fn of(kind: Kind) -> Town {
         let world = World::new();
         let host = world.host("db-3.payments.prod", "payments-db");
         let log = NoteSigner::new(origin().as_str(), SigningKey::from_bytes(&[3; 32])).expect("a key");
         let ca = SigningKey::from_bytes(&[1; 32]);
-        let mut town = Town { world, host, daemon: None, ca, log, revoked: vec![], serial: 5 };
+        let mut town = Town { world, host, ca, log, daemon: None, kind, revoked: vec![], serial: 5 };
         town.furnish();
         town.host.start();
-        town.start_daemon();
         town
     }
 
@@ -98,19 +148,20 @@ impl Town {
         );
         host.put("/etc/fireaxe/host.toml", config);
         host.put("/etc/ssh/fireaxe_user_ca.pub", format!("{}\n", Ed25519Key::from(&self.ca)));
+        let keys = if self.kind == Kind::Recorded { "AuthorizedKeysFile none\n" } else { "" };
         host.put(
             "/etc/ssh/sshd_config.d/10-fireaxe.conf",
-            "UsePAM yes\nLogLevel VERBOSE\nMatch User look,ops,root\n\
-             TrustedUserCAKeys /etc/ssh/fireaxe_user_ca.pub\nAuthorizedPrincipalsFile none\n\
-             AuthorizedKeysFile none\n\
+            format!("UsePAM yes\nLogLevel VERBOSE\nMatch User look,ops,root\n\
+             TrustedUserCAKeys /etc/ssh/fireaxe_user_ca.pub\nAuthorizedPrincipalsFile none\n{keys}\
              AuthorizedPrincipalsCommand /usr/bin/fireaxe-host principals --account %u --certificate %k --key-id=%i\n\
-             AuthorizedPrincipalsCommandUser fireaxe-host\nRevokedKeys /etc/ssh/fireaxe_revoked_keys\nMatch all\n",
+             AuthorizedPrincipalsCommandUser fireaxe-host\nRevokedKeys /etc/ssh/fireaxe_revoked_keys\nMatch all\n"),
         );
         let pam = fs::read_to_string(host.file("/etc/pam.d/sshd")).expect("PAM's stack");
+        assert!(pam.contains("pam_loginuid.so"), "{pam}");
         let hook = "pam_loginuid.so\nsession required pam_exec.so quiet type=open_session /usr/bin/fireaxe-host hook";
         host.put("/etc/pam.d/sshd", pam.replacen("pam_loginuid.so", hook, 1));
-        for account in ["ops", "look"] {
-            host.set_shell(account, RECORDER);
+        if self.kind == Kind::Recorded {
+            ["ops", "look"].iter().for_each(|account| host.set_shell(account, RECORDER));
         }
         self.revoke(&[]);
     }
@@ -134,38 +185,63 @@ impl Town {
 
     /// Starts the daemon.
     pub fn start_daemon(&mut self) {
-        let built = self.world.programs().bin.join("examples/recorded");
+        let example = match self.kind {
+            Kind::Recorded => "recorded",
+            Kind::Registered => "registry",
+        };
+        let built = self.world.programs().bin.join("examples").join(example);
         assert!(built.exists(), "build it first: cargo build -p fireaxe-host --examples");
         let mut command = self.host.command("sh");
-        command.args(["-c", "echo $$ >/run/recorded.pid; exec /run/world/bin/examples/recorded"]);
-        command.stdin(Stdio::null());
-        self.daemon = Some(command.spawn().expect("the daemon starts"));
-        let up = "test -S /run/fireaxe/host.sock && test -d /var/lib/fireaxe/recordings";
-        let up = || (self.host.run("sh", &["-c", up]).code == 0).then_some(());
+        let line = format!("echo $$ >{DAEMON_PID}; exec /run/world/bin/examples/{example}");
+        self.daemon =
+            Some(command.args(["-c", &line]).stdin(Stdio::null()).spawn().expect("the daemon starts"));
+        // Made last, when everything else is there.
+        let up = || (self.host.run("test", &["-S", SOCKET]).code == 0).then_some(());
         clock::wait_for(clock::LIMIT, up).expect("the daemon starts");
     }
 
     /// `kill -9`
     pub fn kill_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
-            self.host
-                .run("sh", &["-c", "kill -KILL $(cat /run/recorded.pid); rm /run/fireaxe/host.sock"])
-                .ok();
-            daemon.wait().expect("it ends");
+            // A socket that was left behind answers nobody.
+            let line = format!("kill -KILL $(cat {DAEMON_PID}); rm {SOCKET}");
+            self.host.run("sh", &["-c", &line]).ok();
+            // What entered the host for it may have stopped with it, and would never be seen to end.
+            end(&mut daemon);
         }
     }
 
-    /// A key with a certificate of these terms that lives for `lives` seconds from now, and its serial.
-    pub fn key(&mut self, terms: &Terms, lives: u64) -> (Login, u64) {
-        self.serial += 1;
-        let serial = self.serial;
-        let pair = KeyPair::generate(&self.world.room("keys"), &format!("key-{serial}"));
-        let certificate = self.certificate(&pair, serial, terms, lives);
-        fs::write(pair.certificate_path(), to_openssh(&certificate) + "\n").expect("a certificate");
-        (Login::certified(&pair), serial)
+    /// `kill -STOP` or `kill -CONT`
+    pub fn signal_daemon(&self, signal: &str) {
+        self.host.run("sh", &["-c", &format!("kill -{signal} $(cat {DAEMON_PID})")]).ok();
     }
 
-    fn certificate(&self, pair: &KeyPair, serial: u64, terms: &Terms, lives: u64) -> Vec<u8> {
+    /// A key with a certificate of these terms that lives for `lives` seconds from now, and its serial: the next.
+    pub fn key(&mut self, terms: &Terms, lives: u64) -> (Login, u64) {
+        self.serial += 1;
+        (self.numbered(self.serial, terms, lives), self.serial)
+    }
+
+    /// The same with this serial.
+    pub fn numbered(&self, serial: u64, terms: &Terms, lives: u64) -> Login {
+        self.certified(&self.pair(serial), &Wanted { serial, terms, lives, within: None })
+    }
+
+    /// A new key for the certificate with this serial.
+    pub fn pair(&self, serial: u64) -> KeyPair {
+        KeyPair::generate(&self.world.room("keys"), &format!("key-{serial}"))
+    }
+
+    /// This key with a certificate.
+    pub fn certified(&self, pair: &KeyPair, wanted: &Wanted<'_>) -> Login {
+        let certificate = to_openssh(&self.certificate(pair, wanted));
+        fs::write(pair.certificate_path(), certificate + "\n").expect("a certificate");
+        Login::certified(pair)
+    }
+
+    /// A certificate for this key, in its binary form.
+    pub fn certificate(&self, pair: &KeyPair, wanted: &Wanted<'_>) -> Vec<u8> {
+        let Wanted { serial, terms, lives, within } = *wanted;
         let line = pair.public_line();
         let public: Ed25519Key = line.rsplit_once(' ').expect("a comment").0.parse().expect("a key");
         // Issued so long before its end, whenever that is.
@@ -177,7 +253,7 @@ impl Town {
             subject: Subject::Person(EmergencyId(42), &"ana".parse().expect("a name")),
             at,
             grant_end: u64::MAX,
-            within: None,
+            within,
             ca_key: Ed25519Key::from(&self.ca),
         };
         let body = Body::of(&Profile::from_terms(terms, &issue).expect("a profile"));
@@ -202,20 +278,39 @@ impl Town {
     /// Waits until the connection with this serial is over, and gives what was reported of its end.
     #[track_caller]
     pub fn closed(&self, serial: u64) -> SessionClosed {
+        self.closed_within(clock::LIMIT, serial)
+    }
+
+    /// The same with another limit.
+    #[track_caller]
+    pub fn closed_within(&self, limit: Duration, serial: u64) -> SessionClosed {
         let found = || {
             self.reports().into_iter().find_map(|report| match report {
                 Report::SessionClosed(closed) if closed.serial == serial => Some(closed),
                 _ => None,
             })
         };
-        let closed = clock::wait_for(clock::LIMIT, found);
-        closed
+        clock::wait_for(limit, found)
             .unwrap_or_else(|| panic!("{serial} never closed: {:?}\n{}", self.reports(), self.host.syslog()))
+    }
+
+    /// How many connections with this serial were reported as opened.
+    pub fn opened(&self, serial: u64) -> usize {
+        let reports = self.reports();
+        reports.iter().filter(|r| matches!(r, Report::SessionOpened(o) if o.serial == serial)).count()
+    }
+
+    /// Waits until one was.
+    #[track_caller]
+    pub fn comes_open(&self, serial: u64) {
+        clock::wait_for(clock::LIMIT, || (self.opened(serial) > 0).then_some(()))
+            .unwrap_or_else(|| panic!("{serial} never opened\n{}", self.host.syslog()));
     }
 
     /// Every recording of this serial.
     pub fn recordings(&self, serial: u64) -> Vec<Recording> {
-        let entries = fs::read_dir(self.host.file("/var/lib/fireaxe/recordings")).expect("the recordings");
+        let shelf = self.host.outside("/var/lib/fireaxe/recordings");
+        let entries = fs::read_dir(shelf).expect("the recordings");
         let read = |path: std::path::PathBuf| {
             let bytes = fs::read(path).ok()?;
             let (mut chain, mut chunks, mut at) = (Chain::default(), Vec::new(), 0);
@@ -233,13 +328,21 @@ impl Town {
     pub fn recorded(&self, serial: u64, stream: Stream, text: &str) -> bool {
         let holds = |recording: &Recording| recording.holds(stream, text.as_bytes());
         let found = || self.recordings(serial).iter().any(holds).then_some(());
-        clock::wait_for(std::time::Duration::from_secs(5), found).is_some()
+        clock::wait_for(Duration::from_secs(5), found).is_some()
     }
 
     /// Processes on the host whose command line holds `text`.
     pub fn running(&self, text: &str) -> usize {
         let ran = self.host.run("ps", &["-eo", "args"]);
         ran.stdout.lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until such a process is there.
+    #[track_caller]
+    pub fn comes_to_run(&self, text: &str) {
+        clock::wait_for(clock::LIMIT, || (self.running(text) > 0).then_some(())).unwrap_or_else(|| {
+            panic!("{text} never ran:\n{}", self.host.run("ps", &["-eo", "pid,ppid,args"]))
+        });
     }
 
     /// Waits until no such process is there.
@@ -249,11 +352,20 @@ impl Town {
 
     /// Runs `ssh` with these options and this command.
     pub fn ssh(&self, login: &Login, account: &str, options: &[&str], remote: &str) -> Ran {
+        run(&mut self.ssh_command(login, account, options, remote))
+    }
+
+    /// Starts it, and lets it run.
+    pub fn starts(&self, login: &Login, account: &str, options: &[&str], remote: &str) -> Running {
+        start(&mut self.ssh_command(login, account, options, remote))
+    }
+
+    fn ssh_command(&self, login: &Login, account: &str, options: &[&str], remote: &str) -> Command {
         let mut command = self.host.ssh_command(login, account, options);
         if !remote.is_empty() {
             command.arg(remote);
         }
-        run(&mut command)
+        command
     }
 }
 
@@ -273,6 +385,7 @@ impl Recording {
     }
 }
 
+/// The log of whatever signs for the host.
 fn origin() -> Origin {
     "ca.fireaxe.test/0123456789abcdef".parse().expect("an origin")
 }
@@ -285,3 +398,6 @@ impl Drop for Town {
         }
     }
 }
+
+const SOCKET: &str = "/run/fireaxe/host.sock";
+const DAEMON_PID: &str = "/run/daemon.pid";

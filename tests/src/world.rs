@@ -154,6 +154,23 @@ impl World {
         found
     }
 
+    /// A program that people run through ssh or in sessions: the machine's own, or what `provide.sh` unpacked.
+    /// None, said loudly, when it could not be had. A host has it after
+    /// [`Host::install_tool`](crate::host::Host::install_tool).
+    pub fn tool(&self, name: &str) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let own = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.exists());
+        let found = own.or_else(|| Some(self.unpacked_tool(name)).filter(|path| path.exists()));
+        if found.is_none() {
+            eprintln!("SKIPPED: there is no {name} here; tests/openssh/provide.sh could not fetch it");
+        }
+        found
+    }
+
+    pub(crate) fn unpacked_tool(&self, name: &str) -> PathBuf {
+        self.programs.openssh.join("tools").join(name)
+    }
+
     /// Runs one of our programs with these arguments, outside any host.
     pub fn ours(&self, program: &str, args: &[&str]) -> Ran {
         run(Command::new(self.programs.ours(program)).args(args))

@@ -175,7 +175,8 @@ const WAYS: &[Way] = &[
         outlives(t, deaf, "sleep 8005")
     }),
     ("tmux", Ended, |t| {
-        if t.host.run("sh", &["-c", "command -v tmux"]).code != 0 {
+        if !t.host.install_tool("tmux") {
+            // What it does to stay: a second fork, a session of its own.
             return outlives(t, "setsid -f sleep 8006 >/dev/null 2>&1; echo started", "sleep 8006");
         }
         outlives(t, "tmux new -d 'sleep 8006'; echo started", "sleep 8006")

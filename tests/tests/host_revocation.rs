@@ -6,12 +6,10 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 
 use fireaxe_protocol::host::{EndReason, Report};
-use fireaxe_protocol::log::Event;
-use fireaxe_protocol::statement::{Claimed, Statement};
 use fireaxe_tests::holder::Holder;
 use fireaxe_tests::running::{start, start_on_a_terminal};
 use fireaxe_tests::scene::Scene;
-use fireaxe_tests::{Ca, Host, clock};
+use fireaxe_tests::{Host, clock};
 
 const HOST: &str = "db-3.payments.prod";
 
@@ -24,22 +22,6 @@ fn with_forwarding(policy: &str) -> String {
         "ttl = \"45m\"",
         1,
     )
-}
-
-/// What hosts signed of their sessions: reports in the log.
-fn reports(ca: &Ca) -> Vec<Report> {
-    let said = |event: Event| match event {
-        Event::SessionOpened { by, .. }
-        | Event::SessionClosed { by, .. }
-        | Event::HostConfirmed { by, .. } => Some(by.said),
-        _ => None,
-    };
-    let entries = ca.entries().into_iter().filter_map(|entry| said(entry.event));
-    let words = entries.map(|said| match Claimed::read(said).unwrap().statement() {
-        Statement::Report(words) => words.report.clone(),
-        other => panic!("{other:?}"),
-    });
-    words.collect()
 }
 
 fn runs(host: &Host, what: &str) -> bool {
@@ -114,7 +96,7 @@ fn a_revocation_ends_whatever_came_in_with_the_certificate_and_the_log_proves_it
 
     // The host says so under its key, and the log holds together.
     let proved = clock::wait_for(clock::LIMIT, || {
-        let reports = reports(&scene.ca);
+        let reports = scene.ca.reports();
         let confirmed =
             reports.iter().any(|report| matches!(report, Report::Confirmed(c) if c.version >= version));
         confirmed.then_some(reports)

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::Host;
 use crate::keys::KeyPair;
-use crate::run::{Ran, run};
+use crate::run::{Ran, run, shown};
 
 /// What a client logs in with.
 #[derive(Debug, Clone)]
@@ -76,6 +76,13 @@ impl Host {
         }
         command.args(options).arg(format!("{account}@{}", self.name));
         command
+    }
+
+    /// The same up to the destination as one line, for programs that run `ssh` by themselves (`rsync -e`,
+    /// `GIT_SSH_COMMAND`).
+    pub fn remote_shell(&self, login: &Login) -> String {
+        let whole = shown(&self.ssh_command(login, "", &[]));
+        whole.rsplit_once(' ').map(|(options, _)| options.to_owned()).expect("a destination")
     }
 
     /// Logs in with a real `ssh` and runs `remote` there.

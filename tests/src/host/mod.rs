@@ -133,6 +133,18 @@ impl Host {
         self.put("/etc/passwd", before.lines().map(line).collect::<String>());
     }
 
+    /// Makes a program of [`World::tool`] one that every account of the host finds; gives whether there is one.
+    pub fn install_tool(&self, name: &str) -> bool {
+        let Some(found) = self.world.tool(name) else { return false };
+        if found == self.world.unpacked_tool(name) {
+            let line = format!(
+                "printf '#!/bin/sh\\nexec /run/world/openssh/tools/{name} \"$@\"\\n' >/usr/bin/{name}"
+            );
+            self.run("sh", &["-ec", &format!("{line}; chmod 755 /usr/bin/{name}")]).ok();
+        }
+        true
+    }
+
     /// A command to be run on the host as root.
     pub fn command(&self, program: &str) -> Command {
         self.inside.command(program)
