@@ -20,6 +20,7 @@ use fireaxe_protocol::api::{
 };
 use fireaxe_protocol::host::JoinToken;
 use fireaxe_protocol::keys::Ed25519Key;
+use fireaxe_protocol::log::tree::leaf_hash;
 use fireaxe_protocol::log::{Entry, Event, NoteSigner};
 use fireaxe_protocol::statement::{
     Approve, Close, Declare, Enrol, Envelope, Header, Kind, Nonce, Params, Statement, sign_ed25519,
@@ -127,24 +128,37 @@ impl Crashing {
         self.entries().iter().filter(is).map(|entry| entry.index).collect()
     }
 
-    /// Makes everything in the log older, as if the CA had stood still for so long.
+    /// Makes everything in the log older, as if the CA had stood still for so long. What refers to a leaf refers
+    /// to the one that the entry has then.
     fn passes(&mut self, seconds: u64) {
         self.ca.kill();
-        let entries = self.entries();
+        let path = self.ca.data().join("log.sqlite");
+        let reader = Reader::open(&path).expect("log");
+        let size = reader.size().expect("size");
+        let entries: Vec<Vec<u8>> =
+            (0..size).map(|index| reader.entry_bytes(index).expect("entry")).collect();
+        drop(reader);
         for name in ["log.sqlite", "log.sqlite-wal", "log.sqlite-shm", "views.sqlite"] {
             let _ = std::fs::remove_file(self.ca.data().join(name));
         }
         let key = keys::load(&self.ca.data().join("keys"), Purpose::Log).expect("key");
         let signer = NoteSigner::new(self.keys.origin.as_str(), key).expect("signer");
-        let Event::LogCreated { origin, keys } = entries[0].event.clone() else { unreachable!() };
-        let path = self.ca.data().join("log.sqlite");
-        let mut log = Log::create(&path, origin, keys, entries[0].at - seconds, &signer).expect("log");
+        let first = Entry::decode(&entries[0]).expect("entry");
+        let Event::LogCreated { origin, keys } = first.event else { unreachable!() };
+        let mut log = Log::create(&path, origin, keys, first.at - seconds, &signer).expect("log");
         let mut batch = log.batch().expect("batch");
-        for entry in &entries[1..] {
-            let at = entry.at - seconds;
-            let _ = batch.append(at, &entry.event, entry.body.as_deref(), ()).expect("append");
+        let mut leaves: Vec<(String, String)> = Vec::new();
+        for bytes in &entries[1..] {
+            let Entry { at, event, body, .. } = Entry::decode(bytes).expect("entry");
+            let mut event = serde_json::to_string(&event).expect("event");
+            for (before, now) in &leaves {
+                event = event.replace(before, now);
+            }
+            let event: Event = serde_json::from_str(&event).expect("event");
+            let appended = batch.append(at - seconds, &event, body.as_deref(), ()).expect("append");
+            leaves.push((leaf_hash(bytes).to_string(), appended.leaf().to_string()));
         }
-        batch.commit(&signer).expect("commit");
+        let _ = batch.commit(&signer).expect("commit");
     }
 
     /// All entries, decoded.
