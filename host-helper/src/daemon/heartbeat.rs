@@ -14,8 +14,9 @@ use crate::{clock, journal, randomness};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(60);
-/// After a new list: any moment within it. The confirmation has gone out before; this is for the fleet's view.
-const SOON: Duration = Duration::from_secs(5);
+/// After a new list: any moment within it. The confirmation has gone out before; this is for the fleet's view, and
+/// must not come between the CA and the confirmations of other hosts.
+const SOON: Duration = Duration::from_secs(20);
 /// Bytes of sshd's own words on its version.
 const VERSION: usize = 64;
 

@@ -228,7 +228,7 @@ impl Spool {
     }
 
     /// The CA wants a list of this version or a later one confirmed, in order.
-    fn owed(&self, version: u64) -> Result<(), HostError> {
+    pub(crate) fn owed(&self, version: u64) -> Result<(), HostError> {
         let mut inner = self.inner();
         inner.owed = Some(version);
         self.answer(&mut inner)
@@ -262,9 +262,11 @@ impl Reports for Spool {
             Report::Heartbeat(heartbeat) => self.inner().heartbeat = Some(heartbeat.clone()),
             Report::Confirmed(confirmed) => {
                 let mut inner = self.inner();
-                inner.confirmation = Some(confirmed.clone());
                 inner.confirmed = Some(confirmed.clone());
-                self.answer(&mut inner)?;
+                let placed = self.answer(&mut inner);
+                // What has a place in the order is not said beside it.
+                inner.confirmation = (inner.answered < confirmed.version).then(|| confirmed.clone());
+                placed?;
             }
             Report::Alarmed(alarm) => {
                 journal::reason(alarm);

@@ -27,6 +27,8 @@ struct Counting {
     /// It takes no report whose text holds this.
     dislikes: RefCell<Option<&'static str>>,
     confirm: Cell<Option<u64>>,
+    /// It has a report of this number from a host that counts as this one does.
+    elsewhere: Cell<u64>,
     /// Numbers that it has from before.
     before: Cell<u64>,
 }
@@ -62,6 +64,14 @@ impl Courier for Rc<Counting> {
             let key = EnrolledKey::read(&key().public().to_string()).unwrap();
             let signed = Claimed::read(envelope).unwrap().verify(&key).unwrap();
             let Statement::Report(said) = &signed.statement else { panic!() };
+            if said.seq != 0 && said.seq == self.elsewhere.get() {
+                self.before.set(1);
+                let mut other = problem(409, Some(self.last() + 1));
+                if let TransportError::Problem(problem) = &mut other {
+                    problem.code = "report.other_words".into();
+                }
+                return Err(other);
+            }
             match said.seq {
                 0 => self.news.borrow_mut().push(said.report.clone()),
                 seq if seq <= self.last() => {}
@@ -382,6 +392,40 @@ fn a_confirmation_is_news_at_once_and_has_a_number_when_the_ca_asks_for_it() {
     // It goes on asking until it has read the log: it gets no second one.
     spool.say(opened(1)).unwrap();
     assert_eq!(drain(&spool, &ca), [confirmed(9), opened(1)]);
+}
+
+#[test]
+fn a_confirmation_that_was_asked_for_before_is_said_once_and_with_a_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Rc::new(Counting::default());
+    let spool = open(dir.path());
+    let confirmed =
+        |version| Report::Confirmed(Confirmed { version, krl: Hash([0; 32]), in_force_at: 1, ended: 0 });
+    // The feed asks for 9 while 8 is in force.
+    spool.owed(9).unwrap();
+    spool.say(confirmed(8)).unwrap();
+    spool.say(confirmed(9)).unwrap();
+    assert_eq!(drain(&spool, &ca), [confirmed(9)]);
+    assert!(ca.news.borrow().is_empty(), "{:?}", ca.news);
+    // Nobody asked for what comes next.
+    spool.say(confirmed(10)).unwrap();
+    assert_eq!(drain(&spool, &ca), [confirmed(9)]);
+    assert_eq!(*ca.news.borrow(), [confirmed(10)]);
+}
+
+#[test]
+fn what_the_ca_has_other_words_for_is_said_under_the_next_numbers_and_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Rc::new(Counting::default());
+    let spool = open(dir.path());
+    spool.say(opened(1)).unwrap();
+    drain(&spool, &ca);
+    ca.elsewhere.set(2);
+    spool.say(opened(2)).unwrap();
+    let taken = drain(&spool, &ca);
+    assert_eq!(taken[..2], [opened(1), opened(2)]);
+    assert!(matches!(&taken[2], Report::Alarmed(r) if r.code == "spool.renumbered"), "{:?}", taken[2]);
+    assert_eq!(taken.len(), 3);
 }
 
 #[test]
