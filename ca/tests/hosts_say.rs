@@ -11,7 +11,7 @@ mod installed;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fireaxe_protocol::api::{ChunksTaken, Consistency, Emergency, FeedEvent, Fleet};
+use fireaxe_protocol::api::{ChunksTaken, Consistency, Emergency, FeedEvent, Fleet, Reports};
 use fireaxe_protocol::host::{Report, SelfTest};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::log::tree::verify_consistency;
@@ -55,7 +55,7 @@ async fn a_feed_begins_with_everything_and_goes_on_with_what_is_new() {
     assert_eq!(first.head.as_ref().unwrap().from, 0);
     assert_eq!(first.closing, Some(Vec::new()));
     let told = head(&ca, &first);
-    assert!(told.size <= ca.size(), "the newest that was told: at most a second old");
+    assert!(told.size <= ca.size(), "the newest that was told: at most ten seconds old");
 
     // Revoked: the list with its bytes, and the head over it, which continues the one before it.
     let emergency = ca.open_emergency(ANA, &ca.declare("payments-db")).await;
@@ -93,14 +93,14 @@ async fn a_feed_begins_with_everything_and_goes_on_with_what_is_new() {
 }
 
 #[tokio::test]
-async fn heads_alone_are_told_once_a_second_and_prove_each_other() {
+async fn heads_alone_are_told_each_ten_seconds_and_prove_each_other() {
     let ca = with_hosts(&[DB3]).await;
     let mut feed = ca.feed(DB3).await;
     let mut before = head(&ca, &feed.next().await.unwrap());
     for _ in 0..3 {
         ca.open_emergency(ANA, &ca.declare("payments-db")).await;
         ca.open_emergency(ANA, &ca.declare("db-4.payments.prod")).await;
-        ca.clock.pass(1);
+        ca.clock.pass(10);
         let event = feed.until(|event| event.head.is_some()).await;
         let next = head(&ca, &event);
         let proved = event.head.unwrap();
@@ -162,6 +162,11 @@ async fn what_has_a_number_is_logged_once_in_order_and_survives_a_restart() {
     let Event::SessionOpened { emergency: of, unusual, by } = last(&ca) else { panic!("{:?}", last(&ca)) };
     assert_eq!((of, unusual, by.said), (Some(emergency.emergency), vec![], first.clone()));
 
+    // Its number with other words is no repeat.
+    let other = ca.host_says(DB3, 1, opened(2, serial, &account, now));
+    let told = ca.report(DB3, vec![other]).await.problem(409, "report.other_words");
+    assert_eq!((told.expected, ca.size()), (Some(2), size + 1));
+
     // A gap is refused with the number that is next.
     let third = ca.host_says(DB3, 3, closed(1, serial, now));
     let told = ca.report(DB3, vec![third.clone()]).await.problem(409, "report.gap");
@@ -187,6 +192,50 @@ async fn what_has_a_number_is_logged_once_in_order_and_survives_a_restart() {
         1,
         "each counts for itself"
     );
+}
+
+#[tokio::test]
+async fn only_what_the_last_request_held_is_a_repeat_also_after_a_restart() {
+    let mut ca = with_hosts(&[DB3]).await;
+    let alarm = |n: u64| Report::Alarmed(Reason::new("x", n.to_string()));
+    let said: Vec<_> = (1..=5).map(|seq| ca.host_says(DB3, seq, alarm(seq))).collect();
+    for batch in said.chunks(Reports::MOST) {
+        ca.report(DB3, batch.to_vec()).await.json::<fireaxe_protocol::api::ReportsTaken>();
+    }
+    let size = ca.size();
+    for _ in 0..2 {
+        let told = ca.report(DB3, said[1..].to_vec()).await;
+        assert_eq!(told.json::<fireaxe_protocol::api::ReportsTaken>().seq, 5);
+        let told = ca.report(DB3, said[..1].to_vec()).await.problem(409, "report.gap");
+        assert_eq!(told.expected, Some(6));
+        // One that is the same and one that is not: nothing of it is taken.
+        let other = vec![said[3].clone(), ca.host_says(DB3, 5, alarm(6)), ca.host_says(DB3, 6, alarm(7))];
+        let told = ca.report(DB3, other).await.problem(409, "report.other_words");
+        assert_eq!((told.expected, ca.size()), (Some(6), size));
+        ca = ca.restart();
+    }
+    ca.verifies();
+}
+
+#[tokio::test]
+async fn the_feed_asks_those_whom_a_closing_reached_and_nobody_else() {
+    let ca = with_hosts(&[DB3, DB4]).await;
+    let (mut db_3, mut db_4) = (ca.feed(DB3).await, ca.feed(DB4).await);
+    for (declared, reaches_db_4) in [("db-3.payments.prod", false), ("payments-db", true)] {
+        let emergency = ca.open_emergency(ANA, &ca.declare(declared)).await;
+        let closing: fireaxe_protocol::api::Closed = ca.close_emergency(ANA, &emergency).await.json();
+        let list = |event: &FeedEvent| event.krl.as_ref().is_some_and(|list| list.version >= closing.entry);
+        let (asked, other) = (db_3.until(list).await, db_4.until(list).await);
+        assert_eq!(asked.confirm, Some(closing.entry));
+        assert_eq!(other.confirm, reaches_db_4.then_some(closing.entry));
+        assert_eq!((asked.krl, asked.head), (other.krl, other.head), "the same news for all");
+        let said = ca.reported(DB3, 1 + u64::from(reaches_db_4), confirmed(closing.entry, ca.clock.wall()));
+        assert_eq!(said.await.confirm, None, "nothing is asked for twice");
+    }
+    // A note that is made anew asks for nothing.
+    ca.clock.pass(31);
+    let event = db_3.until(|event| event.krl.as_ref().is_some_and(|list| list.krl.is_none())).await;
+    assert_eq!(event.confirm, None);
 }
 
 #[tokio::test]

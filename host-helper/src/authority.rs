@@ -1,8 +1,10 @@
 //! The CA as an enrolled host sees it: each request proved by the host key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fireaxe_protocol::api::{ChunksTaken, Consistency, HostCertificate, Reports as Batch, ReportsTaken};
+use fireaxe_protocol::limits::HOST_IDLE_S;
 use fireaxe_protocol::names::{HostName, Origin};
 use fireaxe_protocol::statement::{Envelope, Nonce};
 use fireaxe_transport::{Ca, Events, Timeouts, TransportError};
@@ -28,7 +30,11 @@ pub struct Authority {
 impl Authority {
     /// Prepares to talk; connects only with the first request.
     pub fn new(config: &Config, enrolled: &Enrolled, key: Arc<HostKey>) -> Result<Authority, HostError> {
-        let ca = Ca::new(config.addr.clone(), config.pin, Timeouts::default())?;
+        // The connection for reports outlives the pause between two heartbeats: when a list changes, every host
+        // of a fleet has something to say at once, and a new connection would cost more than all the rest. The CA
+        // ends others earlier, which is seen before one is used again.
+        let timeouts = Timeouts { idle: Duration::from_secs(HOST_IDLE_S), ..Timeouts::default() };
+        let ca = Ca::new(config.addr.clone(), config.pin, timeouts)?;
         Ok(Authority { ca, key, origin: config.origin.clone(), host: enrolled.host.clone() })
     }
 

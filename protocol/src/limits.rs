@@ -32,6 +32,9 @@ pub const ENTRY: usize = 60 * 1024;
 pub const BLOB_CHUNK: usize = 40 * 1024;
 /// A bundle's two files together: 10,000 systems of 100 bytes and 10,000 people of 300.
 pub const BUNDLE: usize = 4 * 1024 * 1024;
+/// How long a host keeps the connection on which it reports, unused, in seconds: two heartbeats. The CA keeps it
+/// half a minute longer, so that no report meets a connection that is just being closed.
+pub const HOST_IDLE_S: u64 = 120;
 /// How far a statement's time may lie from the CA's, either way, in seconds.
 pub const STATEMENT_WINDOW_S: u64 = 300;
 /// How long a signed change of the bundle counts after its time, in seconds: a quorum gathers within a

@@ -88,7 +88,7 @@ fn http(status: &str, headers: &str, body: &str) -> Vec<u8> {
 }
 
 fn quick() -> Timeouts {
-    Timeouts { connect: Duration::from_millis(400), whole: Duration::from_millis(800) }
+    Timeouts { connect: Duration::from_millis(400), whole: Duration::from_millis(800), ..Timeouts::default() }
 }
 
 fn ca(address: &str, pin: Pin, timeouts: Timeouts) -> Ca {

@@ -58,7 +58,11 @@ impl Context {
 
     /// For verbs that also have something to say without the CA.
     fn hasty_authority<'a>(&'a self, config: &'a Config) -> Result<Authority<'a>, Failure> {
-        let timeouts = Timeouts { connect: Duration::from_secs(1), whole: Duration::from_secs(2) };
+        let timeouts = Timeouts {
+            connect: Duration::from_secs(1),
+            whole: Duration::from_secs(2),
+            ..Timeouts::default()
+        };
         Authority::new(&self.places, config, self.screen, timeouts)
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::listen::ConnectionPlace;
+use super::places::ConnectionPlace;
 use super::problem::{Answer, Told};
 use super::{Door, reading};
 use crate::road::KnownHost;
@@ -39,6 +39,9 @@ pub(super) struct Frame {
     /// The name of a system or of a host; nothing: for all.
     pub(super) scope: Option<Arc<str>>,
     pub(super) bytes: Bytes,
+    /// What these are told instead, by the name of a system or of a host, with a closing that reached them: of
+    /// two the later.
+    pub(super) instead: Arc<HashMap<Arc<str>, (u64, Bytes)>>,
 }
 
 /// What a host is told that begins to follow now.
@@ -220,7 +223,9 @@ impl Following {
                     let mine = |scope: &Arc<str>| self.scopes.iter().any(|own| **own == **scope);
                     if frame.scope.as_ref().is_none_or(mine) {
                         self.alive.reset();
-                        return Some(frame.bytes);
+                        let instead = self.scopes.iter().filter_map(|own| frame.instead.get(&**own));
+                        let instead = instead.max_by_key(|(closed, _)| *closed);
+                        return Some(instead.map_or(frame.bytes, |(_, bytes)| bytes.clone()));
                     }
                 }
                 Some(Err(RecvError::Lagged(_))) => {

@@ -1,55 +1,43 @@
-//! Sockets and TLS: HTTPS for the outside, a unix socket for the operator. Bounds how many connections
-//! there are and how long one may take to say something.
+//! Sockets and TLS: HTTPS for the outside, a unix socket for the operator. Bounds how long a connection may
+//! take to say something; how many there are, `places.rs` does.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use hyper::rt::{Sleep, Timer};
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, getrlimit};
 use rustls::crypto::aws_lc_rs::cipher_suite;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use fireaxe_protocol::log::Hash;
 
 use super::Peer;
-use super::feed::FEEDS;
+use super::places::{ConnectionPlace, Entered, Places};
 
 /// The address at the other end of the socket: the kernel's word, never a header's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
-/// The place of a connection among all: free again when the connection ends, or before that when it turns out
-/// to be one of those that have places of their own.
-#[derive(Debug, Clone)]
-pub(super) struct ConnectionPlace(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
-
-impl ConnectionPlace {
-    /// Somebody else may have it.
-    pub(super) fn give_back(&self) {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-}
-
-/// Connections at once, beside those of hosts that follow the feed: clients, approvers, reports of hosts.
-const CONNECTIONS: usize = 4096;
-/// Descriptors that all of that needs: connections, feeds, and what the log and its readers have open.
-pub const DESCRIPTORS: u64 = (CONNECTIONS + FEEDS + 256) as u64;
 /// A client that has not finished its TLS handshake by then is cut off. When a whole fleet comes back at once,
 /// 10,000 handshakes of a third of a millisecond, the last of them waits for all the others: cut off by then, it
 /// would come again, and the others too.
 const HANDSHAKE: Duration = Duration::from_secs(15);
-/// A client that has not sent its request's head by then is cut off. Also ends idle kept-alive ones.
+/// A client that has not sent its request's head by then is cut off. Also ends idle kept-alive ones, but for the
+/// one on which a host reports.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// Why a socket cannot be opened.
@@ -154,27 +142,45 @@ pub async fn listen_https(
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let acceptor = TlsAcceptor::from(tls.config.clone());
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::within(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
     let task = tokio::spawn(async move {
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stop.changed() => return,
             };
             let Ok((socket, address)) = accepted else {
                 // Out of descriptors, most likely: let some connections end first.
+                places.make_room();
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             };
             let _ = socket.set_nodelay(true);
+            let entered = loop {
+                match places.enter(address.ip(), tokio::time::Instant::now()) {
+                    Entered::In(entry, ended) => break Some((entry, ended)),
+                    Entered::NotNow => break None,
+                    Entered::Full => tokio::select! {
+                        () = places.freed() => {}
+                        _ = stop.changed() => return,
+                    },
+                }
+            };
+            let Some((entry, ended)) = entered else { continue };
             let (acceptor, routes) = (acceptor.clone(), routes.clone());
             tokio::spawn(async move {
-                let place = ConnectionPlace(Arc::new(Mutex::new(Some(place))));
-                if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
-                    serve(stream, routes, Some((PeerAddress(address.ip()), place.clone()))).await;
+                let place = entry.place().clone();
+                let served = async {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
+                        serve(stream, routes, Some((PeerAddress(address.ip()), place))).await;
+                    }
+                };
+                tokio::select! {
+                    () = served => {}
+                    // Another one has its place.
+                    _ = ended => {}
                 }
-                place.give_back();
+                drop(entry);
             });
         }
     });
@@ -216,8 +222,10 @@ async fn serve(
     from: Option<(PeerAddress, ConnectionPlace)>,
 ) {
     let routes = TowerToHyperService::new(routes);
+    let heads = Heads(from.as_ref().map(|(_, place)| place.clone()));
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         if let Some((from, place)) = &from {
+            place.busy();
             request.extensions_mut().insert(*from);
             request.extensions_mut().insert(place.clone());
         }
@@ -225,9 +233,60 @@ async fn serve(
     });
     // An error here is a client that went away or spoke no HTTP: theirs to know.
     let _ = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(heads)
         .header_read_timeout(HEAD)
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), service)
         .await;
+}
+
+/// Measures how long a client takes over its request's head: this is asked for whenever a connection begins to
+/// wait for one, and for nothing else.
+#[derive(Debug, Clone)]
+struct Heads(Option<ConnectionPlace>);
+
+impl Heads {
+    fn until(&self, deadline: Instant) -> Instant {
+        let longer = self.0.as_ref().and_then(|place| place.silent(tokio::time::Instant::now()));
+        deadline + longer.map_or(Duration::ZERO, |longer| longer.saturating_sub(HEAD))
+    }
+}
+
+impl Timer for Heads {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        TokioTimer::new().sleep(duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        TokioTimer::new().sleep_until(self.until(deadline))
+    }
+
+    fn now(&self) -> Instant {
+        TokioTimer::new().now()
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: Instant) {
+        TokioTimer::new().reset(sleep, self.until(deadline));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test's own steps may fail it")]
+
+    use super::*;
+
+    #[test]
+    fn the_connection_on_which_a_host_reports_waits_from_one_heartbeat_to_the_next_and_others_do_not() {
+        let (places, at) = (Places::new(2, 2), TokioTimer::new().now());
+        let address = "192.0.2.1".parse().unwrap();
+        let Entered::In(entry, _ended) = places.enter(address, tokio::time::Instant::now()) else { panic!() };
+        let heads = Heads(Some(entry.place().clone()));
+        assert_eq!(heads.until(at + HEAD), at + HEAD);
+        entry.place().busy();
+        entry.place().is_of(&"db-3.payments.prod".parse().unwrap());
+        let longer = heads.until(at + HEAD) - at;
+        assert!(longer > Duration::from_secs(fireaxe_protocol::limits::HOST_IDLE_S), "{longer:?}");
+        assert_eq!(Heads(None).until(at + HEAD), at + HEAD);
+    }
 }

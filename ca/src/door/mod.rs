@@ -21,6 +21,7 @@
 //! | `operator.rs` | the local socket: incidents, clock, health, metrics |
 //! | `problem.rs`, `host_problem.rs` | the one place where a refusal becomes an answer |
 //! | `listen.rs` | sockets and TLS |
+//! | `places.rs` | who may hold a connection, and who goes when there are too many |
 
 mod bundles;
 mod emergencies;
@@ -35,6 +36,7 @@ mod hosts;
 mod listen;
 mod operator;
 mod operator_hosts;
+mod places;
 mod policy;
 mod problem;
 mod reading;
@@ -53,7 +55,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use fireaxe_protocol::limits;
 
-pub use listen::{DESCRIPTORS, ListenError, Tls, listen_https, listen_operator};
+pub use listen::{ListenError, Tls, listen_https, listen_operator};
 pub use operator::{ClockConfirmation, IncidentReport, Peer, RecordedAnswer};
 pub use operator_hosts::{
     EnrolledOne, HostsAnswer, InvitationRequest, InvitedAnswer, InvitedOne, Reached, RetiredAnswer,
@@ -108,6 +110,7 @@ pub use herald::start_herald;
 pub use host_turns::HostTurns;
 pub use hosts::RevocationList;
 pub use listen::PeerAddress;
+pub use places::DESCRIPTORS;
 pub use reading::Sessions;
 pub use recordings::RecordingTurns;
 pub use tiles::Proofs;

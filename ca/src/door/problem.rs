@@ -171,6 +171,11 @@ impl From<Refusal> for Told {
                     .expected(expected)
                     .next("send the reports from there; a host that has lost them is enrolled anew")
             }
+            Refusal::OtherWords { expected, .. } => {
+                Told::new(StatusCode::CONFLICT, "report.other_words", said).expected(expected).next(
+                    "send it under the next number; if the host was not set back, look whether there are two of it",
+                )
+            }
             Refusal::ReportBefore(_) => Told::new(StatusCode::CONFLICT, "report.before_enrolment", said)
                 .next("set the host's clock if it is behind; what it said before it joined is not taken"),
             Refusal::TooManyReports(_) => {

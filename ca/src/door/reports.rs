@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use fireaxe_protocol::api::{Reports, ReportsTaken};
 use fireaxe_protocol::host::Report;
+use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
+use fireaxe_protocol::statement::HostReport;
 
 use super::emergencies::{Bytes, body};
+use super::places::ConnectionPlace;
 use super::problem::{Answer, Told};
 use super::{Door, enrolment};
 use crate::road::Refusal;
@@ -18,14 +21,20 @@ use crate::road::Refusal;
 pub(super) async fn report(
     State(door): State<Arc<Door>>,
     host: enrolment::Host,
+    connection: Option<Extension<ConnectionPlace>>,
     bytes: Bytes,
 ) -> Answer<Json<ReportsTaken>> {
-    let taken = taken(&door, host, bytes).await;
+    let taken = taken(&door, host, connection, bytes).await;
     door.metrics.said("report", taken.as_ref().map_or_else(|told| told.code(), |_| "ok"));
     taken
 }
 
-async fn taken(door: &Door, host: enrolment::Host, bytes: Bytes) -> Answer<Json<ReportsTaken>> {
+async fn taken(
+    door: &Door,
+    host: enrolment::Host,
+    connection: Option<Extension<ConnectionPlace>>,
+    bytes: Bytes,
+) -> Answer<Json<ReportsTaken>> {
     let host = enrolment::named(host)?;
     let Reports { reports } = body(bytes)?;
     if reports.is_empty() || reports.len() > Reports::MOST {
@@ -42,6 +51,13 @@ async fn taken(door: &Door, host: enrolment::Host, bytes: Bytes) -> Answer<Json<
     }
     door.fleet.heard(heard.host(), heard.unnumbered(), now, size);
     let before = heard.host().seq;
+    // What is old may be a copy, out of the log most easily: it gives nobody a place that is kept.
+    let is_now = |words: &HostReport| words.header.at.abs_diff(now.wall_s) <= STATEMENT_WINDOW_S;
+    if let Some(Extension(connection)) = connection
+        && (heard.has_news() || heard.unnumbered().iter().any(is_now))
+    {
+        connection.is_of(&host);
+    }
     // A host that has said enough, or sends a second request before the first is answered, ends here. Of what
     // it may still say in the hour the writer has the last word.
     if heard.has_news() && !heard.host().hour.has_room(now.wall_s) {

@@ -175,6 +175,14 @@ pub enum Refusal {
         /// The number that came.
         found: u64,
     },
+    /// The log has a report of that number, in which the host said something else.
+    #[error("report {found} was taken before with other words: report {expected} is the next")]
+    OtherWords {
+        /// The number of the next.
+        expected: u64,
+        /// The number that came.
+        found: u64,
+    },
     /// It was said under an earlier enrolment; the log, which anybody may copy, has many of those.
     #[error("the report was signed before {0} was enrolled as it is now")]
     ReportBefore(HostName),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fireaxe_protocol::certificate::Fields;
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
-use fireaxe_protocol::log::{Entry, Event, HostSaid};
+use fireaxe_protocol::log::{Entry, Event, Hash, HostSaid};
 use fireaxe_protocol::names::{AccountName, EmergencyId, HostName};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::HostReport;
@@ -162,14 +162,21 @@ impl Turn<'_> {
     }
 
     /// Takes them in order, up to the first that cannot be; gives the number of the last that is taken. One that
-    /// was taken before is taken: nothing is logged twice.
+    /// was taken before is taken: nothing is logged twice. But under its number the host must have said the same:
+    /// one that was set back, or that there are two of, would lose what it says now.
     fn reports(&mut self, heard: &Heard) -> Result<u64, Refusal> {
         let host = &heard.host().host;
         let mut last = self.speaker(heard)?.seq;
         let before = last;
         for (words, said) in heard.numbered() {
             if words.seq <= last {
-                continue;
+                let expected = last.saturating_add(1);
+                match self.speaker(heard)?.said(words.seq) {
+                    Some(logged) if logged == Hash::of(said.statement.as_bytes()) => continue,
+                    Some(_) => return Err(Refusal::OtherWords { found: words.seq, expected }),
+                    // No sender repeats more than its last request: this one counts otherwise.
+                    None => return Err(Refusal::ReportGap { expected, found: words.seq }),
+                }
             }
             match self.report(heard, words, said) {
                 Ok(()) => last = words.seq,

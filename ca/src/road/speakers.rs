@@ -129,6 +129,13 @@ impl Speakers {
         newest.filter(|entry| *entry > known.confirmed)
     }
 
+    /// The newest closing of each scope, if it came after entry `after` and a list of `version` reflects it.
+    pub fn closed_since(&self, after: u64, version: u64) -> Vec<(Arc<str>, u64)> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let fresh = held.closings.iter().filter(|(_, entry)| **entry > after && **entry <= version);
+        fresh.map(|(scope, entry)| (scope.as_str().into(), *entry)).collect()
+    }
+
     /// Checks reports of `host` in order of cost: shape, kind, log, host, key, signature. Those with numbers
     /// must follow each other, and none of them may be older than the enrolment.
     pub fn hear(&self, origin: &Origin, host: &HostName, said: Vec<Envelope>) -> Result<Heard, Refusal> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use fireaxe_protocol::api::Reports;
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits::{CONFIRMED, KRL_KEEP_S, LIFETIME_MAX_S, REPORTS_PER_HOUR};
@@ -40,6 +41,8 @@ pub struct Speaker {
     pub enrolled_at: u64,
     /// Number of its last report.
     pub seq: u64,
+    /// Hashes of its last reports' words, the one with that number last: as many as one request may repeat.
+    words: VecDeque<Hash>,
     /// Closings up to this entry are confirmed, or were before it was one of ours.
     pub confirmed: u64,
     /// How many reports of the last hour that had any.
@@ -146,6 +149,7 @@ impl Reported {
                     enrolment: leaf,
                     enrolled_at: at,
                     seq: 0,
+                    words: VecDeque::new(),
                     confirmed: index,
                     hour: Hour::default(),
                     connections: HashMap::new(),
@@ -237,12 +241,22 @@ impl Reported {
             return Err(FoldError::Report(index));
         }
         speaker.seq = words.seq;
+        if speaker.words.len() == Reports::MOST {
+            speaker.words.pop_front();
+        }
+        speaker.words.push_back(Hash::of(by.said.statement.as_bytes()));
         speaker.hour = speaker.hour.one_more(at);
         Ok(words)
     }
 }
 
 impl Speaker {
+    /// The hash of the words that it said with this number; nothing when that is too long ago to be repeated.
+    pub fn said(&self, seq: u64) -> Option<Hash> {
+        let ago = usize::try_from(self.seq.checked_sub(seq)?).ok()?;
+        self.words.iter().rev().nth(ago).copied()
+    }
+
     /// The connection of that name, if it is open.
     pub fn connection(&self, name: &Nonce) -> Option<Connection> {
         self.connections.get(name).copied()
@@ -277,6 +291,7 @@ mod tests {
             enrolment: leaf(0),
             enrolled_at: 1000,
             seq: 0,
+            words: VecDeque::new(),
             confirmed: 10,
             hour: Hour::default(),
             connections: HashMap::new(),

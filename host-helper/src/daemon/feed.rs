@@ -94,6 +94,12 @@ impl Feed {
 
     /// Revocation first: the head may need a question of its own.
     fn event(&self, event: FeedEvent) {
+        // What is owed before what pays it: then it is said once.
+        if let Some(version) = event.confirm
+            && let Err(error) = self.spool.owed(version)
+        {
+            journal::say(&format!("the spool cannot be kept: {error}"));
+        }
         if let Some(list) = &event.krl {
             self.lists.came(list);
         }

@@ -16,8 +16,9 @@ use crate::{clock, journal, randomness};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(60);
-/// After a new list: any moment within it. The confirmation has gone out before; this is for the fleet's view.
-const SOON: Duration = Duration::from_secs(5);
+/// After a new list: any moment within it. The confirmation has gone out before; this is for the fleet's view, and
+/// must not come between the CA and the confirmations of other hosts.
+const SOON: Duration = Duration::from_secs(20);
 /// The least time between two looks at sshd's files: each starts a few `sshd -T`, and root may ask for one as
 /// often as it likes.
 const LOOK: Duration = Duration::from_secs(10);

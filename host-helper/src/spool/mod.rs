@@ -317,7 +317,7 @@ impl Spool {
     }
 
     /// The CA wants a list of this version or a later one confirmed, in order.
-    fn owed(&self, version: u64) -> Result<(), HostError> {
+    pub(crate) fn owed(&self, version: u64) -> Result<(), HostError> {
         self.inner().owed = Some(version);
         self.answer()
     }
@@ -356,10 +356,14 @@ impl Reports for Spool {
             Report::Heartbeat(heartbeat) => self.inner().heartbeat = Some(heartbeat.clone()),
             Report::Confirmed(confirmed) => {
                 let mut inner = self.inner();
-                inner.confirmation = Some(confirmed.clone());
                 inner.confirmed = Some(confirmed.clone());
                 drop(inner);
-                self.answer()?;
+                let placed = self.answer();
+                // What has a place in the order is not said beside it.
+                let mut inner = self.inner();
+                inner.confirmation = (inner.answered < confirmed.version).then(|| confirmed.clone());
+                drop(inner);
+                placed?;
             }
             Report::Alarmed(alarm) => {
                 journal::reason(alarm);

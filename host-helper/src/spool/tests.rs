@@ -377,6 +377,25 @@ fn a_confirmation_is_news_at_once_and_has_a_number_when_the_ca_asks_for_it() {
 }
 
 #[test]
+fn a_confirmation_that_was_asked_for_before_is_said_once_and_with_a_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Rc::new(Counting::default());
+    let spool = open(dir.path());
+    let confirmed =
+        |version| Report::Confirmed(Confirmed { version, krl: Hash([0; 32]), in_force_at: 1, ended: 0 });
+    // The feed asks for 9 while 8 is in force.
+    spool.owed(9).unwrap();
+    spool.say(confirmed(8)).unwrap();
+    spool.say(confirmed(9)).unwrap();
+    assert_eq!(drain(&spool, &ca), [confirmed(9)]);
+    assert!(ca.news.borrow().is_empty(), "{:?}", ca.news);
+    // Nobody asked for what comes next.
+    spool.say(confirmed(10)).unwrap();
+    assert_eq!(drain(&spool, &ca), [confirmed(9)]);
+    assert_eq!(*ca.news.borrow(), [confirmed(10)]);
+}
+
+#[test]
 fn a_report_is_cut_to_a_statements_length_and_says_how_much_was_cut() {
     let dir = tempfile::tempdir().unwrap();
     let ca = Rc::new(Counting::default());

@@ -117,6 +117,10 @@ pub struct FeedEvent {
     /// connection's first event, then each when it is issued; only those that open something on this host.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub extended: Vec<String>,
+    /// Beside a new list, when what it revokes reached this host: what [`ReportsTaken::confirm`] says, before it
+    /// is asked. A host that is not told here is told by the next answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub confirm: Option<u64>,
 }
 
 /// A revocation list on the feed.

@@ -44,8 +44,12 @@ const FRESH: u64 = 1200;
 const ODD: u64 = 2000;
 
 fn main() {
+    if std::env::args().nth(1).is_some_and(|first| first == "fleet") {
+        return fleet_alone();
+    }
     let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(2);
     let fleet: u64 = std::env::args().nth(2).and_then(|s| s.parse().ok()).unwrap_or(10_000);
+    let fleet = reach::most(fleet);
     let mut figures = Summary::default();
     if seconds == 0 {
         hosts(&mut figures, fleet);
@@ -134,13 +138,35 @@ fn bundle(
     world.bundle(&policy, &[(ana, on_call), (ben, &["sre"])], &roster)
 }
 
+/// `bench fleet N`: a fleet of N and nothing else, at a CA of its own.
+fn fleet_alone() {
+    let fleet: u64 = std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(10_000);
+    let fleet = reach::most(fleet);
+    let mut figures = Summary::default();
+    let world = World::new();
+    let ana = world.engineer("ana");
+    let bundle = world.bundle(
+        &fireaxe_tests::scene::policy_without_limits(),
+        &[(&ana, ALL)],
+        fireaxe_tests::scene::COLLEAGUES,
+    );
+    let mut ca = world.ca(&bundle);
+    ca.start();
+    let ana = Holder::new(&ana, &ca);
+    reach::measure(&mut figures, &world, &ca, &ana, fleet);
+    ca.cmd(&["log", "verify"]).ok();
+    written(&figures);
+}
+
+/// Groups of somebody who may ask for anything.
+const ALL: &[&str] = &["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"];
+
 /// Hosts and the fleet, at a CA of their own. `bench 0 N` does this alone, with a fleet of N.
 fn hosts(figures: &mut Summary, fleet: u64) {
     let world = World::new();
     let (ana, ben) = (world.engineer("ana"), world.engineer("ben"));
-    let all: &[&str] = &["payments", "payments-oncall", "sre", "sre-leads", "security", "audit"];
     let policy = fireaxe_tests::scene::policy_without_limits();
-    let bundle = world.bundle(&policy, &[(&ana, all), (&ben, all)], fireaxe_tests::scene::COLLEAGUES);
+    let bundle = world.bundle(&policy, &[(&ana, ALL), (&ben, ALL)], fireaxe_tests::scene::COLLEAGUES);
     let mut ca = world.ca(&bundle);
     ca.start();
     ca.cmd(&["incident", "put", "pd:BENCH", "--severity", "1", "--system", "payments-db"]).ok();

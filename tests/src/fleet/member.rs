@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
 use fireaxe_protocol::api::{FeedEvent, FeedHead, FeedList, ReadProof};
-use fireaxe_protocol::host::{Confirmed, Report};
+use fireaxe_protocol::host::{Confirmed, Heartbeat, Mode, Report};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::krl::{RevocationList, canary_ca};
 use fireaxe_protocol::limits::CANARY_SERIAL;
@@ -47,6 +47,8 @@ pub(super) struct Shared {
 pub(super) struct Todo {
     /// Says that a newer list is in force.
     pub(super) confirm: Option<Confirmed>,
+    /// With a number, if the list has this version or a later one.
+    pub(super) owed: Option<u64>,
     /// Asks the CA to prove that the head it has now continues the one it had: their sizes.
     pub(super) prove: Option<(Checkpoint, Checkpoint)>,
 }
@@ -96,7 +98,7 @@ impl Member {
         let event: FeedEvent = serde_json::from_str(event).map_err(|error| format!("{error}: {event}"))?;
         let prove = event.head.as_ref().map_or(Ok(None), |head| self.takes_head(head))?;
         let confirm = event.krl.as_ref().map_or(Ok(None), |list| self.takes_list(list))?;
-        Ok(Todo { confirm, prove })
+        Ok(Todo { confirm, owed: event.confirm, prove })
     }
 
     fn takes_list(&mut self, list: &FeedList) -> Result<Option<Confirmed>, String> {
@@ -171,6 +173,23 @@ impl Member {
             return Ok(Some((old, new)));
         }
         Err(format!("head {} does not continue head {}", new.size, old.size))
+    }
+
+    /// How it is.
+    pub(super) fn heartbeat(&self) -> Heartbeat {
+        Heartbeat {
+            krl_version: self.list.map_or(0, |(version, _)| version),
+            krl_age_s: 0,
+            head: self.head.as_ref().map(|head| (head.size, head.root)),
+            mode: Mode::Helper,
+            helper: env!("CARGO_PKG_VERSION").into(),
+            openssh: "simulated".into(),
+            sessions: 0,
+            spooled: 0,
+            drift: Vec::new(),
+            strays: Vec::new(),
+            more: 0,
+        }
     }
 
     /// The number of its next report for the log.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `member` | one host: its key, what it makes of an event |
 //! | `invite` | their invitations |
-//! | `follow` | its life: join, follow, confirm |
+//! | `follow` | its life: join, follow, confirm, say each minute how it is |
 //! | `wire` | HTTPS in little memory |
 //! | `tally` | how far they are, as lines of JSON |
 //!
@@ -178,8 +178,8 @@ async fn live(plan: Plan) -> String {
     say(&Line::Joined(count));
     let tally = Arc::new(Tally::new(count));
     let mut following = tokio::task::JoinSet::new();
-    for member in members {
-        following.spawn(follow::follow(way.clone(), member, tally.clone()));
+    for (number, member) in members.into_iter().enumerate() {
+        following.spawn(follow::follow(way.clone(), number as u64, member, tally.clone()));
     }
     following.join_next().await.map_or_else(|| "no hosts".into(), |ended| ended.expect("a task"))
 }

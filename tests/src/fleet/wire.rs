@@ -113,17 +113,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Takes a whole one or nothing: whoever waits for it may be called away.
     async fn chunk(&mut self) -> io::Result<Vec<u8>> {
-        let line = self.line().await?;
-        let size = usize::from_str_radix(&line, 16).map_err(io::Error::other)?;
-        if size == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        loop {
+            if let Some(end) = self.read.windows(2).position(|two| two == b"\r\n") {
+                let line = std::str::from_utf8(&self.read[..end]).map_err(io::Error::other)?;
+                let size = usize::from_str_radix(line, 16).map_err(io::Error::other)?;
+                if size == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                let (begin, whole) = (end + 2, end + 2 + size + 2);
+                if self.read.len() >= whole {
+                    let rest = self.read.split_off(whole);
+                    let mut chunk = std::mem::replace(&mut self.read, rest);
+                    chunk.truncate(begin + size);
+                    return Ok(chunk.split_off(begin));
+                }
+            }
+            self.more().await?;
         }
-        self.until(size + 2).await?;
-        let rest = self.read.split_off(size + 2);
-        let mut chunk = std::mem::replace(&mut self.read, rest);
-        chunk.truncate(size);
-        Ok(chunk)
     }
 
     async fn answer(&mut self) -> io::Result<Answer> {
