@@ -177,6 +177,9 @@ fn answer(
     let served = served.lock().expect("lock").clone();
     let known = !served.etag.is_empty() && head.contains(&format!("if-none-match: {}\r\n", served.etag));
     let mut headers = String::from("connection: close\r\n");
+    if head.starts_with("get /v1/feed") {
+        headers.push_str("content-type: text/event-stream\r\n");
+    }
     for (name, value) in [("fireaxe-krl-note", &served.note), ("etag", &served.etag)] {
         if !value.is_empty() {
             headers.push_str(&format!("{name}: {value}\r\n"));

@@ -4,9 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test; its functions too")]
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +13,7 @@ use fireaxe_tests::holder::{Held, Holder};
 use fireaxe_tests::host::Login;
 use fireaxe_tests::keys::Authority;
 use fireaxe_tests::lists::{Lists, Served};
+use fireaxe_tests::running::start;
 use fireaxe_tests::scene::Scene;
 use fireaxe_transport::{Ca as Transport, Timeouts};
 
@@ -70,6 +68,30 @@ fn all_is_well(scene: &mut Scene, held: &Held) {
     assert_eq!(scene.db_3.ssh(&held.login, "ops", "id -un").ok(), "ops");
 }
 
+/// Says each of these to the daemon's socket, over a connection of its own, and gives the answers. From within the
+/// host: the daemon does not hear whom it has no process number of.
+fn asks(scene: &Scene, said: &[Vec<u8>]) -> Vec<String> {
+    let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    scene.db_3.put("/tmp/said", said.iter().map(hex).collect::<String>());
+    let ran = scene.db_3.run("perl", &["-MIO::Socket::UNIX", "-ne", ASKS, "/tmp/said"]);
+    ran.ok();
+    ran.stdout.lines().map(str::to_owned).collect()
+}
+
+/// A line of hex digits a connection; a line for what is answered, which is one, within a fifth of a second.
+const ASKS: &str = r#"BEGIN { $SIG{PIPE} = "IGNORE" }
+    chomp; my $s = IO::Socket::UNIX->new(Peer => "/run/fireaxe/host.sock") or die "no socket";
+    my ($all, $at, $answer) = (pack("H*", $_), 0, "");
+    while ($at < length $all) { $at += syswrite($s, $all, length($all) - $at, $at) || last }
+    shutdown $s, 1;
+    vec(my $ready = "", fileno $s, 1) = 1;
+    1 while select(my $r = $ready, undef, undef, 0.2) > 0 && sysread $s, $answer, 65536, length $answer;
+    $answer =~ tr/\n//d; print "$answer\n";"#;
+
+/// Fifty connections that say nothing.
+const SAYS_NOTHING: &str = r#"$| = 1; my @all = map { IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "no socket" } 1 .. 50;
+    print "connected\n"; sleep 60;"#;
+
 #[test]
 fn damaged_words_to_the_daemon_and_to_what_sshd_runs_open_nothing_and_end_nothing() {
     let (mut scene, held) = scene();
@@ -85,24 +107,20 @@ fn damaged_words_to_the_daemon_and_to_what_sshd_runs_open_nothing_and_end_nothin
         "{\"begin\":{\"terminal\":{\"term\":\"xterm\",\"columns\":80,\"rows\":24},\"asked\":\"id\"}}\n",
         "\"status\"\n",
     ];
-    let ask = |bytes: &[u8]| {
-        let mut socket = UnixStream::connect(scene.db_3.outside(SOCKET)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let _ = socket.write_all(bytes);
-        let mut answer = Vec::new();
-        let _ = socket.shutdown(std::net::Shutdown::Write);
-        let _ = socket.take(64 * 1024).read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
-    };
-    for round in 0..200 {
-        let words = damaged(&mut dice, seeds[round % seeds.len()].as_bytes());
-        let answer = ask(&words);
+    let mut said: Vec<Vec<u8>> =
+        (0..200).map(|round| damaged(&mut dice, seeds[round % seeds.len()].as_bytes())).collect();
+    said.extend([vec![b'x'; 1024 * 1024], b"[".repeat(60_000), seeds[4].as_bytes().to_vec()]);
+    let answers = asks(&scene, &said);
+    assert_eq!(answers.len(), said.len());
+    for answer in &answers {
         assert!(!answer.contains("registered") && !answer.contains("\"run\""), "{answer}");
     }
-    ask(&vec![b'x'; 1024 * 1024]);
-    ask(&b"[".repeat(60_000));
+    // It heard them: the last is a good question.
+    assert!(answers.last().unwrap().contains("sessions"), "{answers:?}");
     // Those that say nothing hold nobody up.
-    let silent: Vec<_> = (0..50).map(|_| UnixStream::connect(scene.db_3.outside(SOCKET))).collect();
+    let mut silent = scene.db_3.command("perl");
+    let silent = start(silent.args(["-MIO::Socket::UNIX", "-e", SAYS_NOTHING, SOCKET]));
+    silent.shows("connected");
     all_is_well(&mut scene, &held);
     drop(silent);
 
@@ -208,8 +226,8 @@ fn a_feed_that_is_damaged_changes_no_list_and_the_next_good_one_counts() {
         }
         let damaged_whole = damaged(&mut dice, &body);
         evil.set(Served { list: if round % 2 == 0 { body } else { damaged_whole }, ..Served::default() });
-        let asked = evil.requests().len();
         scene.db_3.stop_daemon();
+        let asked = evil.requests().len();
         scene.db_3.daemon();
         let read = fireaxe_tests::clock::wait_for(fireaxe_tests::clock::LIMIT, || {
             (evil.requests().len() > asked).then_some(())

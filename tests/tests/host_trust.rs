@@ -97,12 +97,13 @@ fn the_operator_invites_lists_and_retires_hosts() {
     ));
     let listed = scene.ca.cmd(&["host", "ls"]);
     assert!(listed.ok().starts_with("db-3.payments.prod  payments-db  invited, for"), "{listed}");
-    scene.db_3.install();
-    scene.db_3.enrol_with(&scene.ca, token).ok();
-    // The same host with the same token again: the same answer. Another host: none.
-    scene.db_3.enrol_with(&scene.ca, token).ok();
-    scene.db_4.install();
+    [&scene.db_3, &scene.db_4].iter().for_each(|host| host.install());
+    // Another host with it: nothing, before and after.
     scene.db_4.enrol_with(&scene.ca, token).fails().says("db-4.payments.prod");
+    scene.db_3.enrol_with(&scene.ca, token).ok();
+    scene.db_4.enrol_with(&scene.ca, token).fails().says("db-4.payments.prod");
+    // The same host with the same token again: the same answer.
+    scene.db_3.enrol_with(&scene.ca, token).ok();
     let listed = scene.ca.cmd(&["host", "ls", "--json"]);
     let told: serde_json::Value = serde_json::from_str(listed.ok()).unwrap();
     assert_eq!(told["enrolled"][0]["host"], "db-3.payments.prod", "{listed}");

@@ -99,6 +99,8 @@ impl Host {
     /// Starts `fireaxe-host run`, as systemd would, and waits for its socket.
     pub fn daemon(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.file(DAEMON_LOG)).expect("log");
+        // The one before may have left its socket: this one is there when its number is.
+        self.run("rm", &["-f", DAEMON_PID]).ok();
         let mut command = self.command("sh");
         command.args(["-c", &format!("echo $$ >{DAEMON_PID} && exec {PROGRAM} run")]);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
@@ -107,7 +109,7 @@ impl Host {
             if child.try_wait().ok().flatten().is_some() {
                 Some(false)
             } else {
-                (self.run("test", &["-S", SOCKET]).code == 0).then_some(true)
+                (self.run("test", &["-S", SOCKET, "-a", "-s", DAEMON_PID]).code == 0).then_some(true)
             }
         });
         if up != Some(true) {
