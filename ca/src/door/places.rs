@@ -384,7 +384,11 @@ mod tests {
         other.0.place().is_of(&db_4);
         drop(older);
         assert!(![&mut newer, &mut other].into_iter().any(has_ended));
-        assert_eq!((places.held().hosts.len(), places.held().taken), (2, 0));
+        let counts = |places: &Places| {
+            let held = places.held();
+            (held.hosts.len(), held.taken)
+        };
+        assert_eq!(counts(&places), (2, 0));
         // One host more than may be kept stays among the others.
         let third = inside(&places, "192.0.2.1", now);
         third.0.place().busy();

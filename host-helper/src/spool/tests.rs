@@ -370,7 +370,7 @@ fn a_confirmation_is_news_at_once_and_has_a_number_when_the_ca_asks_for_it() {
     assert!(drain(&spool, &ca).is_empty());
     spool.say(confirmed(9)).unwrap();
     assert_eq!(drain(&spool, &ca), [confirmed(9)]);
-    assert_eq!(*ca.news.borrow(), [confirmed(8), confirmed(9)]);
+    assert_eq!(*ca.news.borrow(), [confirmed(8)], "what has a number is not said without one too");
     // It goes on asking until it has read the log: it gets no second one.
     spool.say(opened(1)).unwrap();
     assert_eq!(drain(&spool, &ca), [confirmed(9), opened(1)]);
