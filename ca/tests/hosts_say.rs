@@ -620,7 +620,7 @@ async fn more_time_is_told_to_the_hosts_that_it_opens() {
     assert!(after.next().await.unwrap().extended.is_empty());
     ca.clock.pass(1);
     ca.open_emergency(ANA, &ca.declare("payments-db")).await;
-    ca.clock.pass(1);
+    ca.clock.pass(10);
     assert!(after.next().await.unwrap().extended.is_empty());
 }
 
@@ -635,7 +635,7 @@ async fn a_host_that_is_retired_or_joins_anew_has_no_feed_and_no_word_of_before(
     ca.clock.pass(1);
     ca.joins(DB4).await;
     // Whatever is told next ends them.
-    ca.clock.pass(1);
+    ca.clock.pass(10);
     ca.open_emergency(ANA, &ca.declare("payments-db")).await;
     while retired.next().await.is_some() {}
     while anew.next().await.is_some() {}
