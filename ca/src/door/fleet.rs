@@ -26,10 +26,10 @@ use crate::road::KnownHost;
 /// Hosts that a reach names as stale.
 const STALE: usize = 20;
 /// A host that said nothing for so long is stale, seconds: four heartbeats.
-const SILENT_S: u64 = 120;
-/// A list that nobody confirmed to be the newest for so long is stale, seconds: the shortest freshness limit that
-/// a policy can set is a minute.
-const OLD_S: u64 = 60;
+const SILENT_S: u64 = 240;
+/// A list that nobody confirmed to be the newest for so long is stale, seconds: a heartbeat may come 66 s after the
+/// one before, and say then that the newest note is half a minute old.
+const OLD_S: u64 = 120;
 
 /// See the file's top.
 #[derive(Debug, Default)]

@@ -100,8 +100,12 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// The next event; none once it has ended. Comments are passed over.
+    /// The next event; none once it has ended. Comments are passed over, and not waited for without end.
     pub async fn next(&mut self) -> Option<FeedEvent> {
+        tokio::time::timeout(std::time::Duration::from_secs(30), self.read()).await.unwrap()
+    }
+
+    async fn read(&mut self) -> Option<FeedEvent> {
         loop {
             while let Some((event, rest)) = self.left.split_once("\n\n") {
                 let data = event.strip_prefix("data: ").map(|json| serde_json::from_str(json).unwrap());
@@ -110,8 +114,7 @@ impl Followed {
                     return data;
                 }
             }
-            let frame = tokio::time::timeout(std::time::Duration::from_secs(30), self.body.frame());
-            let frame = frame.await.unwrap()?.unwrap();
+            let frame = self.body.frame().await?.unwrap();
             self.left.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
         }
     }
