@@ -34,6 +34,7 @@ unit: tools
 	$(CARGO) test --locked --no-fail-fast --workspace --exclude fireaxe-tests
 
 end-to-end: root openssh more build
+	CARGO_TARGET_$(TRIPLE)_RUNNER=$(AS_ROOT) $(CARGO) test --locked -p fireaxe-host --lib sink::tests::disk -- --ignored
 	CARGO_TARGET_$(TRIPLE)_RUNNER=$(AS_ROOT) $(CARGO) test --locked --no-fail-fast -p fireaxe-tests
 
 # The same program with its crash points, set aside before the normal build takes its place.

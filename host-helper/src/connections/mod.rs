@@ -314,7 +314,7 @@ impl Connections for Registry {
         drop(state);
         self.0.changed.notify_all();
         if took.unrecorded {
-            self.unrecorded(connection);
+            self.unrecorded_since(connection, self.now().before(took.since));
         }
     }
 
@@ -324,7 +324,7 @@ impl Connections for Registry {
             live.record.await_recorders(1, now);
         }
         // Remembers both.
-        self.ended(connection, Took { recorded: Some(recorded), unrecorded: false });
+        self.ended(connection, Took { recorded: Some(recorded), ..Took::default() });
     }
 
     fn listed(&self, list: InForce<'_>) {
@@ -378,19 +378,7 @@ impl Connections for Registry {
     }
 
     fn unrecorded(&self, connection: Nonce) {
-        let now = self.now();
-        let mut state = self.state();
-        if let Some(live) = state.live.get_mut(&connection)
-            && live.record.record == Recording::Required
-            && live.record.life.unrecorded.is_none()
-        {
-            live.record.life.unrecorded = Some(now);
-            self.remember(&live.record);
-            let at = live.record.life.end(now).at;
-            live.tell(Notice::Ends { at, why: "it must be recorded and cannot be any more".into() });
-        }
-        drop(state);
-        self.wake();
+        self.unrecorded_since(connection, self.now());
     }
 
     fn count(&self) -> u32 {
@@ -399,6 +387,24 @@ impl Connections for Registry {
 
     fn keep(&self) {
         keeping::keep(self);
+    }
+}
+
+impl Registry {
+    /// It must be recorded and has not been since then: it has a minute from there.
+    fn unrecorded_since(&self, connection: Nonce, since: Moment) {
+        let mut state = self.state();
+        if let Some(live) = state.live.get_mut(&connection)
+            && live.record.record == Recording::Required
+            && live.record.life.unrecorded.is_none()
+        {
+            live.record.life.unrecorded = Some(since);
+            self.remember(&live.record);
+            let at = live.record.life.end(self.now()).at;
+            live.tell(Notice::Ends { at, why: "it must be recorded and cannot be any more".into() });
+        }
+        drop(state);
+        self.wake();
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
-use fireaxe_protocol::host::{Report, SessionClosed};
+use fireaxe_protocol::host::{EndReason, Report, SessionClosed};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::names::AccountName;
 
@@ -265,6 +265,24 @@ fn a_recorder_that_does_not_come_back_after_a_restart_ends_its_connection_and_on
         assert!(!unrecorded(&registry));
         LATER_MS.store(120_000, Ordering::Relaxed);
         assert_eq!(unrecorded(&registry), ends, "{record:?}, {found} found, {back} back");
+    }
+}
+
+#[test]
+fn whoever_was_told_to_end_within_a_minute_gets_no_second_one() {
+    let (_child, monitor) = sleeps();
+    for (passed_s, left_ms) in [(0, 60_000), (59, 1_000), (60, 0), (600, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = || setup(&dir, Arc::new(Heard::default()), Moment::now);
+        let known = remembered(monitor, Recording::Required);
+        Store::open(&setup().run, &setup().config.state).unwrap().write(&known).unwrap();
+        let registry = Registry::open(setup()).unwrap();
+        let since = Duration::from_secs(passed_s);
+        registry.ended(known.connection, Took { recorded: None, unrecorded: true, since });
+        let life = registry.state().live.get(&known.connection).unwrap().record.life.clone();
+        let end = life.end(Moment::now());
+        assert!(end.in_ms <= left_ms && end.in_ms + 5_000 > left_ms, "{end:?}");
+        assert_eq!(end.why, EndReason::Unrecorded);
     }
 }
 

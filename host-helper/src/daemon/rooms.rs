@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use fireaxe_protocol::api::FeedClosing;
 use fireaxe_protocol::host::Recorded;
@@ -121,6 +122,8 @@ pub struct Took {
     /// It had to be recorded and was not, to its end: the recorder was killed, or there was no room. What
     /// goes on of the connection goes on unseen, so it is to be ended, as [`Unrecorded`](fireaxe_protocol::host::EndReason::Unrecorded).
     pub unrecorded: bool,
+    /// How long that was so when the recording ended: what its user was told counts from then.
+    pub since: Duration,
 }
 
 /// Takes what sessions write. Called on a thread of its own for each session.

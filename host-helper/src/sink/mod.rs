@@ -202,7 +202,7 @@ impl Inner {
 
 /// What came of a session that was recorded to its end, or need not have been.
 fn took(recorded: Option<Recorded>) -> Took {
-    Took { recorded, unrecorded: false }
+    Took { recorded, ..Took::default() }
 }
 
 #[cfg(test)]

@@ -266,6 +266,7 @@ impl Session {
             None => Ended::Broken,
         };
         let required = taking.record == Record::Required;
+        let since = taking.full.map_or(Duration::ZERO, |full| full.elapsed());
         let Taking { inner, place, mut recording, .. } = taking;
         let ended = recording.end(how);
         place.holds(recording.written());
@@ -279,6 +280,6 @@ impl Session {
             }
         };
         (inner.grown)();
-        Took { recorded, unrecorded: required && over.is_none() }
+        Took { recorded, unrecorded: required && over.is_none(), since }
     }
 }

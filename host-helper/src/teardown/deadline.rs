@@ -1,5 +1,7 @@
 //! When a connection ends, and why. Pure: what is known of it in, the earliest end out.
 
+use std::time::Duration;
+
 use fireaxe_protocol::api::FeedClosing;
 use fireaxe_protocol::host::EndReason;
 use fireaxe_protocol::names::EmergencyId;
@@ -21,6 +23,13 @@ impl Moment {
     /// This one.
     pub fn now() -> Moment {
         Moment { wall_s: clock::now(), boot_ms: clock::since_boot_ms() }
+    }
+
+    /// So long before it, in whole seconds.
+    pub fn before(self, time: Duration) -> Moment {
+        let Moment { wall_s, boot_ms } = self;
+        let s = time.as_secs();
+        Moment { wall_s: wall_s.saturating_sub(s), boot_ms: boot_ms.saturating_sub(s.saturating_mul(1000)) }
     }
 }
 

@@ -5,6 +5,9 @@ use std::process::Command;
 
 use super::*;
 
+/// What a session that must be recorded has left once it cannot be.
+const NOTICE: Duration = Duration::from_millis(300);
+
 /// A disk of a mebibyte.
 struct Disk(tempfile::TempDir);
 
@@ -36,7 +39,7 @@ impl Drop for Disk {
 
 fn on(disk: &Disk) -> Scene {
     let scene = scene(plenty());
-    let limits = Limits { notice: Duration::from_millis(300), ..plenty() };
+    let limits = Limits { notice: NOTICE, ..plenty() };
     let folder = disk.0.path().join("recordings");
     let (sink, _) =
         Recordings::open(&folder, "db-3.payments.prod".parse().unwrap(), limits, scene.heard.clone(), || ())
@@ -60,6 +63,7 @@ fn floods(recorder: &mut Recorder) {
 }
 
 #[test]
+#[ignore = "mounts a disk, as root: `make end-to-end` runs it"]
 fn a_full_disk_ends_what_must_be_recorded_and_every_byte_of_the_rest_is_recorded_or_counted() {
     let disk = Disk::new();
     let scene = on(&disk);
@@ -80,7 +84,7 @@ fn a_full_disk_ends_what_must_be_recorded_and_every_byte_of_the_rest_is_recorded
     floods(&mut other);
     // The notice is over, and so is its recording: the connection is to be ended, whatever the recorder says.
     let took = required.taking.join().unwrap();
-    assert!(took.unrecorded);
+    assert!(took.unrecorded && took.since >= NOTICE, "{took:?}");
     assert_eq!(took.recorded, None, "nothing fits, its end neither");
     let alarms = |scene: &Scene| scene.heard.0.lock().unwrap().len();
     assert_eq!(alarms(&scene), 1);
@@ -103,6 +107,7 @@ fn a_full_disk_ends_what_must_be_recorded_and_every_byte_of_the_rest_is_recorded
 }
 
 #[test]
+#[ignore = "mounts a disk, as root: `make end-to-end` runs it"]
 fn what_waits_for_its_chunk_when_the_disk_fills_is_counted_too() {
     let disk = Disk::new();
     let scene = on(&disk);
