@@ -34,6 +34,13 @@ impl Stopwatch {
         Stopwatch(Instant::now())
     }
 
+    /// One that was started so long ago.
+    #[cfg(test)]
+    #[allow(clippy::disallowed_methods, reason = "the one clock of this program")]
+    pub(crate) fn ago(time: Duration) -> Stopwatch {
+        Stopwatch(Instant::now().checked_sub(time).unwrap())
+    }
+
     /// How long so far.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()

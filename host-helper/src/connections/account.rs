@@ -21,8 +21,14 @@ pub(super) struct Account {
     pub(super) shell: String,
 }
 
+/// The name service does not answer in time, or says that it cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoAnswer;
+
 /// Accounts that are not in `/etc/passwd`, as the name service said, for [`FRESH`]: a program for each session
 /// would let who begins many of them load the host, or a directory that hangs hold all places.
+///
+/// A directory that does not answer says nothing: what it said before goes on to count.
 ///
 /// What is said here gives no rights: it is compared with the uid that the kernel says. For that long after an
 /// account was given another number, its sessions are refused; after it was given another shell, they get the
@@ -33,24 +39,41 @@ pub(super) struct Accounts(Mutex<BTreeMap<AccountName, (Stopwatch, Option<Accoun
 impl Accounts {
     /// Looks an account up: the file first, which is read anew each time, then whatever else the host's name
     /// service knows.
-    pub(super) fn look_up(&self, name: &AccountName) -> Option<Account> {
+    /// `None`: nobody knows it. The error: nobody answers.
+    pub(super) fn look_up(&self, name: &AccountName) -> Result<Option<Account>, NoAnswer> {
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        parse(&passwd, name).or_else(|| self.remembered(name, || ask(Command::new("getent"), name)))
+        match parse(&passwd, name) {
+            Some(account) => Ok(Some(account)),
+            None => self.remembered(name, || ask(Command::new("getent"), name)),
+        }
     }
 
-    fn remembered(&self, name: &AccountName, ask: impl FnOnce() -> Option<Account>) -> Option<Account> {
+    fn remembered(
+        &self,
+        name: &AccountName,
+        ask: impl FnOnce() -> Result<Option<Account>, NoAnswer>,
+    ) -> Result<Option<Account>, NoAnswer> {
         let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((since, account)) = known().get(name)
             && since.elapsed() < fresh(account.as_ref())
         {
-            return account.clone();
+            return Ok(account.clone());
         }
         // Nobody waits for another account's answer.
-        let account = ask();
+        let answer = ask();
         let mut known = known();
-        known.retain(|_, (since, account)| since.elapsed() < fresh(account.as_ref()));
+        let account = match answer {
+            Ok(account) => account,
+            Err(NoAnswer) => match known.get(name) {
+                Some((_, Some(before))) => return Ok(Some(before.clone())),
+                _ => return Err(NoAnswer),
+            },
+        };
+        if known.len() >= REMEMBERED {
+            known.retain(|_, (since, account)| since.elapsed() < fresh(account.as_ref()));
+        }
         known.insert(name.clone(), (Stopwatch::start(), account.clone()));
-        account
+        Ok(account)
     }
 }
 
@@ -60,15 +83,24 @@ fn fresh(account: Option<&Account>) -> Duration {
 }
 
 /// Asks the name service, and no longer than a recorder waits.
-fn ask(mut getent: Command, name: &AccountName) -> Option<Account> {
+fn ask(mut getent: Command, name: &AccountName) -> Result<Option<Account>, NoAnswer> {
     let deadline = Deadline::after(PATIENCE);
     getent.args(["passwd", name.as_str()]).stdin(Stdio::null()).stderr(Stdio::null());
-    let mut child = getent.stdout(Stdio::piped()).spawn().ok()?;
+    let mut child = getent.stdout(Stdio::piped()).spawn().map_err(|_| NoAnswer)?;
     let said = child.stdout.take().and_then(|out| read(out, deadline));
     // Gone by itself, or gone now: either way it is waited for.
-    let _ = child.kill();
-    let _ = child.wait();
-    parse(&String::from_utf8_lossy(&said?), name)
+    let said = said.ok_or(NoAnswer);
+    if said.is_err() {
+        let _ = child.kill();
+    }
+    let ended = child.wait().map_err(|_| NoAnswer)?;
+    let account = parse(&String::from_utf8_lossy(&said?), name);
+    match account {
+        Some(account) => Ok(Some(account)),
+        // getent(1): 2, the key is not there.
+        None if ended.code() == Some(UNKNOWN_KEY) => Ok(None),
+        None => Err(NoAnswer),
+    }
 }
 
 /// All that comes before the deadline; nothing: the end did not.
@@ -116,6 +148,9 @@ const UNKNOWN: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// The longest answer, bytes.
 const LONGEST: usize = 64 * 1024;
+/// Accounts that are remembered beyond their time, for when nobody answers.
+const REMEMBERED: usize = 1024;
+const UNKNOWN_KEY: i32 = 2;
 const BASH: &str = "/bin/bash";
 const NO_SHELL: [&str; 2] = ["/nologin", "/false"];
 
@@ -129,7 +164,7 @@ mod tests {
         let [ops, gone] = ["ops", "gone"].map(|name| name.parse::<AccountName>().unwrap());
         let found = Account { uid: 7, shell: "/bin/sh".into() };
         for name in [&ops, &gone, &ops, &gone, &ops] {
-            let answer = (*name == ops).then(|| found.clone());
+            let answer = Ok((*name == ops).then(|| found.clone()));
             let told = accounts.remembered(name, || {
                 asked.push(name.clone());
                 answer.clone()
@@ -140,16 +175,32 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_answer_unsays_nothing() {
+        let (accounts, ops) = (Accounts::default(), "ops".parse::<AccountName>().unwrap());
+        assert_eq!(accounts.remembered(&ops, || Err(NoAnswer)), Err(NoAnswer));
+        let found = Account { uid: 7, shell: "/bin/sh".into() };
+        assert_eq!(accounts.remembered(&ops, || Ok(Some(found.clone()))), Ok(Some(found.clone())));
+        // Its time is over.
+        let long_ago = Stopwatch::ago(FRESH);
+        accounts.0.lock().unwrap().get_mut(&ops).unwrap().0 = long_ago;
+        assert_eq!(accounts.remembered(&ops, || Err(NoAnswer)), Ok(Some(found)));
+        assert_eq!(accounts.remembered(&ops, || Ok(None)), Ok(None));
+    }
+
+    #[test]
     fn a_name_service_that_hangs_or_never_stops_is_not_waited_for() {
         let limit = Deadline::after(Duration::from_secs(60));
         for script in ["exec sleep 600", "exec cat /dev/zero", "exec yes"] {
             let mut shell = Command::new("sh");
             shell.args(["-c", script]);
-            assert_eq!(ask(shell, &"ops".parse().unwrap()), None, "{script}");
+            assert_eq!(ask(shell, &"ops".parse().unwrap()), Err(NoAnswer), "{script}");
         }
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo $1:x:7:7::/h:/bin/sh"]);
-        assert_eq!(ask(shell, &"ops".parse().unwrap()).map(|account| account.uid), Some(7));
+        assert_eq!(ask(shell, &"ops".parse().unwrap()).unwrap().map(|account| account.uid), Some(7));
+        let mut unknown = Command::new("sh");
+        unknown.args(["-c", "exit 2"]);
+        assert_eq!(ask(unknown, &"ops".parse().unwrap()), Ok(None));
         assert!(limit.left().is_some());
     }
 

@@ -13,7 +13,7 @@ use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::Nonce;
 
 use super::record::{Record, Waiting};
-use super::{CONNECTIONS, Live, Registry, SERIALS};
+use super::{CONNECTIONS, ENDING, Live, Registry, SERIALS};
 use crate::daemon::Opening;
 use crate::daemon::socket::Peer;
 use crate::daemon::words::Notice;
@@ -82,10 +82,10 @@ impl Registry {
                 false => Err(Reason::new("login.twice", "the connection came in with another certificate")),
             };
         }
-        if state.live.len() >= CONNECTIONS {
+        let (others, mine) = state.held(admitted.person.as_ref(), |_| 1);
+        if others + mine >= CONNECTIONS || state.live.len() >= CONNECTIONS + ENDING {
             return Err(Reason::new("login.too_many", format!("{CONNECTIONS} connections are there")));
         }
-        let (others, mine) = state.held(admitted.person.as_ref(), |_| 1);
         if !shares::has_one_more(CONNECTIONS, others, mine) {
             let why = format!(
                 "the same person has {mine} connections here, half of what others leave: end some, then try again"
@@ -105,14 +105,7 @@ impl Registry {
             line.with("serial", admitted.serial).with("monitor", monitor.pid).say(Severity::Info);
         }
         record.mark.cgroups.extend(self.0.setup.cgroups.own(connection, monitor.pid));
-        let mut live = Live {
-            record,
-            monitor: Some(Arc::new(held)),
-            sessions: 0,
-            told: Vec::new(),
-            before: None,
-            ending: None,
-        };
+        let mut live = Live { telling: true, ..Live::of(record, Some(Arc::new(held))) };
         live.refresh();
         // A crash before this line: the hook hears nothing, and refuses or leaves a file. After it: the
         // next daemon finds the connection and tells the CA.
@@ -121,6 +114,9 @@ impl Registry {
         state.live.insert(connection, live);
         drop(state);
         let told = self.tell_opened(connection);
+        if let Some(live) = self.state().live.get_mut(&connection) {
+            live.telling = false;
+        }
         if required && !told {
             self.forget(connection);
             return Err(Reason::new("login.not_told", "the CA cannot be told: nothing more fits the spool"));
@@ -197,7 +193,7 @@ impl Registry {
             // Whoever had not come back to the last daemon could not, while there was none.
             record.await_recorders(0, self.now());
             let monitor = Held::of(record.mark.monitor).map(Arc::new);
-            let live = Live { record, monitor, sessions: 0, told: Vec::new(), before: None, ending: None };
+            let live = Live::of(record, monitor);
             self.state().live.insert(live.record.connection, live);
         }
         for trace in self.0.store.traces_of_other_boots() {
@@ -262,7 +258,7 @@ impl Registry {
         record.mark = mark;
         let monitor = Held::of(record.mark.monitor).map(Arc::new);
         self.remember(&record);
-        let live = Live { record, monitor, sessions: 0, told: Vec::new(), before: None, ending: None };
+        let live = Live::of(record, monitor);
         state.live.insert(connection, live);
         drop(state);
         self.tell_opened(connection);

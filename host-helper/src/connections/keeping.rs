@@ -78,7 +78,8 @@ impl Registry {
                 None => {
                     wait = wait.min(Duration::from_millis(end.in_ms));
                     watched.extend(connection.monitor.clone());
-                    untold.extend((!connection.record.told).then_some(connection.record.connection));
+                    let untold_yet = !connection.record.told && !connection.telling;
+                    untold.extend(untold_yet.then_some(connection.record.connection));
                 }
                 Some(why) if self.start(connection, why) => {
                     if let (EndReason::Revoked, Some(list)) = (why, list.as_mut()) {

@@ -16,6 +16,7 @@
 //! | limit | | why |
 //! |---|---|---|
 //! | [`CONNECTIONS`] | 1,024 | a descriptor each; a daemon has 4,096 or more |
+//! | [`ENDING`] beside them | 1,024 | a thread each, until the disk takes what is told of them |
 //! | [`RECORDERS`] | 1,024 | a descriptor and a thread each |
 //! | [`SESSIONS`] of one connection | 64 | sshd's `MaxSessions` is 10 |
 //! | of those of all, one person | half of what others leave | `shares` |
@@ -57,11 +58,13 @@ use crate::reports::Reports;
 use crate::shares;
 use crate::teardown::planted::Snapshot;
 use crate::teardown::{End, Moment};
-use account::Accounts;
+use account::{Accounts, NoAnswer};
 use record::{Record, Store};
 
 /// Connections at once.
 pub const CONNECTIONS: usize = 1024;
+/// Connections beside them that are over and not told yet.
+pub const ENDING: usize = 1024;
 /// Sessions of all connections that have a recorder, at once.
 pub const RECORDERS: usize = 1024;
 /// Sessions of one connection at once.
@@ -111,9 +114,11 @@ struct State {
 }
 
 impl State {
-    /// How much of something all others hold, and how much this person does.
+    /// How much of something all others hold, and how much this person does. What is over and only not told yet is
+    /// nobody's: a disk that takes no report must not shut out who ended everything.
     fn held(&self, person: Option<&PersonName>, what: impl Fn(&Live) -> usize) -> (usize, usize) {
-        self.live.values().fold((0, 0), |(others, mine), live| match live.record.person.as_ref() == person {
+        let alive = self.live.values().filter(|live| live.ending.is_none());
+        alive.fold((0, 0), |(others, mine), live| match live.record.person.as_ref() == person {
             true => (others, mine + what(live)),
             false => (others + what(live), mine),
         })
@@ -130,6 +135,8 @@ struct Live {
     told: Vec<Sender<Notice>>,
     before: Option<Arc<Snapshot>>,
     ending: Option<EndReason>,
+    /// Whoever registered it tells the CA of it just now: nobody else does.
+    telling: bool,
 }
 
 /// The list that sshd reads.
@@ -248,10 +255,19 @@ impl Connections for Registry {
         let Some((came_as, person)) = self.state().live.get(&connection).map(known) else {
             return refuse("session.over", "its connection is over");
         };
-        let account = self.0.accounts.look_up(&came_as);
+        let account = match self.0.accounts.look_up(&came_as) {
+            Ok(Some(account)) => account,
+            Ok(None) => {
+                return refuse("session.no_account", &format!("this host knows no account {came_as}"));
+            }
+            Err(NoAnswer) => {
+                let why = format!("this host's name service does not say who {came_as} is: try again");
+                return refuse("session.no_account", &why);
+            }
+        };
         let mut state = self.state();
         let (others, mine) = state.held(person.as_ref(), |live| live.sessions);
-        let Some((live, account)) = state.live.get_mut(&connection).zip(account) else {
+        let Some(live) = state.live.get_mut(&connection) else {
             return refuse("session.over", "its connection is over");
         };
         if account.uid != peer.uid {
@@ -292,6 +308,10 @@ impl Connections for Registry {
         };
         if live.record.came_back() {
             self.remember(&live.record);
+        }
+        if live.told.len() >= SESSIONS {
+            // Those that are over are forgotten when they are told something.
+            live.tell(Notice::Goes { until });
         }
         let (to, notices) = channel();
         live.sessions += 1;
@@ -409,6 +429,10 @@ impl Registry {
 }
 
 impl Live {
+    fn of(record: Record, monitor: Option<Arc<Held>>) -> Live {
+        Live { record, monitor, sessions: 0, told: Vec::new(), before: None, ending: None, telling: false }
+    }
+
     /// Tells every session of it; those that are over are forgotten.
     fn tell(&mut self, notice: Notice) {
         self.told.retain(|to| to.send(notice.clone()).is_ok());

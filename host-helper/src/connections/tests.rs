@@ -100,8 +100,7 @@ fn crowd(registry: &Registry, person: &str, connections: usize, sessions: usize)
         let mut known = remembered(gone, Recording::Required);
         known.connection.0[..8].copy_from_slice(&n.to_be_bytes());
         known.person = Some(person.parse().unwrap());
-        let live =
-            Live { record: known, monitor: None, sessions, told: Vec::new(), before: None, ending: None };
+        let live = Live { sessions, ..Live::of(known, None) };
         registry.state().live.insert(live.record.connection, live);
     }
 }
@@ -134,8 +133,7 @@ fn whoever_has_the_number_of_one_that_asked_and_is_gone_gets_nothing_of_it() {
     let me = Process::read(std::process::id()).unwrap();
     let known = remembered(me.id, Recording::None);
     let connection = known.connection;
-    let live =
-        Live { record: known, monitor: None, sessions: 0, told: Vec::new(), before: None, ending: None };
+    let live = Live::of(known, None);
     registry.state().live.insert(connection, live);
     let asked = Peer { process: me.id, uid: 0 };
     assert_eq!(registry.of(asked), Some(connection));
@@ -162,8 +160,7 @@ fn one_person_has_half_of_the_sessions_and_anothers_begins() {
         let known =
             Record { account: AccountName::clone(&account), ..remembered(me.id, Recording::Required) };
         let connection = known.connection;
-        let live =
-            Live { record: known, monitor: None, sessions: 0, told: Vec::new(), before: None, ending: None };
+        let live = Live::of(known, None);
         registry.state().live.insert(connection, live);
         let begun = registry.begin(Peer { process: me.id, uid: 0 }, None, None);
         assert_eq!(begun.map(|_| ()).map_err(|reason| reason.code).err().as_deref(), begins, "{person}");

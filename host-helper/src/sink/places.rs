@@ -46,19 +46,25 @@ impl Places {
         });
     }
 
-    /// Whether this person may take more of the disk. Else why not.
-    pub(super) fn disk(&self, person: Option<&PersonName>, free: &Free) -> Result<(), Reason> {
+    /// Whether this recording of that person may take more of the disk. Else why not.
+    pub(super) fn disk(
+        &self,
+        recording: Nonce,
+        person: Option<&PersonName>,
+        free: &Free,
+    ) -> Result<(), Reason> {
         let (mut others, mut mine, mut bytes) = (0, 0, 0u64);
-        for (holder, held) in self.kept.values() {
+        for (name, (holder, held)) in &self.kept {
             if holder.as_ref() == person {
-                mine += 1;
+                // Itself is what it is about.
+                mine += usize::from(*name != recording);
                 // Its last block, and its mark.
                 bytes = bytes.saturating_add(held.div_ceil(BLOCK).saturating_add(1).saturating_mul(BLOCK));
             } else {
                 others += 1;
             }
         }
-        if bytes >= shares::of(bytes.saturating_add(free.bytes.max(1))) {
+        if bytes >= LEAST && bytes >= shares::of(bytes.saturating_add(free.bytes.max(1))) {
             let why = format!(
                 "recordings of this person take {} MiB of this host's disk, half of what others leave: \
                  wait until the CA has taken some",
@@ -130,6 +136,9 @@ pub(super) fn is_own(reason: &Reason) -> bool {
 const OWN_PLACES: &str = "recording.too_many";
 const OWN_BYTES: &str = "recording.too_much";
 const OWN_KEPT: &str = "recording.too_many_kept";
+/// What everybody may have on a disk that has room at all, bytes: on one that is nearly full for another reason,
+/// nobody is refused for a recording that the CA has long had.
+const LEAST: u64 = 64 << 20;
 /// What a file takes at least. Bytes.
 const BLOCK: u64 = 4096;
 
@@ -151,9 +160,9 @@ impl Place {
     pub(super) fn room(&self) -> Result<(), Reason> {
         let free = self.inner.room()?;
         let mut places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.disk(self.person.as_ref(), &free).or_else(|_| {
+        places.disk(self.recording, self.person.as_ref(), &free).or_else(|_| {
             places.look(&self.inner.shelf, None);
-            places.disk(self.person.as_ref(), &free)
+            places.disk(self.recording, self.person.as_ref(), &free)
         })
     }
 }

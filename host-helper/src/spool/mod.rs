@@ -289,6 +289,15 @@ impl Spool {
         }
     }
 
+    /// What the CA said to what has no number. Numbers that it has are believed to be of this host's words only when
+    /// it has compared those: in the answer to them.
+    fn heard(&self, taken: &ReportsTaken) -> Result<(), HostError> {
+        if self.numbers().given() < taken.seq {
+            return self.taken(taken);
+        }
+        taken.confirm.map_or(Ok(()), |version| self.owed(version))
+    }
+
     /// What the CA said: how far it has the numbered ones, and what it wants confirmed.
     fn taken(&self, taken: &ReportsTaken) -> Result<(), HostError> {
         let counted = self.numbers().taken(taken.seq, &self.voice)?;

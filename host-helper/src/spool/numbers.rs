@@ -95,6 +95,11 @@ impl Numbers {
         self.state.next.saturating_sub(1)
     }
 
+    /// The number of the last report that has one.
+    pub(super) fn given(&self) -> u64 {
+        self.batch.last().map_or(self.taken_up_to(), |numbered| numbered.seq)
+    }
+
     /// What is in the batch as it is, with the files that it was.
     pub(super) fn there(&self) -> &[Numbered] {
         &self.batch
@@ -125,8 +130,7 @@ impl Numbers {
     /// The CA has all numbers up to this one. Whether this host had ever given that number; if not, its count
     /// was lost, and goes on behind the CA's.
     pub(super) fn taken(&mut self, seq: u64, voice: &Voice) -> Result<bool, HostError> {
-        let given = self.batch.last().map_or(self.taken_up_to(), |numbered| numbered.seq);
-        if seq > given {
+        if seq > self.given() {
             return self.renumber(seq.saturating_add(1), voice).map(|()| false);
         }
         let Some(last) = self.batch.iter().rev().find(|numbered| numbered.seq <= seq).map(|n| n.seq) else {

@@ -85,7 +85,7 @@ impl<C: Courier> Sender<C> {
         let (news, confirmation) = self.spool.unnumbered();
         if !news.is_empty() {
             return match self.courier.carry(news) {
-                Ok(taken) => self.spool.taken(&taken).map(|()| Round::Again),
+                Ok(taken) => self.spool.heard(&taken).map(|()| Round::Again),
                 Err(error) => {
                     self.spool.unconfirmed(confirmation);
                     Ok(self.failed(&error))

@@ -6,7 +6,8 @@
 //! | rule | | why |
 //! |---|---|---|
 //! | a beginning is kept only with a place for its end | | an end must never wait for room: it names recordings and what was planted |
-//! | one holder has at most [`share`]: an eighth | 512: 256 connections | seven others must join in to fill the spool |
+//! | one holder has at most [`share`], an eighth, of what need not be recorded | 512: 256 connections | it goes on untold, so few are enough |
+//! | and half of what the others leave, if that is more, of what must be: [`shares::of`](crate::shares) | 2,048 | it is refused beyond that, and there is always as much for somebody else |
 //! | connections that need not be recorded have at most three quarters of it | 3,072 | the rest is for those that are not let in unless the CA can be told |
 //! | of those, one holder has at most [`BEGINNINGS`] kept in an hour | 450 | with their ends a quarter of what the CA takes of one host in an hour |
 //! | ends that tell more than that they came, of connections beyond the share | half a share | a flood of logins must not hide what was planted behind it |
@@ -23,6 +24,8 @@ use fireaxe_protocol::names::PersonName;
 use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::statement::Nonce;
 use serde::{Deserialize, Serialize};
+
+use crate::shares;
 
 /// Places for what the host says of itself.
 pub(super) const OWN: usize = 512;
@@ -130,7 +133,9 @@ impl Shares {
         let holder = person.map_or(Holder::Serial(opened.serial), |person| Holder::Person(person.clone()));
         let required = opened.record == Record::Required;
         let most = if required { self.most } else { self.most * 3 / 4 };
-        let room = self.of_holder(&holder) + 2 <= share(self.most) && self.all + 2 <= most;
+        let mine = self.of_holder(&holder);
+        let theirs = if required { self.of_what_others_leave(mine) } else { 0 };
+        let room = mine + 2 <= theirs.max(share(self.most)) && self.all + 2 <= most;
         if room && (required || self.within_hour(&holder, at)) {
             self.hold(&holder, 2);
             self.open.insert(connection, Stood::Reserved(holder.clone()));
@@ -222,6 +227,11 @@ impl Shares {
         let begun = self.hour.1.entry(holder.clone()).or_default();
         *begun += 1;
         *begun <= BEGINNINGS
+    }
+
+    fn of_what_others_leave(&self, mine: usize) -> usize {
+        let left = self.most.saturating_sub(self.all.saturating_sub(mine));
+        usize::try_from(shares::of(left as u64)).unwrap_or(self.most)
     }
 
     fn of_holder(&self, holder: &Holder) -> usize {

@@ -133,23 +133,25 @@ fn many_small_recordings_of_one_person_leave_files_for_others() {
     let mut places = Places::default();
     let free = Free { bytes: u64::MAX / 4, files: Some(2000) };
     let (ana, ben) = ("ana".parse().unwrap(), "ben".parse().unwrap());
+    /// One that is to begin.
+    const NEW: Nonce = Nonce([255; 16]);
     let mut n = 0u128;
-    while places.disk(Some(&ana), &free).is_ok() {
+    while places.disk(NEW, Some(&ana), &free).is_ok() {
         places.keep(Nonce(n.to_be_bytes()), Some(ana.clone()), 0);
         n += 1;
         assert!(n < 5000);
     }
     // Two files each: as many are left as these are.
     assert_eq!(n, 999);
-    let reason = places.disk(Some(&ana), &free).unwrap_err();
+    let reason = places.disk(NEW, Some(&ana), &free).unwrap_err();
     assert_eq!(reason.code, "recording.too_many_kept");
-    assert_eq!(places.disk(Some(&ben), &free), Ok(()));
-    assert_eq!(places.disk(None, &free), Ok(()));
+    assert_eq!(places.disk(NEW, Some(&ben), &free), Ok(()));
+    assert_eq!(places.disk(NEW, None, &free), Ok(()));
     // However many inodes there are.
     let free = Free { files: None, ..free };
-    assert_eq!(places.disk(Some(&ana), &free), Ok(()));
+    assert_eq!(places.disk(NEW, Some(&ana), &free), Ok(()));
     for n in 0..KEPT / 2 {
         places.keep(Nonce((n as u128).to_be_bytes()), Some(ana.clone()), 0);
     }
-    assert!(places.disk(Some(&ana), &free).is_err() && places.disk(Some(&ben), &free).is_ok());
+    assert!(places.disk(NEW, Some(&ana), &free).is_err() && places.disk(NEW, Some(&ben), &free).is_ok());
 }
