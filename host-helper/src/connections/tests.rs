@@ -114,10 +114,17 @@ fn one_person_has_half_of_the_connections_and_another_is_let_in() {
         ("ben", CONNECTIONS / 2, Ok(())),
         ("ben", CONNECTIONS - 1, Ok(())),
         ("ben", CONNECTIONS, Err("login.too_many")),
+        // Over, and not told yet: nobody's, up to a bound.
+        ("ana, over", CONNECTIONS, Ok(())),
+        ("ana, over", CONNECTIONS + ENDING, Err("login.too_many")),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let registry = admitting(&dir, Arc::new(Heard::default()));
+        let (person, over) = person.split_once(", ").map_or((person, false), |(person, _)| (person, true));
         crowd(&registry, person, there, 0);
+        if over {
+            registry.state().live.values_mut().for_each(|live| live.ending = Some(EndReason::Left));
+        }
         // ana's.
         let came =
             registry.register(monitor, &"ops".parse().unwrap(), "192.0.2.7", &Made::good().certificate());

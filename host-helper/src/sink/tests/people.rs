@@ -154,4 +154,6 @@ fn many_small_recordings_of_one_person_leave_files_for_others() {
         places.keep(Nonce((n as u128).to_be_bytes()), Some(ana.clone()), 0);
     }
     assert!(places.disk(NEW, Some(&ana), &free).is_err() && places.disk(NEW, Some(&ben), &free).is_ok());
+    // One that runs takes no file more.
+    assert_eq!(places.disk(Nonce(1u128.to_be_bytes()), Some(&ana), &free), Ok(()));
 }

@@ -106,6 +106,31 @@ fn a_host_that_was_set_back_loses_no_report_to_one_that_the_ca_has_under_its_num
 }
 
 #[test]
+fn the_answer_to_news_acknowledges_no_report_that_the_ca_never_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Rc::new(Counting::default());
+    ca.compares.set(true);
+    let spool = open(dir.path());
+    (1..=3).for_each(|n| spool.say(opened(n)).unwrap());
+    assert_eq!(drain(&spool, &ca).len(), 3);
+    drop(spool);
+    // Set back; three new reports have the numbers of those, and have not been sent when something else is.
+    fs::remove_dir_all(dir.path()).unwrap();
+    let spool = open(dir.path());
+    let fresh: Vec<Report> = (11..=13).map(opened).collect();
+    fresh.iter().for_each(|report| spool.say(report.clone()).unwrap());
+    ca.away.set(true);
+    let _ = sent(&spool, &ca);
+    assert_eq!(spool.numbers().there().len(), 3);
+    ca.away.set(false);
+    let list = Confirmed { version: 9, krl: Hash([9; 32]), in_force_at: 5, ended: 0 };
+    spool.say(Report::Confirmed(list)).unwrap();
+    let taken = drain(&spool, &ca);
+    assert_eq!(ca.news.borrow().len(), 1);
+    assert_eq!(taken[3..6], fresh);
+}
+
+#[test]
 fn a_crash_between_the_two_files_of_a_new_count_drops_nothing() {
     for (new, kept) in [(3, "state.json"), (3, "batch.json"), (20, "state.json"), (20, "batch.json")] {
         let dir = tempfile::tempdir().unwrap();
