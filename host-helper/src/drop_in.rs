@@ -162,7 +162,7 @@ pub fn check_main(file: &str, text: &str) -> Vec<Conflict> {
             "include" if value.split_whitespace().any(|p| p.contains("sshd_config.d/")) => included = true,
             "match" if !included => {
                 let what =
-                    "a Match before the Include of sshd_config.d: the drop-in would count for some only";
+                    "a Match before the Include of sshd_config.d: 10-fireaxe.conf would count for some only";
                 found.push(Conflict { file: file.into(), line, what });
                 included = true;
             }
@@ -170,7 +170,7 @@ pub fn check_main(file: &str, text: &str) -> Vec<Conflict> {
         }
     }
     if !included {
-        let what = "does not include /etc/ssh/sshd_config.d/*.conf: the drop-in would not be read";
+        let what = "does not include /etc/ssh/sshd_config.d/*.conf: 10-fireaxe.conf would not be read";
         found.push(Conflict { file: file.into(), line: 0, what });
     }
     found.extend(check_other(file, text));

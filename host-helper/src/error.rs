@@ -44,7 +44,7 @@ pub enum HostError {
         why: String,
     },
     /// sshd's configuration stands against the drop-in.
-    #[error("sshd's configuration stands against the drop-in:{}", list(.0))]
+    #[error("sshd's configuration stands against our file for sshd (10-fireaxe.conf):{}", list(.0))]
     Conflicts(Vec<Conflict>),
     /// There is no revocation list yet: trusting the CA without one could not be taken back.
     #[error(
@@ -58,7 +58,9 @@ pub enum HostError {
         why: KrlError,
     },
     /// sshd does not take the configuration with the drop-in; the drop-in was taken back.
-    #[error("sshd refuses the configuration with the drop-in, which was taken back: {0}")]
+    #[error(
+        "sshd refuses the configuration with our file for sshd (10-fireaxe.conf), which was taken back: {0}"
+    )]
     SshdRefuses(String),
     /// The configuration file is not as it must be.
     #[error("{}: {why}", path.display())]
@@ -185,7 +187,7 @@ impl HostError {
             }
             HostError::Transport(_) => "the list in force stays; the next run tries again",
             HostError::NotJoined(TransportError::WrongPin { .. }) => {
-                "give the --pin that `fireaxe-ca init` printed; if it is that one, another program answers there"
+                "give --pin as `fireaxe-ca host invite` printed it; if it is that, another program answers"
             }
             HostError::NotJoined(error) if !error.is_unavailable() => {
                 "look at the CA with fireaxe-ca doctor, then the same again: the token is still good"
@@ -210,20 +212,22 @@ impl HostError {
             HostError::Name(error) if error.what == "join token" => {
                 "give the whole line that `fireaxe-ca host invite` printed"
             }
-            HostError::Name(_) => "fireaxe-host files --help",
+            HostError::Name(_) => "`fireaxe-host VERB --help` says what a name looks like",
             HostError::Apply(error) => error.next(),
             HostError::NoRandomness(_) => "look at /dev/urandom and at the kernel's log",
             HostError::NoDaemon { .. } => "systemctl start fireaxe-host, or `fireaxe-host run`",
             HostError::Running(_) => "systemctl status fireaxe-host",
-            HostError::Refused(problem) => problem.next.as_deref().unwrap_or(
-                "fireaxe-ca host invite makes a new token; fireaxe-ca host ls shows who is invited",
-            ),
+            HostError::Refused(problem) => problem
+                .next
+                .as_deref()
+                .unwrap_or("at the CA: `fireaxe-ca host invite HOST` makes a new token"),
             HostError::Keys(_) => "look at the CA with fireaxe-ca doctor",
             HostError::OtherCa { .. } => {
                 "fireaxe-host remove, then this again; or add the new CA's key to that file first"
             }
             HostError::Certificate(_) => {
-                "look at the CA with fireaxe-ca doctor; fireaxe-host enrol, with a new token"
+                "is this host's clock right (NTP)? then the same again: the token is still good; \
+                 else fireaxe-ca doctor"
             }
             HostError::Thread { .. } => "its lines above say why; systemctl restart fireaxe-host",
             HostError::Unsaid(_) => "make room on /var; look whether the CA is there: fireaxe-host status",
@@ -237,7 +241,8 @@ impl HostError {
                 "fireaxe-host apply --account NAME; with --stock sshd reads files there, too"
             }
             HostError::HoldsCa(_) => {
-                "give the host another `state`, or the CA another --data; `remove --keep-state` leaves the folder"
+                "fireaxe-host enrol --state /var/lib/fireaxe-host, a folder of its own; \
+                 `remove --keep-state` leaves the folder"
             }
         }
     }
@@ -303,7 +308,7 @@ mod tests {
         });
         let plain = refused(json.clone());
         assert_eq!(plain.to_string(), "the CA does not enrol this host: the token is used up");
-        assert!(plain.next().starts_with("fireaxe-ca host invite"));
+        assert_eq!(plain.next(), "at the CA: `fireaxe-ca host invite HOST` makes a new token");
         json["next"] = "fireaxe-ca host ls".into();
         assert_eq!(refused(json).next(), "fireaxe-ca host ls");
     }

@@ -121,9 +121,11 @@ impl Status {
         };
         let keys = if self.user_ca.is_empty() { "none".into() } else { self.user_ca.join(", ") };
         let drop_in = match (self.drop_in, &self.enrolled) {
-            (true, _) => "in place",
-            (false, Some(_)) => "missing: fireaxe-host apply --account NAME",
-            (false, None) => "missing: run `fireaxe-host files`",
+            (true, _) => "our file for sshd (10-fireaxe.conf) is in place",
+            (false, Some(_)) => {
+                "our file for sshd (10-fireaxe.conf) is missing: fireaxe-host apply --account NAME"
+            }
+            (false, None) => "our file for sshd (10-fireaxe.conf) is missing: run `fireaxe-host files`",
         };
         let mut text =
             format!("revocation list  {list}\ntrusted CA keys  {keys}\nsshd drop-in     {drop_in}\n");
@@ -134,7 +136,9 @@ impl Status {
                 });
                 text.push_str(&format!("enrolled         {host} of {system}, {until}\n"));
             }
-            None => text.push_str("enrolled         no: run `fireaxe-host enrol`\n"),
+            None => text.push_str(
+                "enrolled         no: this host only fetches lists (fireaxe-host enrol changes that)\n",
+            ),
         }
         if let Some(live) = &self.daemon {
             let feed = live.feed_since.map_or("not followed: the CA is not there".to_owned(), |since| {
@@ -148,7 +152,7 @@ impl Status {
                 "feed             {feed}\nto be sent       {} reports{lost}\nconnections      {}\n",
                 live.spool.reports, live.sessions
             ));
-        } else {
+        } else if self.enrolled.is_some() {
             text.push_str("daemon           not asked: it does not run, or this is not root\n");
         }
         if self.log_forked {
@@ -169,3 +173,30 @@ fn age_words(seconds: u64) -> String {
 
 /// How long the daemon may take to say how it is.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_only_fetches_lists_is_asked_for_no_daemon() {
+        let mut status = Status {
+            schema: "fireaxe.host-status/v1".into(),
+            list_ok: true,
+            problem: None,
+            version: Some(7),
+            hash: None,
+            age_s: Some(30),
+            user_ca: Vec::new(),
+            drop_in: true,
+            enrolled: None,
+            log_forked: false,
+            daemon: None,
+        };
+        let text = status.text(1_700_000_000);
+        assert!(text.contains("this host only fetches lists") && !text.contains("daemon "), "{text}");
+        let (host, system) = ("db-3.payments.prod".parse().unwrap(), "payments-db".parse().unwrap());
+        status.enrolled = Some(EnrolledAs { host, system, certificate_until: None });
+        assert!(status.text(1_700_000_000).contains("daemon           not asked"));
+    }
+}

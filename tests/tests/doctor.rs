@@ -80,6 +80,17 @@ fn a_host_as_it_was_set_up_is_fine_and_everything_else_is_said() {
     }
     assert_eq!(found(host), [] as [&str; 0], "everything is back");
 
+    // A CA that shows another certificate is not one that is away.
+    let config = fs::read_to_string(host.file("/etc/fireaxe/host.toml")).unwrap();
+    host.put(
+        "/etc/fireaxe/host.toml",
+        config.replace(&scene.ca.pin(), &format!("sha256:{}", "0".repeat(64))),
+    );
+    let said = found(host);
+    assert!(said.contains(&"wrong ca.wrong_pin".to_owned()), "{said:?}");
+    assert!(!said.iter().any(|code| code.ends_with("ca.unavailable")), "{said:?}");
+    host.put("/etc/fireaxe/host.toml", config);
+
     // Somebody else can change a file, or a folder above one.
     let folder = host.file("/etc/ssh");
     chown(&folder, Some(2003), None).unwrap();

@@ -115,6 +115,11 @@ fn the_operator_invites_lists_and_retires_hosts() {
     assert!(!scene.ca.serve_log().contains(token), "the token is in the CA's own log");
     scene.ca.cmd(&["host", "invite", "db-9.nowhere.prod"]).exits(1).says("no system of the policy in force");
     scene.ca.cmd(&["host", "retire", "db-3.payments.prod"]).says("is retired");
-    scene.ca.cmd(&["host", "ls"]).says("no host is enrolled or invited");
+    scene
+        .ca
+        .cmd(&["host", "ls"])
+        .says("no host is enrolled or invited")
+        .says(&format!("next:  fireaxe-ca host invite NAME --data {}", scene.ca.data().display()));
+    scene.ca.cmd(&["fleet", "--system", "payments-db"]).says("no host of payments-db is enrolled");
     scene.ca.cmd(&["log", "verify"]).ok();
 }

@@ -87,7 +87,7 @@ fn show_held(cx: &Context, host: &HostName, best: &Held) -> Exit {
         if !installed {
             cx.screen.say("  plain `ssh` does not know that yet:   fireaxe ssh-config > ~/.ssh/fireaxe.conf   and `Include fireaxe.conf` first in ~/.ssh/config");
         }
-        cx.screen.say("  if it is refused all the same, the host has revoked it or does not trust the CA: fireaxe status");
+        cx.screen.say("  if it is refused all the same: revoked, or the host's daemon is away, or its revocation list is old; whoever runs it: journalctl -t fireaxe-host");
         cx.screen.say(&format!("  next: {next}   |   fireaxe close {}", best.emergency));
     }
     Exit::Ok

@@ -37,6 +37,7 @@ impl Fleet {
             .map_err(|e| Failed::error(format!("the CA's answer cannot be read: {e}")))?;
         let (newest, now) = (fleet.krl_version, fleet.now);
         fleet.hosts.retain(|host| self.system.as_ref().is_none_or(|system| host.system == *system));
+        let none_at_all = fleet.hosts.is_empty();
         fleet.hosts.retain(|host| !self.stale || is_stale(host, newest, now));
         if self.json {
             return print(format_args!("{}\n", serde_json::json!(fleet)));
@@ -57,8 +58,11 @@ impl Fleet {
                 ))?;
             }
         }
-        if fleet.hosts.is_empty() {
-            tell(if self.stale { "no host is stale" } else { "no host is enrolled" });
+        match &self.system {
+            Some(system) if none_at_all => tell(format_args!("no host of {system} is enrolled")),
+            None if none_at_all => tell("no host is enrolled"),
+            _ if fleet.hosts.is_empty() => tell("no host is stale"),
+            _ => {}
         }
         if let Some(reach) = &fleet.revocation {
             tell(reached(reach, now));
@@ -67,7 +71,7 @@ impl Fleet {
     }
 }
 
-/// "revoked 14:02:11Z, on 997 of 1000 by 14:02:13Z, stale: a, b, c"
+/// "revoked 14:02:11Z, on 997 of 1000 by 14:02:13Z, not yet on: a, b, c"
 fn reached(reach: &fireaxe_protocol::api::Reach, now: u64) -> String {
     let mut said = match reach.revoked_at_ms {
         0 => "the newest list was made before this CA was started".to_owned(),
@@ -81,7 +85,7 @@ fn reached(reach: &fireaxe_protocol::api::Reach, now: u64) -> String {
         let names: Vec<&str> = reach.stale.iter().map(|host| host.as_str()).collect();
         let missing = reach.hosts.saturating_sub(reach.confirmed);
         let more = missing.saturating_sub(names.len() as u64);
-        said.push_str(&format!(", stale: {}", names.join(", ")));
+        said.push_str(&format!(", not yet on: {}", names.join(", ")));
         if more > 0 {
             said.push_str(&format!(" and {more} more"));
         }
@@ -142,6 +146,19 @@ fn clock(at: u64, now: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_that_have_not_said_that_they_have_the_list_are_named_as_that() {
+        let reach = fireaxe_protocol::api::Reach {
+            revoked_at_ms: 1_700_000_000_000,
+            hosts: 4,
+            confirmed: 2,
+            last_at_ms: None,
+            stale: vec!["db-3.payments.prod".parse().unwrap()],
+        };
+        let said = reached(&reach, 1_700_000_000);
+        assert_eq!(said, "revoked 22:13:20Z, on 2 of 4, not yet on: db-3.payments.prod and 1 more");
+    }
 
     #[test]
     fn a_time_of_another_day_has_its_date() {

@@ -143,7 +143,7 @@ impl Ls {
         }
         if told.enrolled.is_empty() && told.invited.is_empty() {
             tell("no host is enrolled or invited");
-            tell("next:  fireaxe-ca host invite NAME");
+            tell(format_args!("next:  fireaxe-ca host invite NAME --data {}", self.data.dir.display()));
         }
         Ok(())
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use clap::Args;
 use fireaxe_protocol::log::{KrlNote, NoteSigner};
-use fireaxe_protocol::names::HostName;
 use tokio::sync::watch;
 
 use super::{Data, Failed, tell};
@@ -153,8 +152,13 @@ impl Serve {
         let (address, _) = door::listen_https(self.listen, tls, door::routes(door), stopped.clone())
             .await
             .map_err(Failed::error)?;
+        let machine = rustix::system::uname();
+        let node = machine.nodename().to_string_lossy();
         let reached = Reached {
-            addr: self.addr.clone().unwrap_or_else(|| called(address)),
+            addr: self.addr.clone().or_else(|| called(address, &node)).unwrap_or_else(|| {
+                tell("this machine has no name that hosts could call it by: give --addr https://HOST:8443");
+                format!("https://{address}")
+            }),
             pin: format!("sha256:{}", tls.pin),
         };
         let operator = move |peer| door::operator_routes(local.clone(), peer, reached.clone());
@@ -186,14 +190,14 @@ fn https(text: &str) -> Result<String, String> {
     }
 }
 
-/// Where others find what listens on `bound`. All addresses of a machine are none that another could use.
-fn called(bound: SocketAddr) -> String {
-    let machine = rustix::system::uname();
-    let name = machine.nodename().to_str().ok().filter(|name| name.parse::<HostName>().is_ok());
-    match name {
-        Some(name) if bound.ip().is_unspecified() => format!("https://{name}:{}", bound.port()),
-        _ => format!("https://{bound}"),
+/// Where others find what listens on `bound`, on a machine called `node`. All addresses of a machine are none
+/// that another could use: then its name, with or without a dot; nothing: there is none that says which.
+fn called(bound: SocketAddr, node: &str) -> Option<String> {
+    if !bound.ip().is_unspecified() {
+        return Some(format!("https://{bound}"));
     }
+    let says_which = !node.is_empty() && node != "localhost" && !node.starts_with("localhost.");
+    says_which.then(|| https(&format!("https://{node}:{}", bound.port())).ok()).flatten()
 }
 
 /// Moves what the write-ahead log holds into the file proper, off the commit's path, while entries come.
@@ -261,13 +265,15 @@ mod tests {
 
     #[test]
     fn hosts_are_told_an_address_that_they_can_use() {
-        assert_eq!(called("192.0.2.7:8443".parse().unwrap()), "https://192.0.2.7:8443");
-        assert_eq!(called("[2001:db8::7]:8443".parse().unwrap()), "https://[2001:db8::7]:8443");
-        let machine = rustix::system::uname();
-        let name = machine.nodename().to_str().unwrap();
-        if name.parse::<HostName>().is_ok() {
-            for all in ["0.0.0.0:8443", "[::]:8443"] {
-                assert_eq!(called(all.parse().unwrap()), format!("https://{name}:8443"));
+        let told = |bound: &str, node| called(bound.parse().unwrap(), node);
+        assert_eq!(told("192.0.2.7:8443", "ca").unwrap(), "https://192.0.2.7:8443");
+        assert_eq!(told("[2001:db8::7]:8443", "ca").unwrap(), "https://[2001:db8::7]:8443");
+        for all in ["0.0.0.0:8443", "[::]:8443"] {
+            for node in ["ca", "ca.internal"] {
+                assert_eq!(told(all, node), Some(format!("https://{node}:8443")));
+            }
+            for nobody in ["", "(none)", "localhost", "localhost.localdomain", "ca;reboot"] {
+                assert_eq!(told(all, nobody), None, "{nobody}");
             }
         }
         assert_eq!(https("https://ca.internal:8443/").unwrap(), "https://ca.internal:8443");

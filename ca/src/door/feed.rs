@@ -28,7 +28,8 @@ use crate::road::KnownHost;
 /// Hosts that follow at once, beside all other connections: twice the fleet that is aimed at, and some. An
 /// idle one takes about 30 KiB, most of it TLS buffers.
 pub(super) const FEEDS: usize = 24_576;
-/// Events that one may be behind. A list, a head a second: a host that is a minute behind begins anew.
+/// Events that one may be behind. A list, a head each ten seconds: a host that is some minutes behind
+/// begins anew.
 const BEHIND: usize = 64;
 /// A comment after so long without an event, on both sides of which it is asked whether the host is still ours.
 const ALIVE: Duration = Duration::from_secs(10);

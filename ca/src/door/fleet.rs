@@ -1,6 +1,6 @@
 //! The fleet as people see it: every enrolled host, how it said it is, and how far the newest revocation got.
-//! In memory only: after a restart it is empty until the hosts speak again, which they do within half a minute.
-//! Everything here is the hosts' own word but for when it came and whether they follow.
+//! In memory only: after a restart it is empty until the hosts speak again, which they do within some 66
+//! seconds. Everything here is the hosts' own word but for when it came and whether they follow.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -247,11 +247,6 @@ impl Committed {
         self.done.growth.size()
     }
 
-    /// The signed checkpoint over it.
-    pub fn checkpoint_note(&self) -> &str {
-        &self.done.note
-    }
-
     /// Turns what waited for this batch into what is logged. Refuses what waited for another.
     pub fn settle<T>(&self, pending: Pending<T>) -> Result<Logged<T>, LogError> {
         let Pending { batch, index, leaf, thing } = pending;

@@ -222,7 +222,9 @@ impl Apply {
             done.tested.push(account.clone());
         }
         if !self.stock && !daemon_is_there() {
-            done.notes.push("the daemon does not answer: tiers that must be recorded are refused".into());
+            let what = "the daemon does not answer: no recorded tier opens and nothing ends in time; \
+                        next: systemctl start fireaxe-host";
+            done.notes.push(what.into());
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fireaxe_transport::TransportError;
 use thiserror::Error;
 
 use super::effective::Surprise;
@@ -17,7 +18,9 @@ pub enum ApplyError {
     #[error("the daemon runs")]
     DaemonRuns,
     /// Nobody says which accounts.
-    #[error("no account is named, and there is no drop-in of ours that names some")]
+    #[error(
+        "no account is named, and our file for sshd (10-fireaxe.conf), which would name some, is not there"
+    )]
     NoAccounts,
     /// The configuration names other files than the drop-in does.
     #[error("the configuration names other files for sshd than apply writes: {0}")]
@@ -110,7 +113,7 @@ impl ApplyError {
     }
 
     /// What to do next.
-    pub(crate) fn next(&self) -> &'static str {
+    pub(crate) fn next(&self) -> &str {
         match self {
             ApplyError::NotRoot => "run it as root",
             ApplyError::DaemonRuns => "systemctl disable --now fireaxe-host, then this again",
@@ -129,9 +132,12 @@ impl ApplyError {
                 "another file in sshd_config.d or a Match decides this: move it behind 10-fireaxe.conf"
             }
             ApplyError::Reload(_) => "look at sshd's log: journalctl -u ssh",
-            ApplyError::SelfTest { .. } | ApplyError::TakenBack(_) | ApplyError::TooLate => {
-                "fireaxe-host doctor; sshd's log says why a login failed"
+            // After a change it is in `TakenBack`.
+            ApplyError::SelfTest { .. } => {
+                "nothing was changed and logins fail now: fireaxe-host doctor, sshd's log"
             }
+            ApplyError::TakenBack(why) => after_going_back(why),
+            ApplyError::TooLate => LOGIN_FAILED,
             ApplyError::NoTimer(_) => "fireaxe-host doctor; disk space and /var/lib/fireaxe",
             ApplyError::Stuck { .. } => {
                 "put the old files back by hand, then: sshd -t && systemctl reload ssh"
@@ -139,6 +145,24 @@ impl ApplyError {
         }
     }
 }
+
+/// A login that was never tried is in no log of sshd's: then it is the CA that gave no certificate for it.
+fn after_going_back(why: &HostError) -> &str {
+    match why {
+        HostError::Transport(error) if error.is_unavailable() => {
+            "is the CA there? then the same again; --no-self-test lets it stay unproved"
+        }
+        HostError::Transport(TransportError::Problem(problem)) => problem
+            .next
+            .as_deref()
+            .unwrap_or("fireaxe-host apply --account NAME, with an account that a tier uses"),
+        HostError::Transport(_) => why.next(),
+        _ => LOGIN_FAILED,
+    }
+}
+
+const LOGIN_FAILED: &str =
+    "fireaxe-host doctor; journalctl -u ssh, or /var/log/auth.log, says why a login failed";
 
 fn list(surprises: &[Surprise]) -> String {
     let line = |s: &Surprise| {
@@ -149,3 +173,30 @@ fn list(surprises: &[Surprise]) -> String {
 
 /// Surprises that are shown; one wrong file makes the same one for every account.
 const SHOWN: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next_after(why: HostError) -> String {
+        ApplyError::TakenBack(Box::new(why)).next().to_owned()
+    }
+
+    #[test]
+    fn what_to_do_after_going_back_is_about_what_failed() {
+        let away = TransportError::NotRunning { addr: "https://ca:8443".into() };
+        assert!(next_after(away.into()).starts_with("is the CA there?"));
+        let mut json = serde_json::json!({
+            "type": "t", "title": "no tier uses it", "status": 403, "code": "self_test.account", "reasons": []
+        });
+        let refused = |json: &serde_json::Value| {
+            TransportError::Problem(Box::new(serde_json::from_value(json.clone()).unwrap())).into()
+        };
+        assert!(next_after(refused(&json)).contains("with an account that a tier uses"));
+        json["next"] = "fireaxe-host apply --account ops".into();
+        assert_eq!(next_after(refused(&json)), "fireaxe-host apply --account ops");
+        let failed = ApplyError::SelfTest { account: "ops".into(), why: "Permission denied".into() };
+        assert!(failed.next().starts_with("nothing was changed and logins fail now"));
+        assert!(next_after(failed.into()).contains("journalctl -u ssh"));
+    }
+}

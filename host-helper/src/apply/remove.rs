@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fireaxe_protocol::host::RECORDER;
-use fireaxe_protocol::names::AccountName;
+use fireaxe_protocol::names::{AccountName, HostName};
 
 use super::armed::{Room, Timer};
 use super::effective::Effective;
@@ -46,6 +46,8 @@ pub struct Removed {
     pub accounts: Vec<String>,
     /// What stays, and why.
     pub left: Vec<String>,
+    /// The name under which the CA still counts this host; nothing: it was not enrolled.
+    pub host: Option<HostName>,
 }
 
 /// How long sshd has to come back before the drop-in does, seconds.
@@ -84,7 +86,7 @@ pub fn remove(how: &Remove) -> Result<Removed, HostError> {
     let enrolled = config.as_ref().and_then(|config| config.enrolled.as_ref());
     let room = Room::at(&state);
     let lock = room.lock()?;
-    let mut done = Removed::default();
+    let mut done = Removed { host: enrolled.map(|enrolled| enrolled.host.clone()), ..Removed::default() };
     let gone = |done: &mut Removed, path: &Path| -> Result<(), HostError> {
         if atomic::remove_with_rest(path)? {
             done.removed.push(path.display().to_string());

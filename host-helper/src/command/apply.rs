@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// The server that is asked what it makes of the result.
     #[arg(long, value_name = "FILE", default_value = "/usr/sbin/sshd")]
     sshd: PathBuf,
-    /// When the old state is put back unless the end is reached: 10s to 24h.
+    /// How long apply may take before the old state is put back by itself: 10s to 24h.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = seconds)]
     confirm_within: u64,
     /// Where the CA is and who this host is.

@@ -17,7 +17,7 @@ pub(super) struct Args {
     /// Where the CA is: https://HOST:8443
     #[arg(long, value_name = "URL")]
     addr: Address,
-    /// Which certificate it shows, as `fireaxe-ca init` printed it: sha256:...
+    /// Which certificate it shows, as `fireaxe-ca host invite` printed it: sha256:...
     #[arg(long)]
     pin: Pin,
     /// The name this host was invited under, e.g. db-3.payments.prod.
@@ -36,7 +36,8 @@ pub(super) struct Args {
     user_ca: PathBuf,
     #[arg(long, value_name = "FILE", hide = true, default_value = "/etc/ssh/fireaxe_revoked_keys")]
     revoked_keys: PathBuf,
-    #[arg(long, value_name = "DIR", hide = true, default_value = "/var/lib/fireaxe")]
+    /// Where this host keeps its state.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/fireaxe")]
     state: PathBuf,
 }
 
@@ -59,8 +60,8 @@ impl Args {
         } else {
             say(&format!(
                 "enrolled: {} of {}, host certificate and revocation list (version {}) are in place\n  \
-                 next: systemctl enable --now fireaxe-host, then fireaxe-host apply --account NAME \
-                 (each account that a tier uses)\n",
+                 next: systemctl enable fireaxe-host && systemctl restart fireaxe-host, then \
+                 fireaxe-host apply --account NAME (each account that a tier uses)\n",
                 joined.host, joined.system, done.krl_version
             ));
         }

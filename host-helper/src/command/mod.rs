@@ -38,7 +38,7 @@ enum Command {
     Remove(remove::Args),
     /// Look for what is not as it was set up, and for ways in that need no emergency.
     Doctor(doctor::Args),
-    /// Write the CA keys, the principals of each account and the sshd drop-in.
+    /// Write the CA keys, the principals of each account and our file for sshd (10-fireaxe.conf).
     Files(files::Args),
     /// Fetch the newest revocation list, check it and put it in force. Once; for a timer.
     Krl(krl::Args),

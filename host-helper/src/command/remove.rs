@@ -46,7 +46,11 @@ impl Args {
         for what in &done.left {
             say(&format!("left {what}\n"));
         }
-        say("the CA still counts this host: fireaxe-ca host retire\n");
+        if let Some(host) = &done.host {
+            say(&format!(
+                "the CA still counts this host\n  next, at the CA: fireaxe-ca host retire {host} --data DIR\n"
+            ));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fireaxe_protocol::api::Keys;
 use fireaxe_protocol::limits;
-use fireaxe_transport::{Ca, Timeouts};
+use fireaxe_transport::{Ca, Timeouts, TransportError};
 
 use super::Finding;
 use crate::clock;
@@ -25,6 +25,11 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let keys = Ca::new(config.addr.clone(), config.pin, Timeouts::default())
         .and_then(|ca| ca.get::<Keys>("/v1/keys", None));
     match keys {
+        Err(error @ TransportError::WrongPin { .. }) => found.push(Finding::wrong(
+            "ca.wrong_pin",
+            error.to_string(),
+            "compare the pin by another way: fireaxe-ca serve prints it",
+        )),
         Err(error) => found.push(Finding::wrong(
             "ca.unavailable",
             format!("the CA cannot be asked: {error}"),

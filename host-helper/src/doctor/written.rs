@@ -40,7 +40,9 @@ pub(super) fn findings(config: &Config, drop_in: Option<&DropIn>, now: u64) -> V
     match drop_in {
         None => found.push(Finding::wrong(
             "host.no_drop_in",
-            format!("sshd is not told of certificates: /{DROP_IN} is missing or not ours"),
+            format!(
+                "sshd is not told of certificates: our file for sshd, /{DROP_IN}, is missing or not ours"
+            ),
             "fireaxe-host apply --account NAME",
         )),
         Some(drop_in) => {
@@ -49,7 +51,7 @@ pub(super) fn findings(config: &Config, drop_in: Option<&DropIn>, now: u64) -> V
             if drop_in.text() != text {
                 found.push(Finding::wrong(
                     "host.drop_in_changed",
-                    format!("/{DROP_IN} is not as it was written"),
+                    format!("our file for sshd, /{DROP_IN}, is not as it was written"),
                     "fireaxe-host apply --account NAME",
                 ));
             }

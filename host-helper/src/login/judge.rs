@@ -101,13 +101,19 @@ pub enum Refusal {
     #[error("it does not open this account on this host")]
     Account,
     /// Its tier asks how old the list is, and nobody knows.
-    #[error("its tier wants a revocation list of at most {most} s, and there is none whose age is known")]
+    #[error(
+        "its tier wants a revocation list of at most {most} s, and there is none whose age is known: \
+         fireaxe-host krl"
+    )]
     NoList {
         /// What the terms allow, seconds.
         most: u32,
     },
     /// The list is older than its tier allows.
-    #[error("its tier wants a revocation list of at most {most} s; version {version} is {age} s old")]
+    #[error(
+        "its tier wants a revocation list of at most {most} s; version {version} is {age} s old: \
+         fireaxe-host krl"
+    )]
     StaleList {
         /// The list's version.
         version: u64,

@@ -46,12 +46,6 @@ impl Cgroups {
         self.folder(path).is_some_and(|folder| fs::write(folder.join("cgroup.kill"), "1").is_ok())
     }
 
-    /// Whether anything lives in it; `None`: nobody knows.
-    pub fn is_populated(&self, path: &str) -> Option<bool> {
-        let text = fs::read_to_string(self.folder(path)?.join("cgroup.events")).ok()?;
-        Some(text.lines().any(|line| line == "populated 1"))
-    }
-
     /// Removes one of ours that is empty, and the folder of all when it was the last.
     pub fn remove(&self, path: &str) {
         if !is_ours(path) {

@@ -85,11 +85,22 @@ fn refused(code: u8, reason: &Reason) -> ExitCode {
     let next = match code {
         NOBODY => "whoever runs this host: systemctl start fireaxe-host; then log in again",
         CANNOT_RUN => "whoever runs this host: fireaxe-host doctor",
-        _ => "fireaxe status",
+        _ => next_after(&reason.code),
     };
     let line = format!("fireaxe: {}\r\n  next: {next}\r\n", plain(&reason.sentence, SAID));
     let _ = std::io::stderr().write_all(line.as_bytes());
     ExitCode::from(code)
+}
+
+/// What helps against what the daemon refused.
+fn next_after(code: &str) -> &'static str {
+    match code {
+        "session.unknown" => "this account opens by ssh with a certificate: fireaxe open HOST",
+        "recording.too_many" => "end some of your sessions, then again",
+        _ if code.starts_with("session.too_many") => "end some of your sessions, then again",
+        _ if code.starts_with("recording.") => "whoever runs this host: fireaxe-host doctor",
+        _ => "on your own machine: fireaxe status",
+    }
 }
 
 /// Runs in this process's place what sshd asks, since nobody can be asked and its certificate names no recorder.
@@ -159,4 +170,24 @@ impl Left {
 /// Whether our terminal's type and size are worth telling.
 fn is_sane(terminal: &Terminal) -> bool {
     terminal.columns > 0 && terminal.rows > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_is_sent_where_it_can_be_mended() {
+        for (code, next) in [
+            ("session.unknown", "fireaxe open HOST"),
+            ("session.too_many", "end some"),
+            ("session.too_many_of_one", "end some"),
+            ("recording.too_many", "end some"),
+            ("recording.no_room", "whoever runs this host"),
+            ("recording.too_many_kept", "whoever runs this host"),
+            ("session.over", "on your own machine"),
+        ] {
+            assert!(next_after(code).contains(next), "{code}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! A host's life: it joins by the front door, follows the feed, says what is in force, and each minute how it is,
-//! over a second connection that it keeps, as the real one does. A connection that breaks is made again, later and
-//! later; whatever the host finds wrong ends the simulation with its name.
+//! over a second connection that it keeps. The real one has a thread for each; here one loop does both, so
+//! a host reads nothing of its feed while it waits for an answer. A connection that breaks is made again, later
+//! and later; whatever the host finds wrong ends the simulation with its name.
 
 use std::io;
 use std::sync::Arc;

@@ -228,10 +228,13 @@ pub(crate) fn remove_leaves_nothing_and_apply_again_changes_nothing(openssh: Ope
     apply(host, &words).says("nothing to change");
 
     let sshd = host.sshd_path();
-    host.fireaxe(&["remove", "--sshd", &sshd]).ok();
+    host.fireaxe(&["remove", "--sshd", &sshd])
+        .says("next, at the CA: fireaxe-ca host retire db-3.payments.prod");
     assert_eq!(everything(host), before);
     assert!(!host.file("/home/emergency").exists());
     assert_eq!(host.run("test", &["-e", "/usr/libexec/fireaxe"]).code, 1);
-    host.fireaxe(&["remove", "--sshd", &sshd]).ok();
+    let again = host.fireaxe(&["remove", "--sshd", &sshd]);
+    again.ok();
+    assert!(!again.stderr.contains("the CA still counts"), "{again}");
     ground.are(KEYS_ONLY, "removed");
 }
