@@ -380,7 +380,7 @@ mod tests {
         let (_dir, path) = served();
         // More than root has places for, and none of them is two seconds old when the question comes.
         let silent: Vec<_> = (0..OF_ROOT + 10).map(|_| UnixStream::connect(&path).unwrap()).collect();
-        assert!(said(&path, b"\"closed\"\n").contains("Closed"));
+        assert!(said(&path, b"\"status\"\n").contains("Status"));
         drop(silent);
     }
 
@@ -401,7 +401,7 @@ mod tests {
         let handler: Arc<dyn Handler> = keeps.clone();
         std::thread::spawn(move || serve(&listener, &handler));
         for n in 0..OF_ROOT * 2 {
-            assert!(said(&path, b"\"closed\"\n").contains("noted"), "{n}");
+            assert!(said(&path, b"\"status\"\n").contains("noted"), "{n}");
         }
         assert_eq!(keeps.0.lock().unwrap().len(), OF_ROOT * 2);
     }
