@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -20,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::emergencies::number;
+use super::places::ConnectionPlace;
 use super::problem::{Answer, Told};
 use super::reading::Scope;
 use super::{Door, reading};
@@ -90,6 +92,7 @@ impl Drop for Place {
 pub(super) async fn watch(
     State(door): State<Arc<Door>>,
     id: Result<Path<String>, PathRejection>,
+    connection: Option<Extension<ConnectionPlace>>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
@@ -99,6 +102,9 @@ pub(super) async fn watch(
     let key = reading::key_of(&headers).ok_or(Refusal::UnknownReader)?;
     let person = door.road.published().gate().bundle.roster.canonical(scope.person()).clone();
     let place = door.watchers.take(person)?;
+    if let Some(Extension(connection)) = connection {
+        connection.watched();
+    }
     // Before it is asked whether there is something to watch: what ends it in between is not missed.
     let changes = door.road.published().changes();
     door.road.is_live(id).await?;

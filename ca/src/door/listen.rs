@@ -7,9 +7,12 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::{Sleep, Timer};
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -151,7 +154,7 @@ pub async fn listen_https(
             };
             let Ok((socket, address)) = accepted else {
                 // Out of descriptors, most likely: let some connections end first.
-                places.make_room();
+                places.make_room(tokio::time::Instant::now());
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             };
@@ -223,13 +226,13 @@ async fn serve(
 ) {
     let routes = TowerToHyperService::new(routes);
     let heads = Heads(from.as_ref().map(|(_, place)| place.clone()));
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         if let Some((from, place)) = &from {
-            place.busy();
             request.extensions_mut().insert(*from);
             request.extensions_mut().insert(place.clone());
         }
-        routes.call(request)
+        let place = from.as_ref().map(|(_, place)| place.clone());
+        routes.call(request.map(|body| Coming::new(body, place)))
     });
     // An error here is a client that went away or spoke no HTTP: theirs to know.
     let _ = hyper::server::conn::http1::Builder::new()
@@ -238,6 +241,53 @@ async fn serve(
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), service)
         .await;
+}
+
+/// A request's body, which makes its connection a busy one when all of it has come: a head costs nothing, and
+/// whoever sends no more than that holds no place by it.
+struct Coming {
+    body: Incoming,
+    place: Option<ConnectionPlace>,
+}
+
+impl Coming {
+    fn new(body: Incoming, place: Option<ConnectionPlace>) -> Coming {
+        let mut coming = Coming { body, place };
+        if coming.body.is_end_stream() {
+            coming.is_whole();
+        }
+        coming
+    }
+
+    fn is_whole(&mut self) {
+        if let Some(place) = self.place.take() {
+            place.busy(tokio::time::Instant::now());
+        }
+    }
+}
+
+impl Body for Coming {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None)) {
+            self.is_whole();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Measures how long a client takes over its request's head: this is asked for whenever a connection begins to
@@ -283,7 +333,7 @@ mod tests {
         let Entered::In(entry, _ended) = places.enter(address, tokio::time::Instant::now()) else { panic!() };
         let heads = Heads(Some(entry.place().clone()));
         assert_eq!(heads.until(at + HEAD), at + HEAD);
-        entry.place().busy();
+        entry.place().busy(tokio::time::Instant::now());
         entry.place().is_of(&"db-3.payments.prod".parse().unwrap());
         let longer = heads.until(at + HEAD) - at;
         assert!(longer > Duration::from_secs(fireaxe_protocol::limits::HOST_IDLE_S), "{longer:?}");

@@ -21,7 +21,7 @@
 //! | `operator.rs` | the local socket: incidents, clock, health, metrics |
 //! | `problem.rs`, `host_problem.rs` | the one place where a refusal becomes an answer |
 //! | `listen.rs` | sockets and TLS |
-//! | `places.rs` | who may hold a connection, and who goes when there are too many |
+//! | `places.rs`, `networks.rs` | who may hold a connection, and who goes when there are too many |
 
 mod bundles;
 mod emergencies;
@@ -34,6 +34,7 @@ mod host_problem;
 mod host_turns;
 mod hosts;
 mod listen;
+mod networks;
 mod operator;
 mod operator_hosts;
 mod places;
@@ -154,7 +155,7 @@ pub fn routes(door: Arc<Door>) -> Router {
         .with_state(door)
 }
 
-/// A client that sends its body drop by drop holds its place no longer than this.
+/// No request takes longer than this, up to the head of its answer.
 const WHOLE: Duration = Duration::from_secs(20);
 
 async fn in_time(request: Request, next: Next) -> Response {

@@ -1,14 +1,16 @@
 //! Who may hold a connection, and who goes when all places are taken.
 //!
-//! A connection is *silent* while no request of it is under way: in its handshake, before its first request,
-//! between two. When all places are taken, whoever holds most silent ones loses the one that was silent longest;
-//! so a flood from one address (an IPv4 address, an IPv6 /64) keeps out nobody but itself. A fleet behind one
-//! address is let alone while its handshakes are being made: then the newcomer waits outside and comes again.
+//! A connection is *silent* while no whole request of it is there: in its handshake, before its first request,
+//! between two, and until the body of one has come. When all places are taken, whoever holds most (an IPv4
+//! address, an IPv6 /64) loses the one that was silent longest. If none of them is silent, one with a request
+//! under way goes, the longest: when they are a crowd, or when it takes longer than any request may, so that its
+//! answer is not being read. So a flood from one address keeps out nobody but itself. A fleet behind one address
+//! is let alone while it is being served: then the newcomer is turned away and comes again.
 //!
 //! Enrolled hosts hold connections of their own beside these, one for the feed and one for what they report:
 //! of each host the newest.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +22,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::feed::FEEDS;
+use super::networks::{Network, Networks, Next};
 
 /// Descriptors that all of this needs: connections, two of each host, and what the log and its readers have open.
 pub const DESCRIPTORS: u64 = (CONNECTIONS + 2 * FEEDS + OTHER_FILES) as u64;
@@ -27,9 +30,9 @@ pub const DESCRIPTORS: u64 = (CONNECTIONS + 2 * FEEDS + OTHER_FILES) as u64;
 const OTHER_FILES: usize = 256;
 /// Connections at once, beside those of enrolled hosts: clients, approvers, whoever knocks.
 pub(super) const CONNECTIONS: usize = 4096;
-/// A silent connection makes room for another one of its own address after so long: as long as all places need
-/// for their handshakes, 4,096 of a third of a millisecond, and as much again.
-const SERVED: Duration = Duration::from_secs(3);
+/// Who holds more than this part of all places is a crowd: one request of it goes for somebody else's connection
+/// however lately it came, or a crowd that comes anew before [`READ`] would keep the door shut.
+const CROWD: usize = 32;
 /// A host's connection for reports may be silent for so long: the host gives it up before.
 const HOST_SILENT: Duration = Duration::from_secs(HOST_IDLE_S + 30);
 
@@ -50,8 +53,8 @@ struct Held {
     /// Connections that hold one of the places.
     taken: usize,
     connections: HashMap<u64, Connection>,
-    /// Silent ones by whose they are; of one the longest silent first.
-    silent: HashMap<Network, BTreeMap<u64, (u64, Instant)>>,
+    /// Those that may have to go, by whose they are.
+    networks: Networks,
     /// The connection on which a host reports.
     hosts: HashMap<HostName, u64>,
 }
@@ -68,27 +71,14 @@ struct Connection {
 enum Standing {
     /// Its turn among the silent.
     Silent(u64),
-    Busy,
+    /// Its turn among those with a request under way.
+    Busy(u64),
+    /// Events go out on it to a reader who was let in as one: it takes a place for as long as it likes.
+    Watched,
     /// It has a place elsewhere.
     Aside,
     /// Reports of this host come on it.
     Host(HostName),
-}
-
-/// Who counts as one: an IPv4 address, or the /64 that one customer has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Network {
-    V4(u32),
-    V6(u64),
-}
-
-impl Network {
-    fn of(address: IpAddr) -> Network {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Network::V4(address.to_bits()),
-            IpAddr::V6(address) => Network::V6((address.to_bits() >> 64) as u64),
-        }
-    }
 }
 
 /// What becomes of a new connection.
@@ -98,7 +88,7 @@ pub(super) enum Entered {
     In(Entry, oneshot::Receiver<Infallible>),
     /// Its own address holds most places, with connections that are being served: it may come again.
     NotNow,
-    /// Every place has a request under way.
+    /// Every place has a request under way, and nobody holds too many.
     Full,
 }
 
@@ -126,9 +116,15 @@ pub(super) struct ConnectionPlace {
 }
 
 impl ConnectionPlace {
-    /// A request is under way.
-    pub(super) fn busy(&self) {
-        self.places.held().busy(self.id);
+    /// A request has come whole, at `now`, and is under way.
+    pub(super) fn busy(&self, now: Instant) {
+        self.places.held().busy(self.id, now);
+    }
+
+    /// The request under way is that of a reader who may watch events, and has one of the places for that: it is
+    /// never ended for another.
+    pub(super) fn watched(&self) {
+        self.places.held().stand(self.id, Standing::Watched);
     }
 
     /// It waits for a request, from `now` on: gives how long it may, if that is longer than for others.
@@ -165,11 +161,15 @@ impl Places {
     }
 
     /// There is room for no connection more: ends the one that would go next.
-    pub(super) fn make_room(&self) {
+    pub(super) fn make_room(&self, now: Instant) {
         let mut held = self.held();
-        if let Some((_, id, _)) = held.longest_silent() {
+        if let Some(Next { id, .. }) = held.networks.next_to_go(self.crowd(), now) {
             held.remove(id);
         }
+    }
+
+    fn crowd(&self) -> usize {
+        self.most.div_ceil(CROWD)
     }
 
     /// A connection from this address came.
@@ -177,19 +177,18 @@ impl Places {
         let network = Network::of(address);
         let mut held = self.held();
         if held.taken >= self.most {
-            match held.longest_silent() {
+            match held.networks.next_to_go(self.crowd(), now) {
                 None => return Entered::Full,
-                Some((whose, _, since)) if whose == network && now < since + SERVED => {
-                    return Entered::NotNow;
-                }
-                Some((_, id, _)) => held.remove(id),
+                Some(next) if next.network == network && now < next.served => return Entered::NotNow,
+                Some(next) => held.remove(next.id),
             }
         }
         let (end, ended) = oneshot::channel();
         let id = held.number();
         held.taken += 1;
-        held.connections.insert(id, Connection { network, standing: Standing::Busy, _end: end });
-        held.silent(id, now);
+        let turn = held.number();
+        held.connections.insert(id, Connection { network, standing: Standing::Silent(turn), _end: end });
+        held.networks.is_silent(network, turn, id, now);
         Entered::In(Entry(ConnectionPlace { places: self.clone(), id }), ended)
     }
 
@@ -214,19 +213,24 @@ impl Held {
         self.next
     }
 
-    fn busy(&mut self, id: u64) {
-        if self.connections.get(&id).is_some_and(|one| matches!(one.standing, Standing::Silent(_))) {
-            self.stand(id, Standing::Busy);
+    fn busy(&mut self, id: u64, now: Instant) {
+        let turn = self.number();
+        let Some(one) = self.connections.get(&id) else { return };
+        let network = one.network;
+        if matches!(one.standing, Standing::Silent(_)) {
+            self.stand(id, Standing::Busy(turn));
+            self.networks.is_busy(network, turn, id, now);
         }
     }
 
     fn silent(&mut self, id: u64, now: Instant) -> Option<Duration> {
         let turn = self.number();
-        let one = self.connections.get_mut(&id)?;
+        let one = self.connections.get(&id)?;
+        let network = one.network;
         match one.standing {
-            Standing::Busy => {
-                one.standing = Standing::Silent(turn);
-                self.silent.entry(one.network).or_default().insert(turn, (id, now));
+            Standing::Busy(_) | Standing::Watched => {
+                self.stand(id, Standing::Silent(turn));
+                self.networks.is_silent(network, turn, id, now);
                 None
             }
             Standing::Silent(_) | Standing::Aside => None,
@@ -250,7 +254,8 @@ impl Held {
     /// Takes the connection from where it stood, and counts it where it stands now.
     fn stand(&mut self, id: u64, standing: Standing) {
         let Some(one) = self.connections.get_mut(&id) else { return };
-        let (network, is_counted) = (one.network, standing == Standing::Busy);
+        let network = one.network;
+        let is_counted = matches!(standing, Standing::Silent(_) | Standing::Busy(_) | Standing::Watched);
         let before = std::mem::replace(&mut one.standing, standing);
         self.forget(id, network, before);
         self.taken += usize::from(is_counted);
@@ -264,16 +269,11 @@ impl Held {
 
     fn forget(&mut self, id: u64, network: Network, standing: Standing) {
         match standing {
-            Standing::Silent(turn) => {
+            Standing::Silent(turn) | Standing::Busy(turn) => {
                 self.taken = self.taken.saturating_sub(1);
-                if let Some(of_one) = self.silent.get_mut(&network) {
-                    of_one.remove(&turn);
-                    if of_one.is_empty() {
-                        self.silent.remove(&network);
-                    }
-                }
+                self.networks.forget(network, turn);
             }
-            Standing::Busy => self.taken = self.taken.saturating_sub(1),
+            Standing::Watched => self.taken = self.taken.saturating_sub(1),
             Standing::Aside => {}
             Standing::Host(host) => {
                 if self.hosts.get(&host) == Some(&id) {
@@ -282,15 +282,6 @@ impl Held {
             }
         }
     }
-
-    /// Of whoever has most silent connections the longest silent, and since when; of several the longest of all.
-    fn longest_silent(&self) -> Option<(Network, u64, Instant)> {
-        let first = self.silent.iter().filter_map(|(network, of_one)| {
-            let (turn, (id, since)) = of_one.first_key_value()?;
-            Some(((of_one.len(), std::cmp::Reverse(*turn)), (*network, *id, *since)))
-        });
-        first.max_by_key(|(rank, _)| *rank).map(|(_, one)| one)
-    }
 }
 
 #[cfg(test)]
@@ -298,6 +289,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's own steps may fail it")]
 
     use super::*;
+
+    use crate::door::networks::{READ, SERVED};
 
     type Inside = (Entry, oneshot::Receiver<Infallible>);
 
@@ -332,27 +325,55 @@ mod tests {
     }
 
     #[test]
-    fn one_customers_64_bits_of_addresses_are_one_and_a_mapped_address_is_the_one_it_maps() {
-        let of = |text| Network::of(ip(text));
-        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    fn a_request_under_way_is_not_ended_for_another_and_when_all_are_nobody_enters() {
+        let (places, now) = (Places::new(2, 2), Instant::now());
+        let mut both = ["192.0.2.1", "192.0.2.2"].map(|address| inside(&places, address, now));
+        both.iter().for_each(|one| one.0.place().busy(now));
+        assert!(matches!(places.enter(ip("192.0.2.3"), now), Entered::Full));
+        both[1].0.place().silent(now);
+        let _other = inside(&places, "192.0.2.3", now);
+        assert!(!has_ended(&mut both[0]) && has_ended(&mut both[1]));
+        // A request that comes on one that was ended takes no place.
+        both[1].0.place().busy(now);
+        both[1].0.place().silent(now);
+        assert_eq!(places.held().taken, 2);
     }
 
     #[test]
-    fn a_request_under_way_is_never_ended_and_when_all_are_nobody_enters() {
-        let (places, now) = (Places::new(2, 2), Instant::now());
-        let mut both: Vec<Inside> = (0..2).map(|_| inside(&places, "192.0.2.1", now)).collect();
-        both.iter().for_each(|one| one.0.place().busy());
-        assert!(matches!(places.enter(ip("192.0.2.2"), now), Entered::Full));
-        both[1].0.place().silent(now);
-        let _other = inside(&places, "192.0.2.2", now);
-        assert!(!has_ended(&mut both[0]) && has_ended(&mut both[1]));
-        // A request that comes on one that was ended takes no place.
-        both[1].0.place().busy();
-        both[1].0.place().silent(now);
-        assert_eq!(places.held().taken, 2);
+    fn whoever_does_not_read_an_answer_makes_room_and_who_watches_events_does_not() {
+        let (places, now) = (Places::new(3, 2), Instant::now());
+        let mut all = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|address| inside(&places, address, now));
+        all.iter().for_each(|one| one.0.place().busy(now));
+        all[0].0.place().watched();
+        assert!(matches!(places.enter(ip("192.0.2.4"), now + READ - SERVED), Entered::Full));
+        let other = inside(&places, "192.0.2.4", now + READ);
+        other.0.place().busy(now + READ);
+        assert!(has_ended(&mut all[1]) && !has_ended(&mut all[0]) && !has_ended(&mut all[2]));
+        let another = inside(&places, "192.0.2.4", now + READ);
+        another.0.place().watched();
+        assert!(has_ended(&mut all[2]));
+        assert!(matches!(places.enter(ip("192.0.2.5"), now + READ), Entered::Full));
+        // When its events are over, it is like any other.
+        all[0].0.place().silent(now + READ);
+        let _last = inside(&places, "192.0.2.5", now + READ);
+        assert!(has_ended(&mut all[0]));
+    }
+
+    #[test]
+    fn a_crowd_with_requests_under_way_makes_room_at_once_but_not_for_more_of_itself() {
+        let (places, now) = (Places::new(8, 2), Instant::now());
+        let mut crowd: Vec<Inside> = (0..7).map(|_| inside(&places, "192.0.2.2", now)).collect();
+        crowd.iter().for_each(|one| one.0.place().busy(now));
+        // In its handshake: not what the crowd pushes out, nor the next one.
+        let mut one = inside(&places, "192.0.2.1", now);
+        assert!(matches!(places.enter(ip("192.0.2.2"), now), Entered::NotNow));
+        let mut other = inside(&places, "192.0.2.3", now);
+        assert!(has_ended(&mut crowd[0]) && !crowd[1..].iter_mut().any(has_ended));
+        assert!(!has_ended(&mut one) && !has_ended(&mut other));
+        // One that is silent goes before those.
+        crowd[6].0.place().silent(now);
+        let _another = inside(&places, "192.0.2.3", now);
+        assert!(has_ended(&mut crowd[6]) && !crowd[1..6].iter_mut().any(has_ended));
     }
 
     #[test]
@@ -372,12 +393,12 @@ mod tests {
         let (db_3, db_4): (HostName, HostName) =
             ("db-3.payments.prod".parse().unwrap(), "db-4.payments.prod".parse().unwrap());
         let mut older = inside(&places, "192.0.2.1", now);
-        older.0.place().busy();
+        older.0.place().busy(now);
         older.0.place().is_of(&db_3);
         assert_eq!(older.0.place().silent(now), Some(HOST_SILENT));
         let mut newer = inside(&places, "192.0.2.1", now);
         assert_eq!(newer.0.place().silent(now), None);
-        newer.0.place().busy();
+        newer.0.place().busy(now);
         newer.0.place().is_of(&db_3);
         assert!(has_ended(&mut older) && !has_ended(&mut newer));
         let mut other = inside(&places, "192.0.2.1", now);
@@ -391,12 +412,15 @@ mod tests {
         assert_eq!(counts(&places), (2, 0));
         // One host more than may be kept stays among the others.
         let third = inside(&places, "192.0.2.1", now);
-        third.0.place().busy();
+        third.0.place().busy(now);
         third.0.place().is_of(&"db-5.payments.prod".parse().unwrap());
         assert_eq!((third.0.place().silent(now), places.held().taken), (None, 1));
         drop((newer, other, third));
         let held = places.held();
-        assert_eq!((held.taken, held.hosts.len(), held.silent.len(), held.connections.len()), (0, 0, 0, 0));
+        assert_eq!(
+            (held.taken, held.hosts.len(), held.networks.many(), held.connections.len()),
+            (0, 0, 0, 0)
+        );
     }
 
     #[test]
@@ -405,8 +429,8 @@ mod tests {
         assert_eq!([0, 1024, 20_000, DESCRIPTORS, u64::MAX].map(hosts), [0, 0, 7824, FEEDS, FEEDS]);
         let (places, now) = (Places::new(4, 2), Instant::now());
         let mut one = inside(&places, "192.0.2.1", now);
-        places.make_room();
-        places.make_room();
+        places.make_room(now);
+        places.make_room(now);
         assert!(has_ended(&mut one) && places.held().taken == 0);
     }
 
@@ -414,7 +438,7 @@ mod tests {
     fn a_connection_that_has_a_place_elsewhere_gives_its_own_back() {
         let (places, now) = (Places::new(1, 2), Instant::now());
         let mut feed = inside(&places, "192.0.2.1", now);
-        feed.0.place().busy();
+        feed.0.place().busy(now);
         feed.0.place().give_back();
         let _other = inside(&places, "192.0.2.1", now);
         assert!(!has_ended(&mut feed));

@@ -83,9 +83,10 @@ pub(super) async fn append(
     })?;
     // Only now: a body that comes drop by drop keeps nobody from the disk.
     let _at_disk = one_of(&turns.disk).await?;
-    let store = door.clone();
-    let appended =
-        tokio::task::spawn_blocking(move || store.recordings.append(&host.host, recording, from, &sent));
+    let (store, now_ms) = (door.clone(), door.clock.now().tick_ms);
+    let appended = tokio::task::spawn_blocking(move || {
+        store.recordings.append(&host.host, recording, from, &sent, now_ms)
+    });
     let chunks = appended.await.map_err(|_| Told::from(Refusal::Stopping))?.map_err(told)?;
     Ok(Json(ChunksTaken { schema: "fireaxe.chunks-taken/v1".into(), chunks }))
 }
@@ -103,14 +104,15 @@ fn told(fault: RecordingFault) -> Told {
             Told::new(StatusCode::INSUFFICIENT_STORAGE, "recording.too_large", said)
         }
         RecordingFault::TooMany(_) => {
-            Told::new(StatusCode::INSUFFICIENT_STORAGE, "recordings.too_many", said)
-                .next("the operator moves old recordings of this host elsewhere, and starts the CA again")
+            Told::new(StatusCode::INSUFFICIENT_STORAGE, "recordings.too_many", said).next(
+                "the operator moves old recordings of this host elsewhere; the CA sees it within a minute",
+            )
         }
         RecordingFault::Full(_) => {
             tracing::error!(event = "recordings.full", fault = %said);
             Told::new(StatusCode::INSUFFICIENT_STORAGE, "recordings.full", said)
-                .next("the operator makes room on the disk of the CA's data folder, or moves old recordings elsewhere and starts \
-                     the CA again")
+                .next("the operator makes room on the disk of the CA's data folder, or moves old recordings elsewhere; \
+                     the CA sees it within a minute")
         }
         RecordingFault::File { .. } => {
             tracing::error!(event = "recordings.failed", fault = %said);

@@ -104,13 +104,14 @@ impl Recordings {
     }
 
     /// Appends whole chunks, the first of which is number `from`; gives how many there are then. Those that are
-    /// there already are passed over. Blocks on the disk.
+    /// there already are passed over. `now_ms` is the clock's tick. Blocks on the disk.
     pub fn append(
         &self,
         host: &HostName,
         name: Nonce,
         from: u64,
         sent: &[u8],
+        now_ms: u64,
     ) -> Result<u64, RecordingFault> {
         let kept = self.kept(host, name);
         let mut kept = lock(&kept);
@@ -119,7 +120,7 @@ impl Recordings {
             Some(read) => read,
             None => reopen(&path)?,
         };
-        let appended = self.add(host, name, (&chain, size), from, sent);
+        let appended = self.add(host, name, (&chain, size), from, sent, now_ms);
         // After a fault of the disk, what is there is looked at again before anything is added.
         match appended {
             Ok(after) => {
@@ -142,6 +143,7 @@ impl Recordings {
         (chain, size): (&Chain, u64),
         from: u64,
         sent: &[u8],
+        now_ms: u64,
     ) -> Result<(Chain, u64), RecordingFault> {
         if from > chain.chunks() {
             return Err(RecordingFault::Gap { expected: chain.chunks(), from });
@@ -159,7 +161,7 @@ impl Recordings {
         if grown > RECORDING {
             return Err(RecordingFault::TooLarge("one recording is kept up to 4 GiB"));
         }
-        self.room.may_grow(&self.root, host, size, grown)?;
+        self.room.may_grow(&self.root, host, size, grown, now_ms)?;
         self.write(host, &self.path(host, name), fresh)?;
         self.room.grew(host, size, grown);
         Ok((after, grown))
@@ -335,16 +337,20 @@ mod tests {
     fn chunks_are_appended_once_and_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let (store, chunks) = (store(dir.path()), chunks());
-        let gap = store.append(&host(), NAME, 1, &chunks[1]);
+        let gap = store.append(&host(), NAME, 1, &chunks[1], 0);
         assert!(matches!(gap, Err(RecordingFault::Gap { expected: 0, from: 1 })), "{gap:?}");
-        assert_eq!(store.append(&host(), NAME, 0, &chunks[0]).unwrap(), 1);
-        assert_eq!(store.append(&host(), NAME, 0, &chunks[..2].concat()).unwrap(), 2, "half of it repeated");
-        assert_eq!(store.append(&host(), NAME, 0, &chunks[0]).unwrap(), 2, "all of it repeated");
-        assert_eq!(store.append(&host(), NAME, 2, &chunks[2..].concat()).unwrap(), 4);
+        assert_eq!(store.append(&host(), NAME, 0, &chunks[0], 0).unwrap(), 1);
+        assert_eq!(
+            store.append(&host(), NAME, 0, &chunks[..2].concat(), 0).unwrap(),
+            2,
+            "half of it repeated"
+        );
+        assert_eq!(store.append(&host(), NAME, 0, &chunks[0], 0).unwrap(), 2, "all of it repeated");
+        assert_eq!(store.append(&host(), NAME, 2, &chunks[2..].concat(), 0).unwrap(), 4);
         let path = dir.path().join("recordings/db-3.payments.prod").join(NAME.to_string());
         assert_eq!(fs::read(&path).unwrap(), chunks.concat());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let after = store.append(&host(), NAME, 4, &chunks[3]);
+        let after = store.append(&host(), NAME, 4, &chunks[3], 0);
         assert!(matches!(after, Err(RecordingFault::Number(4))), "{after:?}");
     }
 
@@ -352,19 +358,22 @@ mod tests {
     fn what_does_not_continue_it_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (store, chunks) = (store(dir.path()), chunks());
-        store.append(&host(), NAME, 0, &chunks[..2].concat()).unwrap();
+        store.append(&host(), NAME, 0, &chunks[..2].concat(), 0).unwrap();
         let mut changed = chunks[2].clone();
         let end = changed.len() - 1;
         changed[end] ^= 1;
         // The chain alone does not see a change of the newest chunk; the end's totals, and the report, do.
-        assert!(store.append(&host(), NAME, 2, &chunks[2][..end]).is_err(), "cut");
-        assert!(store.append(&host(), NAME, 2, &[&chunks[2][..], b"x"].concat()).is_err(), "more");
-        assert!(store.append(&host(), NAME, 2, &[changed, chunks[3].clone()].concat()).is_err(), "changed");
-        assert_eq!(store.append(&host(), NAME, 2, &chunks[2]).unwrap(), 3);
+        assert!(store.append(&host(), NAME, 2, &chunks[2][..end], 0).is_err(), "cut");
+        assert!(store.append(&host(), NAME, 2, &[&chunks[2][..], b"x"].concat(), 0).is_err(), "more");
+        assert!(
+            store.append(&host(), NAME, 2, &[changed, chunks[3].clone()].concat(), 0).is_err(),
+            "changed"
+        );
+        assert_eq!(store.append(&host(), NAME, 2, &chunks[2], 0).unwrap(), 3);
         let other: HostName = "db-4.payments.prod".parse().unwrap();
-        let named = store.append(&other, NAME, 0, &chunks[0]);
+        let named = store.append(&other, NAME, 0, &chunks[0], 0);
         assert!(matches!(named, Err(RecordingFault::Named)), "{named:?}");
-        let named = store.append(&host(), Nonce([8; 16]), 0, &chunks[0]);
+        let named = store.append(&host(), Nonce([8; 16]), 0, &chunks[0], 0);
         assert!(matches!(named, Err(RecordingFault::Named)), "{named:?}");
     }
 
@@ -372,11 +381,11 @@ mod tests {
     fn half_a_chunk_that_a_crash_left_is_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let chunks = chunks();
-        store(dir.path()).append(&host(), NAME, 0, &chunks[..2].concat()).unwrap();
+        store(dir.path()).append(&host(), NAME, 0, &chunks[..2].concat(), 0).unwrap();
         let path = dir.path().join("recordings/db-3.payments.prod").join(NAME.to_string());
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(&chunks[2][..20]).unwrap();
-        assert_eq!(store(dir.path()).append(&host(), NAME, 2, &chunks[2..].concat()).unwrap(), 4);
+        assert_eq!(store(dir.path()).append(&host(), NAME, 2, &chunks[2..].concat(), 0).unwrap(), 4);
         assert_eq!(fs::read(&path).unwrap(), chunks.concat());
     }
 
@@ -401,7 +410,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let full = |room| {
             let store = Recordings::with_room(&dir.path().join("recordings"), room);
-            let full = store.append(&host(), NAME, 0, &chunks()[0]);
+            let full = store.append(&host(), NAME, 0, &chunks()[0], 0);
             assert!(matches!(full, Err(RecordingFault::Full(_))), "{full:?}");
             assert!(!dir.path().join("recordings").exists());
         };
@@ -426,7 +435,7 @@ mod tests {
         let (first, second, third): (HostName, HostName, HostName) =
             (host(), "db-4.payments.prod".parse().unwrap(), "db-5.payments.prod".parse().unwrap());
         let begin = |store: &Recordings, host: &HostName, n: u8| {
-            store.append(host, Nonce([n; 16]), 0, &begun(host, Nonce([n; 16])))
+            store.append(host, Nonce([n; 16]), 0, &begun(host, Nonce([n; 16])), 0)
         };
         let store = with(dir.path(), room);
         begin(&store, &first, 7).unwrap();
@@ -444,7 +453,7 @@ mod tests {
             }
             assert_eq!(begin(&store, &first, 8).unwrap(), 1, "sent again");
         }
-        assert_eq!(with(dir.path(), room).append(&first, NAME, 1, &chunks()[1]).unwrap(), 2);
+        assert_eq!(with(dir.path(), room).append(&first, NAME, 1, &chunks()[1], 0).unwrap(), 2);
         assert!(!dir.path().join("recordings/db-5.payments.prod").exists());
     }
 
@@ -452,13 +461,13 @@ mod tests {
     fn a_recording_at_its_limit_does_not_grow() {
         let dir = tempfile::tempdir().unwrap();
         let (store, chunks) = (store(dir.path()), chunks());
-        store.append(&host(), NAME, 0, &chunks[0]).unwrap();
+        store.append(&host(), NAME, 0, &chunks[0], 0).unwrap();
         let so_large = |size| lock(&store.kept(&host(), NAME)).read.as_mut().unwrap().1 = size;
         so_large(RECORDING - chunks[1].len() as u64 + 1);
-        let refused = store.append(&host(), NAME, 1, &chunks[1]);
+        let refused = store.append(&host(), NAME, 1, &chunks[1], 0);
         assert!(matches!(refused, Err(RecordingFault::TooLarge(_))), "{refused:?}");
         so_large(RECORDING - chunks[1].len() as u64);
-        assert_eq!(store.append(&host(), NAME, 1, &chunks[1]).unwrap(), 2);
+        assert_eq!(store.append(&host(), NAME, 1, &chunks[1], 0).unwrap(), 2);
     }
 
     #[test]
@@ -466,10 +475,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, chunks) = (store(dir.path()), chunks());
         store.room.had(&host(), RECORDINGS_OF_HOST - 4096);
-        store.append(&host(), NAME, 0, &chunks[0]).unwrap();
-        assert_eq!(store.append(&host(), NAME, 1, &chunks[1]).unwrap(), 2, "within the same block");
+        store.append(&host(), NAME, 0, &chunks[0], 0).unwrap();
+        assert_eq!(store.append(&host(), NAME, 1, &chunks[1], 0).unwrap(), 2, "within the same block");
         let name = Nonce([8; 16]);
-        let refused = store.append(&host(), name, 0, &begun(&host(), name));
+        let refused = store.append(&host(), name, 0, &begun(&host(), name), 0);
         assert!(matches!(refused, Err(RecordingFault::TooLarge(_))), "{refused:?}");
     }
 }
