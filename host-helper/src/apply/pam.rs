@@ -7,9 +7,11 @@
 //! It stands right after `pam_loginuid`, which gives the connection the audit session by which it is known
 //! later, and before `pam_env`, which may let the account's own files set variables for what follows.
 //!
-//! Two lines, so that nothing of ours can lock anyone out: the first asks whether the program runs at all,
-//! and skips the second when it does not. Certificates are refused then by `principals`, which is the same
-//! program; plain keys go on as before.
+//! Three lines, so that nothing of ours can lock anyone out. When the hook lets somebody in, the others are skipped.
+//! When it does not, the second asks whether the program runs at all: if it does, that was a refusal, and the third
+//! makes it one; if it does not, the third is skipped. Certificates are refused then by `principals`, which is the
+//! same program; plain keys go on as before. In this order, since `pam_exec` first closes every descriptor up to the
+//! hard limit, open or not (65,535 of them under systemd), and a login that is let in pays for that once.
 
 use std::path::Path;
 
@@ -36,8 +38,9 @@ pub(crate) fn with_block(text: &str, program: &Path) -> String {
     let program = program.display();
     out.push_str(&format!(
         "{BEGIN}{login_uid}\
+         session [success=2 default=ignore] pam_exec.so quiet type=open_session {program} hook\n\
          session [success=ignore default=1] pam_exec.so quiet type=open_session {program} --version\n\
-         session required pam_exec.so quiet type=open_session {program} hook\n\
+         session required pam_deny.so\n\
          {END}"
     ));
     out.extend(lines.iter().skip(at).copied());
@@ -103,8 +106,9 @@ mod tests {
     fn it_stands_after_loginuid_and_before_what_the_account_can_set() {
         let text = with_block(DEBIAN, program());
         let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in {text}"));
-        assert!(at("pam_loginuid.so") < at("fireaxe-host --version"), "{text}");
-        assert!(at("fireaxe-host --version") < at("required pam_exec.so"), "{text}");
+        assert!(at("pam_loginuid.so") < at("fireaxe-host hook"), "{text}");
+        assert!(at("fireaxe-host hook") < at("fireaxe-host --version"), "{text}");
+        assert!(at("fireaxe-host --version") < at("required pam_deny.so"), "{text}");
         assert!(at("# fireaxe: end") < at("pam_keyinit"), "{text}");
     }
 

@@ -39,15 +39,11 @@ impl Hosts {
         stock.apply_with(&TIER_ACCOUNTS, &["--stock", "--no-self-test"]).ok();
         principals.set_up(ca, &TIER_ACCOUNTS);
         whole.set_up(ca, &TIER_ACCOUNTS);
-        // The hook's line alone is taken out: sshd still asks the program.
+        // The hook alone is taken out: sshd still asks the program.
         let pam = std::fs::read_to_string(principals.file("/etc/pam.d/sshd")).expect("pam.d/sshd");
-        let without: String = pam
-            .lines()
-            .filter(|line| !line.contains("fireaxe-host"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        assert!(without.len() < pam.len(), "no hook in {pam}");
-        principals.put("/etc/pam.d/sshd", without);
+        let (before, block) = pam.split_once("# fireaxe: begin").expect("a block");
+        let (_, after) = block.split_once("# fireaxe: end").expect("its end");
+        principals.put("/etc/pam.d/sshd", format!("{before}{after}"));
         let key = KeyPair::generate(&world.room("bench-keys"), "plain");
         stock.put("/home/deploy/.ssh/authorized_keys", key.public_line());
         Hosts { stock, principals, whole, plain: Login::Key(key.path().into()) }

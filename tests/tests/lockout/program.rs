@@ -50,6 +50,11 @@ pub(crate) fn whatever_becomes_of_the_program_standing_keys_open_what_they_did(o
         ground.host.run("sh", &["-ec", how]).ok();
         assert_eq!(helper_doors(&ground), certificates_not, "the program is {state}");
     }
+    // One that runs, and says no at the hook: PAM takes its word, whoever comes.
+    let says_no = "printf '#!/bin/sh\\n[ \"$1\" = --version ]\\n' >/usr/bin/fireaxe-host";
+    let says_no = format!("{says_no} && chown 0 /usr/bin/fireaxe-host && chmod 755 /usr/bin/fireaxe-host");
+    ground.host.run("sh", &["-ec", &says_no]).ok();
+    assert_eq!(helper_doors(&ground), [false; 3], "the hook says no");
     let gone = "rm /usr/bin/fireaxe-host; getent passwd fireaxe-host";
     ground.host.run("sh", &["-ec", gone]).ok();
     ground.host.install();
