@@ -319,6 +319,10 @@ impl Connections for Registry {
         Ok(Begun { connection, serial, account: came_as, person, from, run, notices })
     }
 
+    fn missed(&self) {
+        self.wake();
+    }
+
     fn ended(&self, connection: Nonce, took: Took) {
         let mut state = self.state();
         if let Some(live) = state.live.get_mut(&connection) {

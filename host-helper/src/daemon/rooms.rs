@@ -84,6 +84,8 @@ pub trait Connections: Send + Sync {
     fn opened(&self, peer: Peer, opening: Opening) -> Answer;
     /// May this process run a session, and which?
     fn begin(&self, peer: Peer, terminal: Option<&Terminal>, asked: Option<&str>) -> Result<Begun, Reason>;
+    /// Somebody of root's asked and was not heard in time: may have left a connection in a file.
+    fn missed(&self) {}
     /// A session of that connection is over.
     fn ended(&self, connection: Nonce, took: Took);
     /// A recording of that connection was left open by an earlier daemon: its recorder may come back. Called
@@ -159,6 +161,13 @@ impl Handler for Door {
             rooms.answer(peer, ask, stream);
         }
     }
+
+    fn missed(&self) {
+        // Without rooms yet, they begin with what was left.
+        if let Some(rooms) = &*self.rooms.lock().unwrap_or_else(PoisonError::into_inner) {
+            rooms.missed();
+        }
+    }
 }
 
 /// Hands each question to its room.
@@ -221,6 +230,10 @@ impl Handler for Rooms {
             }
         };
         reply(&mut stream, &answer);
+    }
+
+    fn missed(&self) {
+        self.connections.missed();
     }
 }
 

@@ -61,6 +61,10 @@ pub struct Peer {
 pub trait Handler: Send + Sync {
     /// Answers one question; the stream is the asker's. Returns soon: places are few.
     fn answer(&self, peer: Peer, ask: Ask, stream: UnixStream);
+
+    /// Somebody of root's asked and is gone before it was heard, as a hook that waited long enough: what it left is
+    /// to be looked for. Returns at once.
+    fn missed(&self) {}
 }
 
 /// Binds the socket, in the place of one that was left behind. Only the holder of the daemon's lock may.
@@ -98,7 +102,12 @@ pub fn serve(listener: &UnixListener, handler: &Arc<dyn Handler>) -> HostError {
                 _ => return HostError::read(Path::new(words::SOCKET), &error),
             },
         };
-        let Some(peer) = peer_of(&stream) else { continue };
+        let Some(peer) = peer_of(&stream) else {
+            if rustix::net::sockopt::socket_peercred(&stream).is_ok_and(|peer| peer.uid.is_root()) {
+                handler.missed();
+            }
+            continue;
+        };
         let stream = Arc::new(stream);
         // No place, no answer: the asker reads the end, and does what it does without a daemon.
         let Some(place) = Places::take(&places, peer.uid, &stream) else { continue };
@@ -302,6 +311,40 @@ mod tests {
         ] {
             assert_eq!(said(&path, other), "", "{:?}", String::from_utf8_lossy(other));
         }
+    }
+
+    /// Where the other process of the next test asks.
+    const ASKED: &str = "FIREAXE_TEST_SOCKET";
+
+    #[test]
+    #[ignore = "run by the next one, as a process of its own that ends while nobody accepts"]
+    fn asks_and_is_gone() {
+        if let Some(path) = std::env::var_os(ASKED) {
+            UnixStream::connect(path).unwrap().write_all(b"x").unwrap();
+        }
+    }
+
+    #[test]
+    fn whoever_of_roots_is_gone_before_it_is_heard_was_missed() {
+        struct Missed(std::sync::mpsc::Sender<()>);
+        impl Handler for Missed {
+            fn answer(&self, _: Peer, _: Ask, _: UnixStream) {
+                panic!("nobody is there");
+            }
+            fn missed(&self) {
+                self.0.send(()).unwrap();
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("host.sock");
+        let listener = bind(&path).unwrap();
+        let mut other = std::process::Command::new(std::env::current_exe().unwrap());
+        other.args(["--ignored", "--exact", "daemon::socket::tests::asks_and_is_gone"]).env(ASKED, &path);
+        assert!(other.stdout(std::process::Stdio::null()).status().unwrap().success());
+        let (say, missed) = std::sync::mpsc::channel();
+        std::thread::spawn(move || serve(&listener, &(Arc::new(Missed(say)) as Arc<dyn Handler>)));
+        let heard = missed.recv_timeout(Duration::from_secs(10)).is_ok();
+        assert_eq!(heard, rustix::process::getuid().is_root());
     }
 
     #[test]
