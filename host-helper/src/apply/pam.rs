@@ -11,7 +11,7 @@
 //! When it does not, the second asks whether the program runs at all: if it does, that was a refusal, and the third
 //! makes it one; if it does not, the third is skipped. Certificates are refused then by `principals`, which is the
 //! same program; plain keys go on as before. In this order, since `pam_exec` first closes every descriptor up to the
-//! hard limit, open or not (65,535 of them under systemd), and a login that is let in pays for that once.
+//! hard limit, open or not (20,000 were seen), and a login that is let in pays for that once.
 
 use std::path::Path;
 
