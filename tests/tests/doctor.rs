@@ -139,7 +139,8 @@ fn the_fleets_view_knows_soon_what_apply_has_done_and_says_neither_where_sshd_as
         hosts.into_iter().find(|host| host["host"] == name).unwrap()
     };
     let comes = |scene: &Scene, mode: &str, drift: bool| {
-        let view = clock::wait_for(clock::LIMIT, || {
+        // Half a minute, and what a busy machine needs.
+        let view = clock::wait_for(clock::LIMIT * 3, || {
             let host = seen(scene);
             (host["mode"] == mode && host.to_string().contains("host.no_drop_in") == drift).then_some(())
         });
