@@ -10,7 +10,7 @@
 //! | sessions with a recorder, [`RECORDERS`](crate::connections::RECORDERS) | 1,024 | 512 | `session.too_many_of_one` | ending some |
 //! | recordings at once, [`AT_ONCE`](crate::sink::AT_ONCE) | 256 | 128 | `recording.too_many` | ending some |
 //! | recordings on the disk, [`KEPT`](crate::sink::KEPT), or fewer inodes | 65,536 | 32,768 | `recording.too_many_kept` | the CA taking them |
-//! | bytes of recordings on the disk | what is free above the reserve | as many as stay free | `recording.too_much` | the CA taking them |
+//! | bytes of recordings on the disk | what is free above the reserve | as many as stay free, and 64 MiB in any case | `recording.too_much` | the CA taking them |
 //!
 //! What is full for everybody has another code. The disk's shares are known since the daemon's start: what an
 //! earlier daemon left is nobody's, and only makes what is free smaller.
