@@ -503,7 +503,7 @@ async fn a_recording_is_kept_as_it_comes_and_held_against_what_was_reported() {
     let tool = |words: &[&str]| {
         let data = ca.data().path().to_owned();
         let ran = std::process::Command::new(env!("CARGO_BIN_EXE_fireaxe-ca"))
-            .arg("recording")
+            .arg("rec")
             .args(words)
             .arg("--data")
             .arg(data)
@@ -515,7 +515,7 @@ async fn a_recording_is_kept_as_it_comes_and_held_against_what_was_reported() {
     for (words, none) in [
         (["ls", "EM-99"], "there is no recording of EM-99"),
         (["verify", "EM-99"], "there is no recording of EM-99"),
-        (["cast", "EM-99"], "there is no recording of EM-99"),
+        (["export", "EM-99"], "there is no recording of EM-99"),
         (["verify", "ffff"], "there is no recording \"ffff\""),
     ] {
         let (code, out, said) = tool(&words);
@@ -536,7 +536,7 @@ async fn a_recording_is_kept_as_it_comes_and_held_against_what_was_reported() {
     assert_eq!(send(DB3, 2, chunks[2].clone()).await.json::<ChunksTaken>().chunks, 3);
     let (code, _, said) = tool(&["verify", "EM-1"]);
     assert!(code == Some(0) && said.contains("is what the host reported"), "{said}");
-    let (code, cast, said) = tool(&["cast", "EM-1"]);
+    let (code, cast, said) = tool(&["export", "EM-1"]);
     assert!(code == Some(0) && cast.contains("uid=0(root)"), "{cast}{said}");
 
     // Somebody changes a byte of the file.

@@ -263,12 +263,12 @@ fn a_host_with_everything(scene: &mut Scene, hosts: &mut Seen, ca: &mut Seen) {
     scene.ana.ssh(&[name, "echo here"]).ok();
     scene.ana.fireaxe(&["close"]).ok();
     let reported = clock::wait_for(clock::LIMIT, || {
-        let listed = scene.ca.cmd(&["recording", "ls", "--json"]);
+        let listed = scene.ca.cmd(&["rec", "ls", "--json"]);
         let value: Value = serde_json::from_str(listed.stdout.trim()).ok()?;
         (value["state"] == "reported").then_some(listed)
     });
     ca.take(&reported.unwrap());
-    ca.take(scene.ca.cmd(&["recording", "verify", "--json"]).exits(0));
+    ca.take(scene.ca.cmd(&["rec", "verify", "--json"]).exits(0));
     ca.take(scene.ca.cmd(&["fleet", "--json"]).exits(0));
     ca.take(scene.ca.cmd(&["host", "ls", "--json"]).exits(0));
     ca.take(scene.ca.cmd(&["host", "retire", name, "--json"]).exits(0));

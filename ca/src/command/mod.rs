@@ -13,7 +13,7 @@ mod krl;
 mod log;
 mod operator_client;
 mod policy;
-mod recording;
+mod rec;
 mod serve;
 
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ enum Command {
     Fleet(fleet::Fleet),
     /// List, verify and play what hosts recorded
     #[command(subcommand)]
-    Recording(recording::Recording),
+    Rec(rec::Rec),
     /// Look for what is wrong with this CA
     Doctor(doctor::Doctor),
 }
@@ -169,7 +169,7 @@ impl Cli {
             Command::Krl(krl) => krl.run(),
             Command::Clock(clock) => clock.run(),
             Command::Fleet(fleet) => fleet.run(),
-            Command::Recording(recording) => recording.run(),
+            Command::Rec(rec) => rec.run(),
             Command::Doctor(doctor) => doctor.run(),
         };
         match result {

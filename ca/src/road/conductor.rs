@@ -401,7 +401,9 @@ impl Asked {
             Asked::Requests(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Activate(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Shadow(_, reply) => drop(reply.send(Err(refusal))),
-            Asked::Incident(_, reply) | Asked::Clock { reply, .. } => drop(reply.send(Err(refusal))),
+            Asked::Incident(_, reply) | Asked::Evidence(_, reply) | Asked::Clock { reply, .. } => {
+                drop(reply.send(Err(refusal)));
+            }
             Asked::Explain(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Reader(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Report(_, reply) => drop(reply.send(Err(refusal))),

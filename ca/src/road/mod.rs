@@ -84,9 +84,11 @@ use std::time::Duration;
 
 use fireaxe_protocol::api::{ExplainRequest, Explained, Grant, Narrowed, RequestCard, Requests};
 use fireaxe_protocol::keys::{Ed25519Key, Fingerprint};
-use fireaxe_protocol::log::{Hash, IncidentUpdate};
+use fireaxe_protocol::log::{Event, Evidence, EvidenceReader, Hash, IncidentUpdate};
 use fireaxe_protocol::names::{EmergencyId, HostName, PersonName, ReasonText};
 use fireaxe_protocol::policy::Bundle;
+use fireaxe_protocol::reason::Reason;
+use fireaxe_protocol::statement::Nonce;
 use tokio::sync::oneshot;
 
 /// How many requests may wait for the writer. At 100 us each the last one waits 0.4 s.
@@ -130,6 +132,8 @@ pub(crate) enum Asked {
     Incident(IncidentUpdate, Reply<Recorded>),
     /// The operator's word that the clock is right.
     Clock { reason: ReasonText, by: String, reply: Reply<Recorded> },
+    /// That evidence is read, or goes: an entry that decides nothing.
+    Evidence(Box<Event>, Reply<Recorded>),
     /// Step 3 without its entry.
     Explain(PersonName, Box<ExplainRequest>, Reply<Box<Explained>>),
     /// Whose emergency a fresh key belongs to.
@@ -149,6 +153,38 @@ pub struct Recorded {
     pub leaf: Hash,
     /// Its time, unix seconds.
     pub at: u64,
+}
+
+/// Who reads which evidence, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Who.
+    pub by: EvidenceReader,
+    /// What.
+    pub what: Evidence,
+    /// What came of it.
+    pub outcome: AccessOutcome,
+}
+
+/// What came of an [`Access`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessOutcome {
+    /// It is handed out.
+    Read,
+    /// It is put together in a file whose manifest has this hash.
+    Exported(Hash),
+    /// They may not.
+    Refused(Reason),
+}
+
+impl From<Access> for Event {
+    fn from(Access { by, what, outcome }: Access) -> Event {
+        match outcome {
+            AccessOutcome::Read => Event::EvidenceRead { by, what },
+            AccessOutcome::Exported(manifest) => Event::EvidenceExported { by, what, manifest },
+            AccessOutcome::Refused(why) => Event::EvidenceRefused { by, what, why },
+        }
+    }
 }
 
 /// The way to the writer. Cheap to clone.
@@ -230,6 +266,22 @@ impl Road {
     /// Records that `by` says the clock is right again.
     pub async fn clock_corrected(&self, reason: ReasonText, by: String) -> Result<Recorded, Refusal> {
         self.ask(|reply| Asked::Clock { reason, by, reply }).await
+    }
+
+    /// Records that evidence is handed out, or refused.
+    pub async fn evidence_accessed(&self, access: Access) -> Result<Recorded, Refusal> {
+        self.ask(|reply| Asked::Evidence(Box::new(access.into()), reply)).await
+    }
+
+    /// Records that a recording is about to be removed: `of` is the leaf of the entry that reported it.
+    pub async fn recording_expired(
+        &self,
+        of: Hash,
+        host: HostName,
+        recording: Nonce,
+    ) -> Result<Recorded, Refusal> {
+        let event = Event::RecordingExpired { of, host, recording };
+        self.ask(|reply| Asked::Evidence(Box::new(event), reply)).await
     }
 
     /// What would be decided for `person`. Nothing is recorded.

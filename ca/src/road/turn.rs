@@ -185,6 +185,10 @@ impl<'a> Turn<'a> {
                 let recorded = self.append(Event::ClockCorrected { to: self.now, reason, by });
                 self.later(recorded, reply);
             }
+            Asked::Evidence(event, reply) => {
+                let recorded = self.append(*event);
+                self.later(recorded, reply);
+            }
             Asked::Explain(person, request, reply) => {
                 let explained = self.explain(&person, &request);
                 self.later(explained.map(Box::new), reply);

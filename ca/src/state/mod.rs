@@ -318,7 +318,11 @@ impl State {
             | Event::SessionClosed { .. }
             | Event::HostConfirmed { .. }
             | Event::HostAlarmed { .. } => self.reported.take(index, at, event, leaf)?,
-            Event::ClockCorrected { .. } => {}
+            Event::EvidenceRead { .. }
+            | Event::EvidenceExported { .. }
+            | Event::EvidenceRefused { .. }
+            | Event::RecordingExpired { .. }
+            | Event::ClockCorrected { .. } => {}
         }
         self.reached(index, at);
         Ok(())

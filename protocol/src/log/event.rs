@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::author::{Activation, Closer, HostSaid, SignedBy};
+use super::evidence::{Evidence, EvidenceReader};
 use crate::keys::{Ed25519Key, Fingerprint};
 use crate::log::Hash;
 use crate::names::{
@@ -10,7 +11,7 @@ use crate::names::{
 };
 use crate::policy::{Decision, Facts, IncidentState, Terms};
 use crate::reason::Reason;
-use crate::statement::Envelope;
+use crate::statement::{Envelope, Nonce};
 
 /// A host pattern of the policy as it stood at a decision: a host name, or one with `*`.
 pub type HostPattern = String;
@@ -361,6 +362,45 @@ pub enum Event {
         /// What the host said.
         by: HostSaid,
     },
+    /// Evidence is handed out to somebody who may read it. Stands in the log before they have it.
+    #[serde(rename = "evidence.read")]
+    EvidenceRead {
+        /// Who.
+        by: EvidenceReader,
+        /// What.
+        what: Evidence,
+    },
+    /// Evidence was put together in a file that leaves the CA.
+    #[serde(rename = "evidence.exported")]
+    EvidenceExported {
+        /// Who.
+        by: EvidenceReader,
+        /// What.
+        what: Evidence,
+        /// SHA-256 of the file's manifest, which names every part with its hash.
+        manifest: Hash,
+    },
+    /// Somebody known asked for evidence that they may not read.
+    #[serde(rename = "evidence.refused")]
+    EvidenceRefused {
+        /// Who.
+        by: EvidenceReader,
+        /// What.
+        what: Evidence,
+        /// Why not.
+        why: Reason,
+    },
+    /// A recording is about to be removed from the CA's disk, for the policy keeps it no longer. Its hash stays
+    /// in the entry that reported it.
+    #[serde(rename = "recording.expired")]
+    RecordingExpired {
+        /// Leaf of the `session.closed` entry that reported it.
+        of: Hash,
+        /// The host.
+        host: HostName,
+        /// The recording's name.
+        recording: Nonce,
+    },
     /// An operator says the clock is right again after a jump.
     #[serde(rename = "clock.corrected")]
     ClockCorrected {
@@ -460,6 +500,10 @@ impl Event {
             | Event::SelfTestGranted { .. }
             | Event::HostConfirmed { .. }
             | Event::HostAlarmed { .. }
+            | Event::EvidenceRead { .. }
+            | Event::EvidenceExported { .. }
+            | Event::EvidenceRefused { .. }
+            | Event::RecordingExpired { .. }
             | Event::ClockCorrected { .. } => None,
             Event::SessionOpened { emergency, .. } | Event::SessionClosed { emergency, .. } => *emergency,
         }

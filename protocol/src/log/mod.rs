@@ -5,7 +5,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `event`, `author` | the facts that entries record; who is behind them |
+//! | `event`, `author`, `evidence` | the facts that entries record; who is behind them, who reads them |
 //! | `entry` | the exact bytes of an entry |
 //! | `hash` | SHA-256 values |
 //! | [`tree`] | leaf and node hashes, heads, proofs and their checks |
@@ -19,6 +19,7 @@ mod author;
 mod checkpoint;
 mod entry;
 mod event;
+mod evidence;
 mod hash;
 mod krl_note;
 pub mod note;
@@ -30,6 +31,7 @@ pub use author::{Activation, Closer, HostSaid, SignedBy};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use entry::{Entry, EntryError, encode_entry, line1, with_body};
 pub use event::{Decided, Event, HostPattern, IncidentUpdate, PinnedKeys};
+pub use evidence::{Evidence, EvidenceReader};
 pub use hash::Hash;
 pub use krl_note::{KrlNote, KrlNoteError};
 pub use note::{NoteError, NoteKey, NoteSigner};

@@ -167,7 +167,7 @@ fn tell(signals: &Receiver<()>) {
     say(
         "   What was on her screen is recorded, in chunks that hang together and are what the host reported:\n",
     );
-    let recorded = || scene.ca.cmd(&["recording", "verify", "EM-1"]);
+    let recorded = || scene.ca.cmd(&["rec", "verify", "EM-1"]);
     let there = clock::wait_for(clock::LIMIT, || Some(recorded()).filter(|ran| ran.code == 0));
     show(&there.unwrap_or_else(recorded));
 

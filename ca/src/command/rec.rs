@@ -1,4 +1,4 @@
-//! `recording`: what hosts recorded, held against what they reported. Reads the data folder; needs no running CA.
+//! `rec`: what hosts recorded, held against what they reported. Reads the data folder; needs no running CA.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -17,13 +17,13 @@ use crate::recordings;
 
 /// List, verify and play what hosts recorded.
 #[derive(Debug, Subcommand)]
-pub(super) enum Recording {
+pub(super) enum Rec {
     /// List them
     Ls(Ls),
     /// Check their chunks, and that they are what the host reported
     Verify(Verify),
     /// Write one as asciicast v3 to stdout
-    Cast(CastOne),
+    Export(Export),
 }
 
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub(super) struct Verify {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct CastOne {
+pub(super) struct Export {
     /// EM-42, or a recording's name
     which: String,
     #[command(flatten)]
@@ -67,14 +67,14 @@ struct Known {
 
 type Shelf = BTreeMap<(HostName, Nonce), Known>;
 
-impl Recording {
+impl Rec {
     pub(super) fn run(self) -> Result<(), Failed> {
         match self {
-            Recording::Ls(Ls { which, data, json }) => ls(&DataDir::at(&data.dir), which.as_deref(), json),
-            Recording::Verify(Verify { which, data, json }) => {
+            Rec::Ls(Ls { which, data, json }) => ls(&DataDir::at(&data.dir), which.as_deref(), json),
+            Rec::Verify(Verify { which, data, json }) => {
                 verify(&DataDir::at(&data.dir), which.as_deref(), json)
             }
-            Recording::Cast(CastOne { which, data }) => cast(&DataDir::at(&data.dir), &which),
+            Rec::Export(Export { which, data }) => cast(&DataDir::at(&data.dir), &which),
         }
     }
 }
@@ -173,11 +173,7 @@ fn cast(dir: &DataDir, which: &str) -> Result<(), Failed> {
     let more: Vec<String> = there.map(|((_, name), _)| name.to_string()).collect();
     if !more.is_empty() {
         let lines = vec![format!("{which} has {} recordings: {name}, {}", more.len() + 1, more.join(", "))];
-        return Err(Failed {
-            code: 2,
-            lines,
-            hint: Some("fireaxe-ca recording cast NAME --data DIR".into()),
-        });
+        return Err(Failed { code: 2, lines, hint: Some("fireaxe-ca rec export NAME --data DIR".into()) });
     }
     let path = dir.recordings().join(host.as_str()).join(name.to_string());
     let (mut cast, mut out, mut failed) = (Cast::default(), String::new(), Ok(()));
@@ -199,7 +195,7 @@ fn cast(dir: &DataDir, which: &str) -> Result<(), Failed> {
 /// Nothing to list, to check or to play is no success when something was asked for.
 fn nothing_of(which: &str) -> Failed {
     let of = which.parse().map_or_else(|_| shown(which), |id: EmergencyId| format!("of {id}"));
-    Failed::error(format!("there is no recording {of}")).hint("fireaxe-ca recording ls --data DIR")
+    Failed::error(format!("there is no recording {of}")).hint("fireaxe-ca rec ls --data DIR")
 }
 
 /// What there is: files, and what was reported, of one emergency or of one name; if one of these was asked for,

@@ -2,22 +2,16 @@
 
 use std::io::IsTerminal;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
-use super::{Data, Failed, print, tell};
+use crate::command::{Data, Failed, print, tell};
 use crate::data_dir::DataDir;
 use crate::log::Reader;
 use crate::verify::verify;
 
-/// Verify the log.
-#[derive(Debug, Subcommand)]
-pub(super) enum LogCommand {
-    /// Check tree, checkpoints, statements, decisions, certificates and state from the bytes
-    Verify(Verify),
-}
-
+/// Check tree, checkpoints, statements, decisions, certificates and state from the bytes.
 #[derive(Debug, Args)]
-pub(super) struct Verify {
+pub(in crate::command) struct Verify {
     #[command(flatten)]
     data: Data,
     /// Print the result as JSON
@@ -25,9 +19,9 @@ pub(super) struct Verify {
     json: bool,
 }
 
-impl LogCommand {
-    pub(super) fn run(self) -> Result<(), Failed> {
-        let LogCommand::Verify(command) = self;
+impl Verify {
+    pub(in crate::command) fn run(self) -> Result<(), Failed> {
+        let command = self;
         let dir = DataDir::at(&command.data.dir);
         let reader = Reader::open(&dir.log()).map_err(|e| Failed::log(&dir, e))?;
         let size = reader.size().map_err(|e| Failed::log(&dir, e))?;
