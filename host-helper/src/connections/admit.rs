@@ -24,6 +24,24 @@ use crate::processes::{Held, Mark, Process, ProcessId};
 use crate::teardown::{self, Life};
 use crate::{files, randomness, shares};
 
+/// Whoever registered a connection tells the CA of it, and nobody else. When this is dropped, also by a panic, it
+/// is whoever keeps that tells what is untold.
+struct Telling<'a> {
+    registry: &'a Registry,
+    connection: Nonce,
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if let Some(live) = self.registry.state().live.get_mut(&self.connection) {
+            live.telling = false;
+        }
+        if std::thread::panicking() {
+            self.registry.wake();
+        }
+    }
+}
+
 impl Registry {
     /// Registers the connection whose hook asks. The answer comes once the host remembers it and the CA's
     /// report is on the disk.
@@ -113,10 +131,9 @@ impl Registry {
         let required = live.record.record == Recording::Required;
         state.live.insert(connection, live);
         drop(state);
+        let telling = Telling { registry: self, connection };
         let told = self.tell_opened(connection);
-        if let Some(live) = self.state().live.get_mut(&connection) {
-            live.telling = false;
-        }
+        drop(telling);
         if required && !told {
             self.forget(connection);
             return Err(Reason::new("login.not_told", "the CA cannot be told: nothing more fits the spool"));

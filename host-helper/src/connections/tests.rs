@@ -362,3 +362,114 @@ fn a_connection_is_told_with_the_person_whose_share_of_the_spool_it_takes() {
     assert!(known.person.is_some() && registry.tell_opened(known.connection));
     assert_eq!(*reports.0.lock().unwrap(), [known.person]);
 }
+
+/// Counts the beginnings that it is told of, and does what the test wants at each.
+struct Beginning(AtomicU64, Box<dyn Fn(u64) + Send + Sync>);
+
+impl Beginning {
+    fn with(then: impl Fn(u64) + Send + Sync + 'static) -> Arc<Beginning> {
+        Arc::new(Beginning(AtomicU64::new(0), Box::new(then)))
+    }
+
+    fn told(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Reports for Beginning {
+    fn say(&self, _: Report) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn opened(
+        &self,
+        _: fireaxe_protocol::host::SessionOpened,
+        _: Option<&fireaxe_protocol::names::PersonName>,
+    ) -> Result<(), HostError> {
+        (self.1)(self.0.fetch_add(1, Ordering::SeqCst));
+        Ok(())
+    }
+}
+
+fn registers(registry: &Registry, monitor: ProcessId) -> Result<Nonce, Reason> {
+    registry.register(monitor, &"ops".parse().unwrap(), "192.0.2.7", &Made::good().certificate())
+}
+
+#[test]
+fn while_whoever_registered_a_connection_tells_of_it_whoever_keeps_does_not() {
+    let (dir, (_child, monitor)) = (tempfile::tempdir().unwrap(), sleeps());
+    // The first goes on when the test says so: a disk that is slow.
+    let (at, arrived) = channel();
+    let (go, may_go) = channel::<()>();
+    let (at, may_go) = (Mutex::new(at), Mutex::new(may_go));
+    let reports = Beginning::with(move |nth| {
+        if nth == 0 {
+            at.lock().unwrap().send(()).unwrap();
+            may_go.lock().unwrap().recv_timeout(Duration::from_secs(30)).unwrap();
+        }
+    });
+    let registry = admitting(&dir, reports.clone());
+    let registering = std::thread::spawn({
+        let registry = registry.clone();
+        move || registers(&registry, monitor)
+    });
+    arrived.recv_timeout(Duration::from_secs(30)).unwrap();
+    registry.round();
+    assert_eq!(reports.told(), 1);
+    go.send(()).unwrap();
+    registering.join().unwrap().unwrap();
+    registry.round();
+    assert_eq!(reports.told(), 1);
+}
+
+#[test]
+fn a_connection_whose_registering_thread_panics_is_told_by_whoever_keeps() {
+    let (dir, (_child, monitor)) = (tempfile::tempdir().unwrap(), sleeps());
+    let reports = Beginning::with(|nth| assert_ne!(nth, 0, "as the test wants"));
+    let registry = admitting(&dir, reports.clone());
+    let there = registry.clone();
+    assert!(std::thread::spawn(move || registers(&there, monitor)).join().is_err());
+    registry.round();
+    assert_eq!(reports.told(), 2);
+    registry.round();
+    assert_eq!(reports.told(), 2, "once it is told, it is");
+}
+
+/// A connection of this very process, which came in as `account`.
+fn of_this_process(registry: &Registry, account: &str) -> (Nonce, Peer) {
+    let me = Process::read(std::process::id()).unwrap();
+    let known = Record { account: account.parse().unwrap(), ..remembered(me.id, Recording::BestEffort) };
+    let connection = known.connection;
+    registry.state().live.insert(connection, Live::of(known, None));
+    (connection, Peer { process: me.id, uid: rustix::process::getuid().as_raw() })
+}
+
+#[test]
+fn sessions_that_are_over_are_not_remembered_for_ever_on_a_connection_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(setup(&dir, Arc::new(Heard::default()), Moment::now)).unwrap();
+    let (connection, peer) = of_this_process(&registry, "root");
+    let told = || registry.state().live[&connection].told.len();
+    // One goes on, and hears what the others are forgotten by.
+    let stays = registry.begin(Peer { uid: 0, ..peer }, None, None).unwrap();
+    for _ in 0..3 * SESSIONS {
+        let begun = registry.begin(Peer { uid: 0, ..peer }, None, None).unwrap();
+        assert!(told() <= SESSIONS, "{} are remembered", told());
+        drop(begun);
+        registry.ended(connection, Took::default());
+    }
+    assert!(matches!(stays.notices.try_recv(), Ok(Notice::Goes { .. })));
+    registry.state().live.get_mut(&connection).unwrap().tell(Notice::Goes { until: 1 });
+    assert_eq!(told(), 1);
+}
+
+#[test]
+fn a_session_of_an_account_that_the_host_does_not_know_does_not_begin_and_says_which() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(setup(&dir, Arc::new(Heard::default()), Moment::now)).unwrap();
+    let (connection, peer) = of_this_process(&registry, "no-such-account");
+    let reason = registry.begin(peer, None, None).unwrap_err();
+    assert_eq!(reason.code, "session.no_account");
+    assert!(reason.sentence.contains("no-such-account"), "{}", reason.sentence);
+    assert_eq!(registry.state().live[&connection].sessions, 0, "it takes no place");
+}
