@@ -64,6 +64,7 @@ mod tests {
             entry: None,
             index: None,
             expected: None,
+            logged: Vec::new(),
         };
         for (status, exit) in [(401, 4), (403, 77), (404, 1), (409, 1), (422, 1), (503, 69)] {
             assert_eq!(of_problem(&problem(status)) as u8, exit, "{status}");

@@ -54,6 +54,7 @@ fn problem(status: u16, code: &str, decided: Option<Outcome>) -> Value {
         entry: None,
         index: Some(9),
         expected: None,
+        logged: Vec::new(),
     })
     .unwrap()
 }

@@ -208,10 +208,15 @@ async fn only_what_the_last_request_held_is_a_repeat_also_after_a_restart() {
         assert_eq!(told.json::<fireaxe_protocol::api::ReportsTaken>().seq, 5);
         let told = ca.report(DB3, said[..1].to_vec()).await.problem(409, "report.gap");
         assert_eq!(told.expected, Some(6));
-        // One that is the same and one that is not: nothing of it is taken.
+        // One that is the same and one that is not: nothing of it is taken, and the same is named.
         let other = vec![said[3].clone(), ca.host_says(DB3, 5, alarm(6)), ca.host_says(DB3, 6, alarm(7))];
         let told = ca.report(DB3, other).await.problem(409, "report.other_words");
-        assert_eq!((told.expected, ca.size()), (Some(6), size));
+        assert_eq!((told.expected, told.logged, ca.size()), (Some(6), vec![4], size));
+        let other = vec![ca.host_says(DB3, 2, alarm(8)), said[2].clone(), said[3].clone()];
+        let told = ca.report(DB3, other).await.problem(409, "report.other_words");
+        assert_eq!((told.expected, told.logged), (Some(6), vec![3, 4]), "also behind what is not the same");
+        let told = ca.report(DB3, said[..4].to_vec()).await.problem(409, "report.gap");
+        assert_eq!(told.logged, [2, 3, 4], "the first is too long ago to be compared");
         ca = ca.restart();
     }
     ca.verifies();

@@ -36,6 +36,7 @@ impl Told {
             entry: None,
             index: None,
             expected: None,
+            logged: Vec::new(),
         }))
     }
 
@@ -50,6 +51,13 @@ impl Told {
     #[must_use]
     pub(super) fn expected(mut self, number: u64) -> Told {
         self.0.expected = Some(number);
+        self
+    }
+
+    /// The same with the numbers of what is refused with the rest and is in the log all the same.
+    #[must_use]
+    pub(super) fn logged(mut self, numbers: Vec<u64>) -> Told {
+        self.0.logged = numbers;
         self
     }
 
@@ -166,13 +174,14 @@ impl From<Refusal> for Told {
                 .next("fireaxe ls   (logs in by itself)"),
             Refusal::NotThatHost(_) => Told::new(StatusCode::UNAUTHORIZED, "host.other_key", said)
                 .next("fireaxe-host doctor   (says which key it is enrolled with)"),
-            Refusal::ReportGap { expected, .. } => {
+            Refusal::ReportGap { expected, logged, .. } => {
                 Told::new(StatusCode::CONFLICT, "report.gap", said)
                     .expected(expected)
+                    .logged(logged)
                     .next("send the reports from there; a host that has lost them is enrolled anew")
             }
-            Refusal::OtherWords { expected, .. } => {
-                Told::new(StatusCode::CONFLICT, "report.other_words", said).expected(expected).next(
+            Refusal::OtherWords { expected, logged, .. } => {
+                Told::new(StatusCode::CONFLICT, "report.other_words", said).expected(expected).logged(logged).next(
                     "send it under the next number; if the host was not set back, look whether there are two of it",
                 )
             }

@@ -174,6 +174,8 @@ pub enum Refusal {
         expected: u64,
         /// The number that came.
         found: u64,
+        /// Numbers of those in the same request that the log has word for word.
+        logged: Vec<u64>,
     },
     /// The log has a report of that number, in which the host said something else.
     #[error("report {found} was taken before with other words: report {expected} is the next")]
@@ -182,6 +184,8 @@ pub enum Refusal {
         expected: u64,
         /// The number that came.
         found: u64,
+        /// Numbers of those in the same request that the log has word for word.
+        logged: Vec<u64>,
     },
     /// It was said under an earlier enrolment; the log, which anybody may copy, has many of those.
     #[error("the report was signed before {0} was enrolled as it is now")]

@@ -12,7 +12,7 @@ use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
 use fireaxe_protocol::log::{Entry, Event, Hash, HostSaid};
 use fireaxe_protocol::names::{AccountName, EmergencyId, HostName};
 use fireaxe_protocol::reason::Reason;
-use fireaxe_protocol::statement::HostReport;
+use fireaxe_protocol::statement::{Envelope, HostReport};
 
 use super::refusal::{Internal, Refusal};
 use super::speakers::Heard;
@@ -148,6 +148,13 @@ fn unusual(
     out
 }
 
+/// Numbers of what a host says again and the log has, as far back as is remembered: under other numbers these would
+/// stand in the log twice.
+fn logged(speaker: &Speaker, heard: &Heard) -> Vec<u64> {
+    let there = heard.numbered().iter().filter(|(words, said)| speaker.has(words, said));
+    there.map(|(words, _)| words.seq).collect()
+}
+
 impl Turn<'_> {
     pub(super) fn take_reports(&mut self, heard: Arc<Heard>, reply: Reply<u64>) {
         // A serial of this very batch is nobody's yet: whether it was issued, the log says next turn.
@@ -170,12 +177,17 @@ impl Turn<'_> {
         let before = last;
         for (words, said) in heard.numbered() {
             if words.seq <= last {
-                let expected = last.saturating_add(1);
-                match self.speaker(heard)?.said(words.seq) {
-                    Some(logged) if logged == Hash::of(said.statement.as_bytes()) => continue,
-                    Some(_) => return Err(Refusal::OtherWords { found: words.seq, expected }),
+                let speaker = self.speaker(heard)?;
+                let (found, expected) = (words.seq, last.saturating_add(1));
+                match speaker.said(found) {
+                    _ if speaker.has(words, said) => continue,
+                    Some(_) => {
+                        return Err(Refusal::OtherWords { found, expected, logged: logged(speaker, heard) });
+                    }
                     // No sender repeats more than its last request: this one counts otherwise.
-                    None => return Err(Refusal::ReportGap { expected, found: words.seq }),
+                    None => {
+                        return Err(Refusal::ReportGap { expected, found, logged: logged(speaker, heard) });
+                    }
                 }
             }
             match self.report(heard, words, said) {
@@ -189,18 +201,13 @@ impl Turn<'_> {
         Ok(last)
     }
 
-    fn report(
-        &mut self,
-        heard: &Heard,
-        words: &HostReport,
-        said: &fireaxe_protocol::statement::Envelope,
-    ) -> Result<(), Refusal> {
+    fn report(&mut self, heard: &Heard, words: &HostReport, said: &Envelope) -> Result<(), Refusal> {
         // What costs nothing first: an entry is read back only for what is then logged.
         let host = &heard.host().host;
         let speaker = self.speaker(heard)?;
         let expected = speaker.seq.saturating_add(1);
         if words.seq != expected {
-            return Err(Refusal::ReportGap { expected, found: words.seq });
+            return Err(Refusal::ReportGap { expected, found: words.seq, logged: Vec::new() });
         }
         if !self.state.reported.may_report(host, self.now) {
             return Err(Refusal::TooManyReports(host.clone()));

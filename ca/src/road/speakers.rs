@@ -158,7 +158,7 @@ impl Speakers {
                 _ if words.seq == 0 => heard.unnumbered.push(*words),
                 Some((before, _)) if words.seq != before.seq.saturating_add(1) => {
                     let expected = before.seq.saturating_add(1);
-                    return Err(Refusal::ReportGap { expected, found: words.seq });
+                    return Err(Refusal::ReportGap { expected, found: words.seq, logged: Vec::new() });
                 }
                 _ => heard.numbered.push((*words, signed.envelope)),
             }

@@ -9,7 +9,7 @@ use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits::{CONFIRMED, KRL_KEEP_S, LIFETIME_MAX_S, REPORTS_PER_HOUR};
 use fireaxe_protocol::log::{Event, Hash, HostSaid};
 use fireaxe_protocol::names::{EmergencyId, HostName, SystemName};
-use fireaxe_protocol::statement::{HostReport, Nonce, Statement};
+use fireaxe_protocol::statement::{Envelope, HostReport, Nonce, Statement};
 
 use super::FoldError;
 
@@ -255,6 +255,11 @@ impl Speaker {
     pub fn said(&self, seq: u64) -> Option<Hash> {
         let ago = usize::try_from(self.seq.checked_sub(seq)?).ok()?;
         self.words.iter().rev().nth(ago).copied()
+    }
+
+    /// Whether it said this very report, under this number and in these words, lately enough to be remembered.
+    pub fn has(&self, words: &HostReport, said: &Envelope) -> bool {
+        self.said(words.seq).is_some_and(|logged| logged == Hash::of(said.statement.as_bytes()))
     }
 
     /// The connection of that name, if it is open.

@@ -289,25 +289,28 @@ impl Spool {
         }
     }
 
-    /// What the CA said to what has no number. Numbers that it has are believed to be of this host's words only when
-    /// it has compared those: in the answer to them.
+    /// What the CA said to what has no number. A count that is behind the CA's goes on there at once if nothing
+    /// waits; what waits is compared first, since the CA may have it word for word.
     fn heard(&self, taken: &ReportsTaken) -> Result<(), HostError> {
-        if self.numbers().given() < taken.seq {
-            return self.taken(taken);
+        let mut numbers = self.numbers();
+        let behind = numbers.given() < taken.seq;
+        let behind = behind && numbers.there().is_empty() && self.inner().waiting.filled().0 == 0;
+        if behind {
+            numbers.renumber(taken.seq.saturating_add(1), &[], &self.voice)?;
+        }
+        drop(numbers);
+        if behind {
+            self.say(Report::Alarmed(renumbered(taken.seq.saturating_add(1))))?;
         }
         taken.confirm.map_or(Ok(()), |version| self.owed(version))
     }
 
-    /// What the CA said: how far it has the numbered ones, and what it wants confirmed.
-    fn taken(&self, taken: &ReportsTaken) -> Result<(), HostError> {
-        let counted = self.numbers().taken(taken.seq, &self.voice)?;
-        if let Some(version) = taken.confirm {
-            self.owed(version)?;
-        }
-        if counted {
-            return Ok(());
-        }
-        self.say(Report::Alarmed(renumbered(taken.seq.saturating_add(1))))
+    /// What the CA said to numbered ones, of which `sent` is the last: how far it has them, and what it wants
+    /// confirmed. It compared what it was sent, and nothing beyond: if it counts further, this host was set back,
+    /// and what waits may be what it has.
+    fn taken(&self, taken: &ReportsTaken, sent: u64) -> Result<(), HostError> {
+        self.numbers().taken(taken.seq.min(sent))?;
+        taken.confirm.map_or(Ok(()), |version| self.owed(version))
     }
 
     /// Whether an alarm is one of those with a number; else it is news, if it is not too much for that too.

@@ -110,7 +110,7 @@ impl Numbers {
         // A crash between the two writes of a new count, or a new enrolment: nothing was sent under these.
         let first = self.batch.first().map(|numbered| numbered.seq);
         if first.is_some_and(|first| first != self.state.next) {
-            self.renumber(self.state.next, voice)?;
+            self.renumber(self.state.next, &[], voice)?;
         }
         Ok(&self.batch)
     }
@@ -127,14 +127,10 @@ impl Numbers {
         Ok(())
     }
 
-    /// The CA has all numbers up to this one. Whether this host had ever given that number; if not, its count
-    /// was lost, and goes on behind the CA's.
-    pub(super) fn taken(&mut self, seq: u64, voice: &Voice) -> Result<bool, HostError> {
-        if seq > self.given() {
-            return self.renumber(seq.saturating_add(1), voice).map(|()| false);
-        }
+    /// The CA has the batch up to this number: it has compared it, or just taken it.
+    pub(super) fn taken(&mut self, seq: u64) -> Result<(), HostError> {
         let Some(last) = self.batch.iter().rev().find(|numbered| numbered.seq <= seq).map(|n| n.seq) else {
-            return Ok(true);
+            return Ok(());
         };
         let done = self.batch.iter().filter(|numbered| numbered.seq <= last).map(|numbered| numbered.file);
         let done = done.max().unwrap_or(0).max(self.state.done);
@@ -143,33 +139,41 @@ impl Numbers {
         // A crash here: a batch whose numbers are all below the next; it is dropped at the next start.
         self.state = state;
         self.batch.retain(|numbered| numbered.seq > last);
-        match self.batch.is_empty() {
-            true => atomic::remove(&self.folder.join(BATCH)).map(|_| true),
-            false => write(&self.folder.join(BATCH), &self.batch).map(|()| true),
-        }
+        self.write_batch(&self.batch)
     }
 
-    /// Gives the batch other numbers, and the time at which it gets them: the CA counts otherwise, and took none
-    /// of these. What happened when stays in the reports.
-    pub(super) fn renumber(&mut self, first: u64, voice: &Voice) -> Result<(), HostError> {
-        let state = State { next: first, since: clock::now(), ..self.state.clone() };
+    /// Drops from the batch what the CA has word for word, `logged`, and gives the rest other numbers, and the time
+    /// at which it gets them: the CA counts otherwise, and took none of these. What happened when stays in the
+    /// reports.
+    pub(super) fn renumber(&mut self, first: u64, logged: &[u64], voice: &Voice) -> Result<(), HostError> {
+        let (there, rest): (Vec<Numbered>, Vec<Numbered>) =
+            self.batch.iter().cloned().partition(|numbered| logged.contains(&numbered.seq));
+        let done = there.iter().map(|numbered| numbered.file).max().unwrap_or(0).max(self.state.done);
+        let state = State { next: first, done, since: clock::now(), ..self.state.clone() };
         let renumbered = |(seq, n): (u64, Numbered)| numbered(seq, n.file, n.said, state.since, voice);
-        let batch: Vec<Numbered> = (first..).zip(self.batch.clone()).map(renumbered).collect();
-        let (at_state, at_batch) = (self.folder.join(STATE), self.folder.join(BATCH));
+        let batch: Vec<Numbered> = (first..).zip(rest).map(renumbered).collect();
+        let at_state = self.folder.join(STATE);
         // A crash between the two leaves numbers that are not below the next one, or the batch would be taken
-        // for one that the CA has; and not the next one, so that they are given anew.
+        // for one that the CA has; and not the next one, so that they are given anew. One that is dropped whole
+        // is one that the CA has.
         let down = self.batch.first().is_none_or(|numbered| first <= numbered.seq);
-        if down {
+        if down || batch.is_empty() {
             write(&at_state, &state)?;
-        }
-        if !batch.is_empty() {
-            write(&at_batch, &batch)?;
-        }
-        if !down {
+            self.write_batch(&batch)?;
+        } else {
+            self.write_batch(&batch)?;
             write(&at_state, &state)?;
         }
         (self.batch, self.state) = (batch, state);
         Ok(())
+    }
+
+    /// An empty one is none.
+    fn write_batch(&self, batch: &[Numbered]) -> Result<(), HostError> {
+        match batch.is_empty() {
+            true => atomic::remove(&self.folder.join(BATCH)).map(drop),
+            false => write(&self.folder.join(BATCH), &batch),
+        }
     }
 
     /// The CA says that the batch is older than the enrolment: the host was enrolled while this ran, or what is
@@ -179,7 +183,7 @@ impl Numbers {
         let now = clock::now();
         let older = self.batch.iter().any(|numbered| numbered.said.at.saturating_add(YOUNG_S) < now);
         if older {
-            self.renumber(self.state.next, voice)?;
+            self.renumber(self.state.next, &[], voice)?;
         }
         Ok(older)
     }

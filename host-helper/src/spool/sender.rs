@@ -33,7 +33,7 @@ pub struct Sender<C> {
     spool: Arc<Spool>,
     courier: C,
     /// One at a time, until this one is taken: one of the batch is what the CA does not take.
-    alone: bool,
+    pub(super) alone: bool,
     pause: Duration,
 }
 
@@ -103,7 +103,7 @@ impl<C: Courier> Sender<C> {
         match self.courier.carry(batch.into_iter().map(|(_, envelope)| envelope).collect()) {
             Ok(taken) => {
                 self.alone = self.alone && taken.seq < first;
-                self.spool.taken(&taken)?;
+                self.spool.taken(&taken, last)?;
                 // A CA that takes nothing and says nothing else is not asked in a tight loop.
                 Ok(if taken.seq < first { Round::Later } else { Round::Again })
             }
@@ -122,25 +122,15 @@ impl<C: Courier> Sender<C> {
     }
 
     fn refused(&mut self, problem: &Problem, first: u64, last: u64) -> Result<Round, HostError> {
-        if let Some(expected) = problem.expected.filter(|_| problem.code == OTHER_WORDS) {
-            // It has other words under such a number: this host was set back. None of these is there.
-            self.spool.numbers().renumber(expected, &self.spool.voice)?;
+        let other_words = problem.code == OTHER_WORDS;
+        if let Some(expected) = problem.expected.filter(|expected| other_words || *expected != first) {
+            // It has other words under such a number, or counts otherwise: one of the two was set back. What it has
+            // word for word is done with, or the log would have it twice.
+            let logged = problem.logged.iter().copied().filter(|seq| (first..=last).contains(seq));
+            let logged: Vec<u64> = logged.collect();
+            self.spool.numbers().renumber(expected, &logged, &self.spool.voice)?;
             self.spool.say(Report::Alarmed(renumbered(expected)))?;
             return Ok(Round::Again);
-        }
-        if let Some(expected) = problem.expected {
-            let mut numbers = self.spool.numbers();
-            if expected > first && expected <= last.saturating_add(1) {
-                // It has them: an answer was lost.
-                numbers.taken(expected - 1, &self.spool.voice)?;
-                return Ok(Round::Again);
-            }
-            if expected != first {
-                numbers.renumber(expected, &self.spool.voice)?;
-                drop(numbers);
-                self.spool.say(Report::Alarmed(renumbered(expected)))?;
-                return Ok(Round::Again);
-            }
         }
         if problem.code == BEFORE && self.spool.numbers().stamp_anew(&self.spool.voice)? {
             return Ok(Round::Again);

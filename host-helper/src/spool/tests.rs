@@ -32,8 +32,6 @@ struct Counting {
     confirm: Cell<Option<u64>>,
     /// Numbers that it has from before.
     before: Cell<u64>,
-    /// Whether it compares a repeat with what it has under that number.
-    compares: Cell<bool>,
     /// What it took, as it came.
     words: RefCell<Vec<Envelope>>,
     /// When the host was enrolled, by its own clock; it takes nothing that was said earlier.
@@ -49,9 +47,13 @@ fn problem(status: u16, expected: Option<u64>) -> TransportError {
 }
 
 fn refusal(status: u16, code: &str, expected: Option<u64>) -> TransportError {
+    refusal_of(status, code, expected, Vec::new())
+}
+
+fn refusal_of(status: u16, code: &str, expected: Option<u64>, logged: Vec<u64>) -> TransportError {
     let json = serde_json::json!({
         "type": "t", "title": "no", "status": status, "code": code,
-        "reasons": [{ "code": code, "sentence": "no" }], "expected": expected
+        "reasons": [{ "code": code, "sentence": "no" }], "expected": expected, "logged": logged
     });
     TransportError::Problem(Box::new(serde_json::from_value::<Problem>(json).unwrap()))
 }
@@ -59,6 +61,32 @@ fn refusal(status: u16, code: &str, expected: Option<u64>) -> TransportError {
 impl Counting {
     fn last(&self) -> u64 {
         self.before.get() + self.taken.borrow().len() as u64
+    }
+
+    /// It has lost what it had, but for a count.
+    fn forgets(&self, before: u64) {
+        self.taken.borrow_mut().clear();
+        self.words.borrow_mut().clear();
+        self.before.set(before);
+    }
+
+    /// Whether this is what it has under the number, if that is one of the last four.
+    fn has(&self, seq: u64, envelope: &Envelope) -> bool {
+        let place = seq.checked_sub(self.before.get() + 1);
+        let words = self.words.borrow();
+        let there = place.and_then(|place| words.get(place as usize));
+        self.is_remembered(seq) && there == Some(envelope)
+    }
+
+    fn is_remembered(&self, seq: u64) -> bool {
+        seq > 0 && seq <= self.last() && self.last() - seq < Batch::MOST as u64
+    }
+
+    fn refuses(&self, reports: &[Envelope], seq: u64) -> TransportError {
+        let code = if self.is_remembered(seq) { "report.other_words" } else { "report.gap" };
+        let numbers = reports.iter().map(|envelope| (seq_of(envelope), envelope));
+        let logged = numbers.filter(|(seq, envelope)| self.has(*seq, envelope)).map(|(seq, _)| seq);
+        refusal_of(409, code, Some(self.last() + 1), logged.collect())
     }
 }
 
@@ -68,7 +96,7 @@ impl Courier for Rc<Counting> {
         if self.away.get() {
             return Err(lost());
         }
-        for envelope in reports {
+        for envelope in reports.clone() {
             self.seen.borrow_mut().push(envelope.clone());
             if self.dislikes.borrow().is_some_and(|text| envelope.statement.contains(text)) {
                 return Err(problem(422, None));
@@ -82,9 +110,8 @@ impl Courier for Rc<Counting> {
             match said.seq {
                 0 => self.news.borrow_mut().push(said.report.clone()),
                 seq if seq <= self.last() => {
-                    let there = self.words.borrow().get(seq as usize - 1).cloned();
-                    if self.compares.get() && there.as_ref() != Some(&signed.envelope) {
-                        return Err(refusal(409, "report.other_words", Some(self.last() + 1)));
+                    if !self.has(seq, &signed.envelope) {
+                        return Err(self.refuses(&reports, seq));
                     }
                 }
                 seq if seq == self.last() + 1 => {
@@ -101,6 +128,10 @@ impl Courier for Rc<Counting> {
         let confirm = self.confirm.get();
         Ok(ReportsTaken { schema: "fireaxe.reports-taken/v1".into(), seq: self.last(), confirm })
     }
+}
+
+fn seq_of(envelope: &Envelope) -> u64 {
+    serde_json::from_str::<serde_json::Value>(&envelope.statement).unwrap()["seq"].as_u64().unwrap()
 }
 
 fn key() -> HostKey {
@@ -302,8 +333,7 @@ fn a_count_that_was_set_back_goes_on_where_the_ca_is_and_says_so() {
     assert!(renumbered(&taken[3]) && taken.len() == 4);
 
     // There: the CA has lost what it had.
-    ca.taken.borrow_mut().clear();
-    ca.before.set(2);
+    ca.forgets(2);
     spool.say(opened(4)).unwrap();
     let taken = drain(&spool, &ca);
     assert_eq!(taken[0], opened(4));

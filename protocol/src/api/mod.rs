@@ -393,4 +393,8 @@ pub struct Problem {
     /// The number that a host's next report, or a recording's next chunk, must have.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expected: Option<u64>,
+    /// Numbers of this request's reports that the log has word for word, though the request is refused: none of
+    /// these is to be sent again. At most [`Reports::MOST`].
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub logged: Vec<u64>,
 }
