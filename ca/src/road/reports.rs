@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fireaxe_protocol::certificate::Fields;
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
-use fireaxe_protocol::log::{Entry, Event, Hash, HostSaid};
+use fireaxe_protocol::log::{Entry, Event, HostSaid};
 use fireaxe_protocol::names::{AccountName, EmergencyId, HostName};
 use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Envelope, HostReport};
