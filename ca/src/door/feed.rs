@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::HostName;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::places::ConnectionPlace;
@@ -57,7 +57,7 @@ pub(super) struct Beginning {
 /// All who follow.
 #[derive(Debug)]
 pub struct Feed {
-    places: Arc<Semaphore>,
+    most: usize,
     held: Mutex<Held>,
 }
 
@@ -72,23 +72,29 @@ struct Held {
 #[derive(Debug)]
 struct Follower {
     number: u64,
-    /// Dropped, it ends the stream.
+    /// What its stream goes out on; nothing: it came in by no listener that keeps places.
+    connection: Option<ConnectionPlace>,
+    /// Dropped, it ends the stream, when that is next asked for something.
     _end: oneshot::Sender<Infallible>,
 }
 
 impl Default for Feed {
     fn default() -> Feed {
+        Feed::new(FEEDS)
+    }
+}
+
+impl Feed {
+    fn new(most: usize) -> Feed {
         let held = Held {
             beginning: Beginning::default(),
             frames: broadcast::Sender::new(BEHIND),
             followers: HashMap::new(),
             numbers: 0,
         };
-        Feed { places: Arc::new(Semaphore::new(FEEDS)), held: Mutex::new(held) }
+        Feed { most, held: Mutex::new(held) }
     }
-}
 
-impl Feed {
     /// Sends `frames`, in order, to all who follow; whoever begins from now on is told `beginning` instead.
     pub(super) fn tell(&self, beginning: Beginning, frames: Vec<Frame>) {
         let mut held = self.held();
@@ -119,14 +125,26 @@ impl Feed {
         (first, held.frames.subscribe())
     }
 
-    /// It follows from now on, and an older feed of it no longer does.
-    fn enter(&self, host: &HostName) -> (u64, oneshot::Receiver<Infallible>) {
+    /// It follows from now on, in the place of an older feed of it, whose connection ends at once: a host that does
+    /// not read would never ask for the end of its stream. Nothing: all places are others'.
+    fn enter(
+        &self,
+        host: &HostName,
+        connection: Option<ConnectionPlace>,
+    ) -> Option<(u64, oneshot::Receiver<Infallible>)> {
         let (end, ended) = oneshot::channel();
         let mut held = self.held();
+        if held.followers.len() >= self.most && !held.followers.contains_key(host) {
+            return None;
+        }
         held.numbers = held.numbers.wrapping_add(1);
         let number = held.numbers;
-        held.followers.insert(host.clone(), Follower { number, _end: end });
-        (number, ended)
+        let older = held.followers.insert(host.clone(), Follower { number, connection, _end: end });
+        drop(held);
+        if let Some(connection) = older.and_then(|older| older.connection) {
+            connection.end();
+        }
+        Some((number, ended))
     }
 
     fn leave(&self, host: &HostName, number: u64) {
@@ -149,11 +167,12 @@ pub(super) async fn follow(
     uri: Uri,
 ) -> Answer<Response> {
     let host = reading::host(&door, &headers, "GET", &uri)?;
-    let place = door.feed.places.clone().try_acquire_owned().map_err(|_| {
+    let connection = connection.map(|Extension(connection)| connection);
+    let entered = door.feed.enter(&host.host, connection.clone());
+    let (number, replaced) = entered.ok_or_else(|| {
         Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.busy", "too many hosts are following already")
             .next("ask again in a while; until then: GET /v1/krl")
     })?;
-    let (number, replaced) = door.feed.enter(&host.host);
     let (first, frames) = door.feed.begin(&host);
     let mut alive = tokio::time::interval(ALIVE);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -168,9 +187,8 @@ pub(super) async fn follow(
         frames,
         replaced,
         alive,
-        _place: place,
     };
-    if let Some(Extension(connection)) = connection {
+    if let Some(connection) = connection {
         connection.give_back();
     }
     let stream = futures_util::stream::unfold(following, |mut following| async move {
@@ -201,7 +219,6 @@ struct Following {
     frames: broadcast::Receiver<Frame>,
     replaced: oneshot::Receiver<Infallible>,
     alive: Interval,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Following {
@@ -242,5 +259,40 @@ impl Following {
 impl Drop for Following {
     fn drop(&mut self) {
         self.door.feed.leave(&self.host, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own steps may fail it")]
+
+    use tokio::sync::oneshot::error::TryRecvError;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::door::places::{Entered, Places};
+
+    #[test]
+    fn a_host_that_connects_anew_has_the_place_of_its_older_feed_whose_connection_ends_though_nobody_reads_it()
+     {
+        let (feed, places) = (Feed::new(1), Places::new(4, 2));
+        let [db_3, db_4] = ["db-3.payments.prod", "db-4.payments.prod"].map(|name| name.parse().unwrap());
+        let connects = || match places.enter("192.0.2.1".parse().unwrap(), Instant::now()) {
+            Entered::In(entry, ended) => (entry, ended),
+            other => panic!("{other:?}"),
+        };
+        let ((older, mut older_ends), (newer, mut newer_ends)) = (connects(), connects());
+        let (first, _stream) = feed.enter(&db_3, Some(older.place().clone())).unwrap();
+        older.place().give_back();
+        // All places are taken, and its own is its own: nothing of the older stream was asked for meanwhile.
+        assert!(feed.enter(&db_4, None).is_none());
+        let (second, _stream) = feed.enter(&db_3, Some(newer.place().clone())).unwrap();
+        assert_eq!(older_ends.try_recv(), Err(TryRecvError::Closed));
+        assert_eq!(newer_ends.try_recv(), Err(TryRecvError::Empty));
+        // The end of the older, later, is not that of the newer.
+        feed.leave(&db_3, first);
+        assert!(feed.is_following(&db_3) && feed.enter(&db_4, None).is_none());
+        feed.leave(&db_3, second);
+        assert!(feed.enter(&db_4, None).is_some());
     }
 }

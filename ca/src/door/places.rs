@@ -140,6 +140,11 @@ impl ConnectionPlace {
         self.places.freed.notify_one();
     }
 
+    /// It ends now, whether its other end reads or not.
+    pub(super) fn end(&self) {
+        self.places.leave(self.id);
+    }
+
     /// Fresh words of this host came on it, signed: it is kept beside the others, in place of the host's older
     /// one. Not when so many hosts have one already.
     pub(super) fn is_of(&self, host: &HostName) {
