@@ -190,6 +190,7 @@ impl Installed {
         let deps = Deps {
             log,
             reader: Reader::open(&data.log()).unwrap(),
+            snapshot: Some(data.snapshot()),
             user_ca: load(Purpose::UserCa),
             host_ca: load(Purpose::HostCa),
             checkpoints: NoteSigner::new(origin.as_str(), load(Purpose::Log)).unwrap(),
