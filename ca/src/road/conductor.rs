@@ -115,6 +115,13 @@ impl Conductor {
     /// Folds the log, or what came since the snapshot, starts the thread, gives the way to it.
     pub fn start(deps: Deps) -> Result<(Road, JoinHandle<()>), StartError> {
         let now = deps.clock.now();
+        // Before anything is believed that is signed by the key that entry 0 names: it must be ours.
+        for pinned in [deps.log.key(), deps.reader.key()] {
+            if *pinned != *deps.checkpoints.key() {
+                let (pinned, found) = (pinned.to_string(), deps.checkpoints.key().to_string());
+                return Err(StartError::OtherKeys { pinned, found });
+            }
+        }
         let state = latest(&deps.reader, deps.snapshot.as_deref())?;
         let pinned = state.keys();
         for (pinned, key) in [(pinned.user_ca, &deps.user_ca), (pinned.host_ca, &deps.host_ca)] {
@@ -123,10 +130,6 @@ impl Conductor {
                 let (pinned, found) = (pinned.to_string(), ours.to_string());
                 return Err(StartError::OtherKeys { pinned, found });
             }
-        }
-        if *deps.log.key() != *deps.checkpoints.key() {
-            let (pinned, found) = (deps.log.key().to_string(), deps.checkpoints.key().to_string());
-            return Err(StartError::OtherKeys { pinned, found });
         }
         let bundle = state.bundle().ok_or(StartError::NoBundle)?.clone();
         let gate = Gate { origin: state.origin().clone(), bundle };

@@ -5,7 +5,7 @@ use std::path::Path;
 use fireaxe_protocol::log::{Entry, Hash};
 use thiserror::Error;
 
-use super::file::{self, Snapshot};
+use super::file::{self, Snapshot, Unfit};
 use crate::log::{Beginning, LogError, Reader};
 use crate::state::{FoldError, State};
 
@@ -24,11 +24,11 @@ pub enum FoldFailed {
 }
 
 /// The state of today, the short way if there is one: from the snapshot at `path` and the entries after it.
-/// A snapshot that does not fit, or after which the log cannot be folded, is moved aside and said to be, and
-/// the log is folded whole: what is wrong with it then is the log's own fault.
+/// A snapshot that does not fit, or that the entries after it do not fit, is moved aside and said to be, and the
+/// log is folded whole. A fault of the log itself, or of the disk, moves nothing.
 pub fn latest(reader: &Reader, path: Option<&Path>) -> Result<State, FoldFailed> {
     let Some(path) = path else { return Ok(fold(reader)?.state) };
-    let why = match file::read(path, reader) {
+    let (why, is_its_own) = match file::read(path, reader) {
         Ok(None) => return Ok(fold(reader)?.state),
         Ok(Some(snapshot)) => {
             let from = snapshot.beginning.size;
@@ -37,13 +37,15 @@ pub fn latest(reader: &Reader, path: Option<&Path>) -> Result<State, FoldFailed>
                     tracing::info!(event = "snapshot.used", from, entries = now.state.entries());
                     return Ok(now.state);
                 }
-                Err(error) => error.to_string(),
+                Err(FoldFailed::Fold(error)) => (error.to_string(), true),
+                // What a whole fold would meet too, later.
+                Err(error) => return Err(error),
             }
         }
-        Err(unfit) => unfit.to_string(),
+        Err(unfit) => (unfit.to_string(), !matches!(unfit, Unfit::File(_) | Unfit::Log(_))),
     };
     tracing::warn!(event = "snapshot.set_aside", path = %path.display(), %why);
-    if let Err(error) = file::set_aside(path) {
+    if is_its_own && let Err(error) = file::set_aside(path) {
         tracing::warn!(event = "snapshot.not_moved", path = %path.display(), %error);
     }
     Ok(fold(reader)?.state)
