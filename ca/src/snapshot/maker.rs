@@ -106,7 +106,7 @@ pub fn is_due(entries: u64, last: Option<(u64, u64)>) -> bool {
     }
 }
 
-/// A smaller log has no snapshot: it is read whole at each start within half a second.
+/// A smaller log has no snapshot: it is read whole at each start, at some tens of microseconds an entry.
 pub const WORTH: u64 = 10_000;
 /// As many entries are folded within two seconds, and the rest of a start is a snapshot.
 const EVERY: u64 = 50_000;

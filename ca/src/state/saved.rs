@@ -23,8 +23,7 @@ impl State {
     /// every change of either: what an older program folded must not be taken for what this one would.
     pub const SHAPE: u32 = 1;
 
-    /// All of the state. A 64th of what the log needs, or less: it grows with people, hosts, incidents, what is
-    /// open and what is owed, not with the log.
+    /// All of the state. It grows with people, hosts, incidents, what is open and what is owed, not with the log.
     pub fn save(&self) -> Result<Vec<u8>, Unreadable> {
         let mut bytes = Vec::new();
         ciborium::into_writer(self, &mut bytes).map_err(|error| Unreadable::Bytes(error.to_string()))?;
