@@ -22,6 +22,11 @@ impl DataDir {
         self.0.join("log.sqlite")
     }
 
+    /// The state as of some entry of it, signed: may be deleted; the next start then reads the whole log.
+    pub fn snapshot(&self) -> PathBuf {
+        self.0.join("state.snapshot")
+    }
+
     /// Lists made from it: may be deleted.
     pub fn views(&self) -> PathBuf {
         self.0.join("views.sqlite")

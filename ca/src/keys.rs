@@ -16,12 +16,13 @@ use thiserror::Error;
 
 use crate::randomness::{NoRandomness, Randomness};
 
-/// What a key is for. One file each; no key does two jobs.
+/// What a key is for. One file each; no key does two jobs, but that the log's signs the CA's own snapshots too,
+/// under a name of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Signs user certificates.
     UserCa,
-    /// Signs checkpoints.
+    /// Signs checkpoints, and notes in front of snapshots.
     Log,
     /// Signs the notes beside revocation lists.
     Krl,

@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod randomness;
 pub mod recordings;
 pub mod road;
+pub mod snapshot;
 pub mod state;
 pub mod verify;
 pub mod views;

@@ -218,8 +218,8 @@ async fn history() -> Installed {
 
 /// The bundle of that CA with other lifetimes, and no web for anybody.
 fn candidate(ca: &Installed) -> String {
-    let roster = std::fs::read_to_string(ca.dir.path().join("bundle/roster.toml")).unwrap();
-    let path = folder(ca.dir.path(), "candidate", &[LONGER, ITS_TEST], &roster);
+    let roster = std::fs::read_to_string(ca.folder().join("bundle/roster.toml")).unwrap();
+    let path = folder(ca.folder(), "candidate", &[LONGER, ITS_TEST], &roster);
     let file = Path::new(&path).join("policy.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     let (text, tests) = text.split_at(text.find("# --- Worked examples").unwrap());
@@ -264,10 +264,10 @@ async fn simulate_decides_a_history_again_while_the_ca_runs() {
     assert_eq!(later.out.lines().count(), 2, "{}", later.out);
     assert!(later.err.contains("3 decisions"), "{}", later.err);
     // A milder tier is tighter because the policy that decided, which the log holds, ranks it lower.
-    let roster = std::fs::read_to_string(ca.dir.path().join("bundle/roster.toml")).unwrap();
+    let roster = std::fs::read_to_string(ca.folder().join("bundle/roster.toml")).unwrap();
     let cell = ("high   = [\"deny\", \"look\", \"fix\"", "high   = [\"deny\", \"look\", \"look\"");
     let meanwhile = ("meanwhile = \"fix\"", "meanwhile = \"look\"");
-    let milder = folder(ca.dir.path(), "milder", &[cell, meanwhile], &roster);
+    let milder = folder(ca.folder(), "milder", &[cell, meanwhile], &roster);
     let file = Path::new(&milder).join("policy.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.split("# --- Worked examples").next().unwrap()).unwrap();
@@ -275,7 +275,7 @@ async fn simulate_decides_a_history_again_while_the_ca_runs() {
     let first = "tighter EM-2 ana payments-db (entry 6): tier: fix (power 2) -> look (power 1); account";
     assert!(said.out.starts_with(first) && said.out.lines().count() == 1, "{}", said.out);
     // The bundle in force changes nothing.
-    let own = ca.dir.path().join("bundle").display().to_string();
+    let own = ca.folder().join("bundle").display().to_string();
     let same = policy(&["simulate", &own, "--against", &data]).exits(0);
     assert_eq!(same.out, "");
     assert!(same.err.contains("5 decisions: 5 the same"), "{}", same.err);
@@ -285,18 +285,18 @@ async fn simulate_decides_a_history_again_while_the_ca_runs() {
 async fn simulate_does_not_pass_what_could_not_be_put_in_force() {
     let ca = history().await;
     let data = ca.data().path().display().to_string();
-    let roster = std::fs::read_to_string(ca.dir.path().join("bundle/roster.toml")).unwrap();
+    let roster = std::fs::read_to_string(ca.folder().join("bundle/roster.toml")).unwrap();
     // Its own test fails, and it is looser: both are said, and acknowledging one is not enough.
-    let failing = folder(ca.dir.path(), "failing", &[LONGER], &roster);
+    let failing = folder(ca.folder(), "failing", &[LONGER], &roster);
     let said = policy(&["simulate", &failing, "--against", &data]).exits(78);
     assert!(said.err.contains("test fails") && said.err.contains("would be looser"), "{}", said.err);
     policy(&["simulate", &failing, "--against", &data, "--acknowledge-looser"]).exits(78);
     // A person who is gone, and a log that is not there.
-    let gone = folder(ca.dir.path(), "gone", &[], &roster.replace("[person.ben]", "[person.bert]"));
+    let gone = folder(ca.folder(), "gone", &[], &roster.replace("[person.ben]", "[person.bert]"));
     let said = policy(&["simulate", &gone, "--against", &data]).exits(0);
     assert!(said.out.contains("denied  EM-3 ben web"), "{}", said.out);
     assert!(said.out.contains("the roster has no ben"), "{}", said.out);
-    let nowhere = ca.dir.path().join("nowhere").display().to_string();
+    let nowhere = ca.folder().join("nowhere").display().to_string();
     assert!(policy(&["simulate", &gone, "--against", &nowhere]).exits(1).err.contains("there is no CA"));
 }
 
@@ -326,7 +326,7 @@ fn hash_of(folder: &str) -> Hash {
 async fn a_statement_is_what_ssh_keygen_signs_and_the_ca_will_read() {
     let ca = history().await;
     let (data, candidate) = (ca.data().path().display().to_string(), candidate(&ca));
-    let file: PathBuf = ca.dir.path().join("change.json");
+    let file: PathBuf = ca.folder().join("change.json");
     let path = file.display().to_string();
     let said = policy(&["statement", &candidate, "--data", &data, "-o", &path]).exits(0);
     assert_eq!(said.out, "");
@@ -347,12 +347,12 @@ async fn a_statement_is_what_ssh_keygen_signs_and_the_ca_will_read() {
     assert_eq!(words.header.to, ca.origin);
 
     // Signed by OpenSSH, verified by OpenSSH and by us.
-    let key = ca.dir.path().join("key").display().to_string();
+    let key = ca.folder().join("key").display().to_string();
     assert!(keygen(&["-q", "-t", "ed25519", "-N", "", "-C", "ben", "-f", &key], None).status.success());
     let signing = keygen(&["-Y", "sign", "-n", "bundle.v1@fireaxe", "-f", &key, &path], None);
     assert!(signing.status.success(), "{}", String::from_utf8_lossy(&signing.stderr));
     let public = std::fs::read_to_string(format!("{key}.pub")).unwrap();
-    let allowed = ca.dir.path().join("allowed").display().to_string();
+    let allowed = ca.folder().join("allowed").display().to_string();
     std::fs::write(&allowed, format!("ben {public}")).unwrap();
     let verify = |namespace| {
         let signature = format!("{path}.sig");
@@ -385,9 +385,9 @@ async fn a_statement_is_what_ssh_keygen_signs_and_the_ca_will_read() {
 async fn there_are_no_words_for_what_could_not_be_put_in_force() {
     let ca = Installed::new();
     let data = ca.data().path().display().to_string();
-    let roster = std::fs::read_to_string(ca.dir.path().join("bundle/roster.toml")).unwrap();
+    let roster = std::fs::read_to_string(ca.folder().join("bundle/roster.toml")).unwrap();
     let falls = [("\"fix\",  \"guarded\"", "\"guarded\",  \"fix\""), LONGER];
-    let unsound = folder(ca.dir.path(), "unsound", &falls, &roster);
+    let unsound = folder(ca.folder(), "unsound", &falls, &roster);
     let refused = policy(&["statement", &unsound, "--data", &data]).exits(78);
     assert_eq!(refused.out, "");
     assert!(
@@ -395,12 +395,12 @@ async fn there_are_no_words_for_what_could_not_be_put_in_force() {
         "{}",
         refused.err
     );
-    let own = ca.dir.path().join("bundle").display().to_string();
+    let own = ca.folder().join("bundle").display().to_string();
     let refused = policy(&["statement", &own, "--data", &data]).exits(1);
     assert!(refused.out.is_empty() && refused.err.contains("in force already"), "{}", refused.err);
     policy(&["statement", &own]).exits(2);
     // Who signs for their own good is named.
-    let alone = folder(ca.dir.path(), "alone", &[], &roster.replace("quorum = 2", "quorum = 1"));
+    let alone = folder(ca.folder(), "alone", &[], &roster.replace("quorum = 2", "quorum = 1"));
     let said = policy(&["statement", &alone, "--data", &data]).exits(0);
     assert!(said.err.contains("cleo gains by it beside what all gain: role policy_admin"), "{}", said.err);
     policy(&["statement", &own, "--of", &in_force(&ca).0.to_string()]).exits(2);

@@ -163,3 +163,8 @@ pub const RECORDING_EVENT: usize = 32 * 1024;
 pub const RECORDING_ASKED: usize = 4 * 1024;
 /// A terminal's name in a recording's header: bytes. `xterm-256color` has 14.
 pub const RECORDING_TERM: usize = 64;
+/// A snapshot of the CA's state on its disk: 10,000 hosts of 1,024 open connections each, 90 bytes a connection,
+/// need 0.9 GiB. A larger one is not written, and the start reads the whole log.
+pub const SNAPSHOT: usize = 1 << 30;
+/// What a snapshot says of who can read it: `state/1 fireaxe-ca/1.22.333-pre.4` has 32 bytes.
+pub const SNAPSHOT_SHAPE: usize = 64;

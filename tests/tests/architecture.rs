@@ -164,8 +164,9 @@ fn the_pure_rooms_do_not_reach_into_each_other_backwards() {
 const ROOMS: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("log", &[]),
+    ("snapshot", &["log", "state"]),
     ("views", &["log"]),
-    ("road", &["clock", "keys", "log", "randomness", "state"]),
+    ("road", &["clock", "keys", "log", "randomness", "snapshot", "state"]),
     ("door", &["clock", "log", "metrics", "recordings", "road", "views"]),
 ];
 

@@ -22,7 +22,7 @@ impl KrlCommand {
         let dir = DataDir::at(&self.data.dir);
         let reader = Reader::open(&dir.log()).map_err(|e| Failed::log(&dir, e))?;
         let now = SystemClock.now().wall_s;
-        let state = crate::road::fold(&reader).map_err(Failed::error)?;
+        let state = crate::snapshot::fold(&reader).map_err(Failed::error)?.state;
         let view = RevocationView {
             version: state.revocations.version(),
             serials: state.revocations.listed(),

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
-use fireaxe_protocol::log::{KrlNote, NoteSigner};
+use fireaxe_protocol::log::{KrlNote, NoteSigner, SnapshotNote};
 use tokio::sync::watch;
 
 use super::{Data, Failed, tell};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::data_dir::DataDir;
 use crate::door::{
     self, Door, Feed, Fleet, HostTurns, Proofs, Reached, RecordingTurns, RevocationList, Sessions, Tls,
@@ -22,11 +22,23 @@ use crate::metrics::Metrics;
 use crate::randomness::SystemRandomness;
 use crate::recordings::Recordings;
 use crate::road::{Conductor, Deps, Pager, Road, StartError, deliver_by};
+use crate::snapshot::{self, Made, Maker};
 use crate::views::Views;
 
 /// How often the write-ahead log is moved: at full load it grows by some 60 MiB in that time; more often,
 /// and commits wait for the disk behind it more often.
 const WAL_EVERY: Duration = Duration::from_secs(2);
+
+/// How often it is asked whether a snapshot is due.
+const SNAPSHOT_LOOK: Duration = Duration::from_secs(60);
+
+/// How long the end waits for the last snapshot: five seconds, which is more than the entries since
+/// the one before need.
+const LAST_SNAPSHOT_LOOK: Duration = Duration::from_millis(20);
+const LAST_SNAPSHOT_LOOKS: u32 = 250;
+
+/// The least that a thread can ask of the processor.
+const NICE: i32 = 19;
 
 /// How soon it is noticed that the writer ended by itself.
 const LOOK_AT_WRITER: Duration = Duration::from_secs(1);
@@ -47,6 +59,9 @@ pub(super) struct Serve {
     /// Program that wakes a person: run once for each who is asked, with one JSON object on its standard input
     #[arg(long, value_name = "PROGRAM", env = "FIREAXE_PAGER")]
     pager: Option<PathBuf>,
+    /// Read and check the whole log at the start, and neither use nor make a snapshot
+    #[arg(long)]
+    no_snapshot: bool,
 }
 
 impl Serve {
@@ -73,6 +88,8 @@ impl Serve {
         let host_ca = load(Purpose::HostCa)?;
 
         let origin = log.origin().clone();
+        let snapshots = NoteSigner::new(&SnapshotNote::key_name(&origin), load(Purpose::Log)?);
+        let snapshots = snapshots.map_err(Failed::error)?;
         let reader = || Reader::open(&dir.log()).map_err(unlogged);
         let found = keys::public(&krl_key);
         let krl_signer = NoteSigner::new(&KrlNote::key_name(&origin), krl_key).map_err(Failed::error)?;
@@ -82,6 +99,7 @@ impl Serve {
         let deps = Deps {
             log,
             reader: reader()?,
+            snapshot: (!self.no_snapshot).then(|| dir.snapshot()),
             user_ca,
             host_ca,
             checkpoints: NoteSigner::new(origin.as_str(), log_key).map_err(Failed::error)?,
@@ -115,7 +133,7 @@ impl Serve {
             proofs: Proofs::default(),
             recordings: Recordings::at(&dir.recordings()),
             recording_turns: RecordingTurns::default(),
-            clock,
+            clock: clock.clone(),
             metrics: Metrics::default(),
         });
 
@@ -123,6 +141,8 @@ impl Serve {
         door::start_herald(&door, reader()?).map_err(Failed::error)?;
         let keeper = WalKeeper::open(&dir.log()).map_err(unlogged)?;
         let kept = keep_wal_small(keeper, road.clone());
+        let maker = Maker { reader: reader()?, path: dir.snapshot(), signer: snapshots };
+        let made = (!self.no_snapshot).then(|| keep_snapshot(maker, road.clone(), clock));
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -135,6 +155,15 @@ impl Serve {
         let ended = writer.join();
         let _ = std::fs::remove_file(dir.operator_socket());
         kept.thread().unpark();
+        if let Some(made) = made {
+            made.thread().unpark();
+            // One that reads the whole log is not waited for: the one before stays, and the next run makes it.
+            let mut looks = 0;
+            while !made.is_finished() && looks < LAST_SNAPSHOT_LOOKS {
+                std::thread::sleep(LAST_SNAPSHOT_LOOK);
+                looks += 1;
+            }
+        }
         runtime.shutdown_timeout(Duration::from_secs(2));
         served.and(ended.map_err(|_| Failed::error("the writer broke; look at the last lines of the log")))
     }
@@ -215,6 +244,37 @@ fn keep_wal_small(keeper: WalKeeper, road: Road) -> std::thread::JoinHandle<()> 
                     Ok(_) => moved = entries,
                     Err(error) => tracing::warn!(event = "wal.not_moved", %error),
                 }
+            }
+        }
+    })
+}
+
+/// Makes the next snapshot when it is due, and at the end. A state that the log does not come to ends the writer:
+/// the next start, with the snapshot that is made now, decides by what is in the log.
+fn keep_snapshot(maker: Maker, road: Road, clock: Arc<SystemClock>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        // Of this thread alone, on Linux. The writer and the door come first.
+        let _ = rustix::process::nice(NICE);
+        let mut last = None;
+        loop {
+            std::thread::park_timeout(SNAPSHOT_LOOK);
+            let (entries, tick_ms) = (road.published().health().entries, clock.now().tick_ms);
+            let ago = last.map(|(entries, at_ms)| (entries, tick_ms.saturating_sub(at_ms) / 1000));
+            let stopped = road.is_stopped();
+            if snapshot::is_due(entries, ago) || stopped && entries >= snapshot::WORTH {
+                match maker.make() {
+                    Ok(Made { was_wrong: true, .. }) => {
+                        tracing::error!(event = "snapshot.was_wrong", entries);
+                        road.stop();
+                    }
+                    Ok(made) => tracing::info!(event = "snapshot.made", ?made),
+                    Err(error) => tracing::warn!(event = "snapshot.not_made", %error),
+                }
+                // After a failure too: the next try is not at once.
+                last = Some((entries, tick_ms));
+            }
+            if stopped {
+                return;
             }
         }
     })

@@ -7,7 +7,7 @@
 
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::log::tiles::{decode_tile, encode_tile, subtree};
-use fireaxe_protocol::log::tree::{Nodes, leaf_hash, node_hash, root};
+use fireaxe_protocol::log::tree::{Nodes, node_hash, root};
 
 use super::error::LogError;
 use super::store::Pieces;
@@ -170,8 +170,7 @@ impl Nodes for Growth {
 /// Hash `index` of tile level `level`: a leaf, or the head of a full tile one level down.
 pub(super) fn tile_hash<P: Pieces + ?Sized>(pieces: &P, level: u8, index: u64) -> Result<Hash, LogError> {
     let Some(below) = level.checked_sub(1) else {
-        let entry = pieces.entry(index)?.ok_or(LogError::Corrupt("an entry is missing"))?;
-        return Ok(leaf_hash(&entry));
+        return pieces.leaf(index);
     };
     let bytes = pieces.tile(below, index)?.ok_or(LogError::Corrupt("a tile is missing"))?;
     decode_tile(&bytes)
@@ -195,7 +194,7 @@ mod tests {
     use std::collections::HashMap;
 
     use fireaxe_protocol::log::tree::{
-        consistency_proof, inclusion_proof, verify_consistency, verify_inclusion,
+        consistency_proof, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion,
     };
     use proptest::prelude::*;
 

@@ -10,10 +10,11 @@
 //! - reads all entries: names, reasons, systems (nothing secret enters the log, but it is private);
 //! - can destroy the log, or put back an older state of it, on which the CA would then sign a second entry
 //!   for an index it has used: a fork. Heads held by others (hosts, witnesses, a second copy) show it;
-//! - cannot add, change or remove an entry unseen: [`Reader::replay`], which every start of the service
-//!   goes through, recomputes the tree and compares it with a head signed by a key that is not in the
-//!   file. The key that entry 0 names proves nothing by itself: compare it with one's own
-//!   ([`Log::key`]); a commit with another key is refused.
+//! - cannot add, change or remove an entry unseen: [`Reader::replay`] recomputes the tree and compares it with
+//!   a head signed by a key that is not in the file. A start from a snapshot does so from there on only
+//!   ([`Reader::replay_after`]); an older entry is proved when it is read back ([`Reader::entry`]), before
+//!   anything is signed or decided by it. The key that entry 0 names proves nothing by itself: compare it with
+//!   one's own ([`Log::key`]); a commit with another key is refused.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -35,6 +36,6 @@ mod faults;
 
 pub use error::LogError;
 pub use logged::{Logged, Pending};
-pub use reader::Reader;
+pub use reader::{Beginning, Reader};
 pub use store::WalKeeper;
 pub use writer::{Batch, Committed, Log, Recovery};

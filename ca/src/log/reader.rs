@@ -12,7 +12,7 @@ use std::rc::Rc;
 use fireaxe_protocol::log::tiles::{
     TILE_WIDTH, TileKind, TilePath, decode_tile, encode_bundle, encode_tile, subtree,
 };
-use fireaxe_protocol::log::tree::{Nodes, consistency_proof, inclusion_proof, leaf_hash};
+use fireaxe_protocol::log::tree::{Nodes, consistency_proof, inclusion_proof, leaf_hash, verify_inclusion};
 use fireaxe_protocol::log::{Checkpoint, Entry, Event, Hash, NoteKey, Receipt, line1};
 use fireaxe_protocol::names::Origin;
 use rusqlite::Connection;
@@ -24,10 +24,30 @@ use super::store::{self, Pieces};
 use super::writer::{first_entry, proof_error};
 
 /// The log, open for reading. One a thread.
+///
+/// One entry that is read back, and whatever is made of it, is proved first to be in the tree under a head
+/// signed by the log's key: it may be signed for, or decided by. What is read in a row ([`Reader::entries`], the
+/// bundles of [`Reader::tile`]) is as the file has it.
 pub struct Reader {
     connection: Connection,
     origin: Origin,
     key: NoteKey,
+    /// The note opened last: a serial's decision and its certificate often lie under one.
+    opened: RefCell<Option<(String, Checkpoint)>>,
+    /// Leaves of entries at the right end, that no full tile holds yet: each proof near the end is made of up
+    /// to 255. Never believed: a proof of a wrong one does not hold. At most [`LEAVES`].
+    leaves: RefCell<HashMap<u64, Hash>>,
+}
+
+/// The beginning of a log: what [`Reader::replay_after`] takes as read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beginning {
+    /// How many entries it has. At least one.
+    pub size: u64,
+    /// Head of the tree of those entries.
+    pub root: Hash,
+    /// Time of the last of them, unix seconds.
+    pub last_at: u64,
 }
 
 impl Reader {
@@ -35,7 +55,7 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Reader, LogError> {
         let connection = store::open_for_reading(path)?;
         let (origin, key) = first_entry(&Rows(&connection))?;
-        Ok(Reader { connection, origin, key })
+        Ok(Reader { connection, origin, key, opened: RefCell::default(), leaves: RefCell::default() })
     }
 
     /// The log's name.
@@ -63,19 +83,48 @@ impl Reader {
         store::checkpoint_after(&self.connection, index)?.ok_or(LogError::OutOfRange)
     }
 
-    /// The bytes of entry `index`.
+    /// The bytes of entry `index`, proved to be in the tree.
     pub fn entry_bytes(&self, index: u64) -> Result<Vec<u8>, LogError> {
-        store::entry(&self.connection, index)?.ok_or(LogError::OutOfRange)
+        Ok(self.proved(index)?.0)
     }
 
-    /// Entry `index`, read strictly. Not proved to be in the tree: [`Reader::receipt`] or
-    /// [`Reader::replay`] do that.
+    /// Entry `index`, proved to be in the tree, read strictly.
     pub fn entry(&self, index: u64) -> Result<Entry, LogError> {
         decode(index, &self.entry_bytes(index)?)
     }
 
+    /// The bytes of an entry and its receipt under the first checkpoint that covers it, which is checked as
+    /// whoever gets it would: the checkpoint's signature, the proof from these bytes to its head.
+    fn proved(&self, index: u64) -> Result<(Vec<u8>, Receipt), LogError> {
+        let (size, checkpoint) = self.checkpoint_covering(index)?;
+        let head = self.signed(&checkpoint)?;
+        let bytes = store::entry(&self.connection, index)?.ok_or(LogError::OutOfRange)?;
+        let rows = Remembering(Rows(&self.connection), &self.leaves);
+        let nodes = StoredNodes::new(&rows, self.size()?);
+        let hashes = inclusion_proof(index, size, &nodes).map_err(proof_error)?;
+        if verify_inclusion(&leaf_hash(&bytes), index, head.size, &hashes, &head.root).is_err() {
+            // One of them may be what was wrong.
+            self.leaves.borrow_mut().clear();
+            return Err(LogError::Corrupt("an entry is not the one under its signed head"));
+        }
+        let issued = matches!(decode(index, &bytes)?.event, Event::CertificateIssued { .. });
+        let line1 = if issued { line1(&bytes).to_vec() } else { Vec::new() };
+        Ok((bytes, Receipt { line1, index, hashes, checkpoint }))
+    }
+
+    /// A checkpoint whose signature holds.
+    fn signed(&self, note: &str) -> Result<Checkpoint, LogError> {
+        if let Some((_, known)) = self.opened.borrow().as_ref().filter(|(text, _)| text == note) {
+            return Ok(known.clone());
+        }
+        let head = Checkpoint::open(note, &self.key, &self.origin)
+            .map_err(|_| LogError::Corrupt("a checkpoint does not verify"))?;
+        *self.opened.borrow_mut() = Some((note.to_owned(), head.clone()));
+        Ok(head)
+    }
+
     /// The bytes of up to `max` entries from `from` on, in order, one in memory at a time, until `each`
-    /// breaks.
+    /// breaks. As the file has them, unproved: for lists, copies and checks, never to sign or decide by.
     pub fn entries(
         &self,
         from: u64,
@@ -103,19 +152,56 @@ impl Reader {
     /// Reads every entry under the newest checkpoint in order, strictly, and recomputes the tree from the
     /// bytes. Returns that checkpoint only if all fits: no gap, no step back in time, every full tile as
     /// stored, the head as signed. Until it has returned, what `each` was given is unproved.
-    pub fn replay(&self, mut each: impl FnMut(u64, Entry, Hash)) -> Result<Checkpoint, LogError> {
+    pub fn replay(&self, each: impl FnMut(u64, Entry, Hash)) -> Result<Checkpoint, LogError> {
+        self.replay_from(Edge::empty(), 0, each)
+    }
+
+    /// [`Reader::replay`] of the entries after `before` alone. What comes before is not read again: its full
+    /// tiles and the entries after them must have the head that `before` names, and the whole tree the one
+    /// that is signed. So a changed entry further back than that is not found here; whoever reads one back
+    /// proves it.
+    pub fn replay_after(
+        &self,
+        before: &Beginning,
+        each: impl FnMut(u64, Entry, Hash),
+    ) -> Result<Checkpoint, LogError> {
+        if before.size == 0 || before.size > self.size()? {
+            return Err(LogError::OutOfRange);
+        }
+        let edge = Edge::rebuild(before.size, &Rows(&self.connection))?;
+        if edge.root()? != before.root {
+            return Err(LogError::Corrupt("the log begins otherwise"));
+        }
+        self.replay_from(edge, before.last_at, each)
+    }
+
+    /// Head of the tree of the first `size` entries, from full tiles and the entries after them.
+    pub fn root_at(&self, size: u64) -> Result<Hash, LogError> {
+        if size == 0 || size > self.size()? {
+            return Err(LogError::OutOfRange);
+        }
+        Edge::rebuild(size, &Rows(&self.connection))?.root()
+    }
+
+    fn replay_from(
+        &self,
+        mut edge: Edge,
+        mut last_at: u64,
+        mut each: impl FnMut(u64, Entry, Hash),
+    ) -> Result<Checkpoint, LogError> {
         let (size, note) = self.head()?;
         let head = Checkpoint::open(&note, &self.key, &self.origin)
             .map_err(|_| LogError::Corrupt("the newest checkpoint does not verify"))?;
         if !store::is_covered(&self.connection)? {
             return Err(LogError::Corrupt("entries and newest checkpoint disagree"));
         }
-        let (mut edge, mut last_at) = (Edge::empty(), 0);
         while edge.size() < size {
             let mut growth = Growth::after(&edge);
             let mut fault = None;
-            // A tile's worth at a time: memory stays small, and each full tile is met once.
-            self.entries(edge.size(), u64::from(TILE_WIDTH).min(size - edge.size()), |index, bytes| {
+            // A tile's worth at a time, to its end: memory stays small, and each full tile is met once.
+            let width = u64::from(TILE_WIDTH);
+            let most = (width - edge.size() % width).min(size - edge.size());
+            self.entries(edge.size(), most, |index, bytes| {
                 match decode(index, bytes).and_then(|entry| grow(&mut growth, &mut last_at, entry, bytes)) {
                     Ok((entry, leaf)) => each(index, entry, leaf),
                     Err(error) => fault = Some(error),
@@ -144,23 +230,16 @@ impl Reader {
     /// The receipt of entry `index` under the first checkpoint that covers it: the same bytes as those
     /// made when it was committed.
     pub fn receipt(&self, index: u64) -> Result<Receipt, LogError> {
-        let (size, checkpoint) = self.checkpoint_covering(index)?;
-        let bytes = self.entry_bytes(index)?;
-        let issued = matches!(decode(index, &bytes)?.event, Event::CertificateIssued { .. });
-        let rows = Rows(&self.connection);
-        let nodes = StoredNodes::new(&rows, self.size()?);
-        let hashes = inclusion_proof(index, size, &nodes).map_err(proof_error)?;
-        let line1 = if issued { line1(&bytes).to_vec() } else { Vec::new() };
-        Ok(Receipt { line1, index, hashes, checkpoint })
+        Ok(self.proved(index)?.1)
     }
 
     /// What is durable already, as [`Logged`]: for the retry of a statement whose entry was found. `make`
     /// turns the entry into the thing that the next step takes.
     pub fn logged<T>(&self, index: u64, make: impl FnOnce(Entry) -> T) -> Result<Logged<T>, LogError> {
-        let bytes = self.entry_bytes(index)?;
-        let receipt = Box::new(self.receipt(index)?);
+        let (bytes, receipt) = self.proved(index)?;
         let (leaf, thing) = (leaf_hash(&bytes), make(decode(index, &bytes)?));
-        Ok(Logged { index, leaf, thing, proof: Proof::Stored { line1: line1(&bytes).to_vec(), receipt } })
+        let (line1, receipt) = (line1(&bytes).to_vec(), Box::new(receipt));
+        Ok(Logged { index, leaf, thing, proof: Proof::Stored { line1, receipt } })
     }
 
     /// The bytes of a tile or entry bundle, full or partial (C2SP tlog-tiles).
@@ -247,6 +326,39 @@ impl Pieces for Rows<'_> {
         store::count(self.0)
     }
 }
+
+/// A reader's rows, and the leaves of the entries that it read before.
+struct Remembering<'c>(Rows<'c>, &'c RefCell<HashMap<u64, Hash>>);
+
+impl Pieces for Remembering<'_> {
+    fn entry(&self, index: u64) -> Result<Option<Vec<u8>>, LogError> {
+        self.0.entry(index)
+    }
+    fn leaf(&self, index: u64) -> Result<Hash, LogError> {
+        if let Some(leaf) = self.1.borrow().get(&index) {
+            return Ok(*leaf);
+        }
+        let leaf = self.0.leaf(index)?;
+        let mut leaves = self.1.borrow_mut();
+        if leaves.len() >= LEAVES {
+            leaves.clear();
+        }
+        leaves.insert(index, leaf);
+        Ok(leaf)
+    }
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, LogError> {
+        self.0.tile(level, index)
+    }
+    fn head(&self) -> Result<Option<(u64, String)>, LogError> {
+        self.0.head()
+    }
+    fn count(&self) -> Result<u64, LogError> {
+        self.0.count()
+    }
+}
+
+/// Leaves kept by one reader: two tiles' worth, 48 bytes each.
+const LEAVES: usize = 512;
 
 /// Any node of a tree of `size` leaves, from full tiles and, at the right end, what they are made of.
 /// Keeps the tiles one proof touches: two a level.

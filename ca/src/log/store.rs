@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fireaxe_protocol::log::Hash;
+use fireaxe_protocol::log::tree::leaf_hash;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::error::LogError;
@@ -15,6 +17,11 @@ use super::error::LogError;
 pub(super) trait Pieces {
     /// The bytes of one entry.
     fn entry(&self, index: u64) -> Result<Option<Vec<u8>>, LogError>;
+    /// The leaf hash of one entry.
+    fn leaf(&self, index: u64) -> Result<Hash, LogError> {
+        let entry = self.entry(index)?.ok_or(LogError::Corrupt("an entry is missing"))?;
+        Ok(leaf_hash(&entry))
+    }
     /// The bytes of one *full* hash tile.
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, LogError>;
     /// The newest checkpoint: size and note.

@@ -6,6 +6,7 @@
 //! Any fault of the log throws batch and state away and rebuilds both from what is on disk
 //! (`recover`): the same code as at every start.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
@@ -24,6 +25,7 @@ use super::{Asked, Gate, Pager, QUEUE, Refusal, Road};
 use crate::clock::Clock;
 use crate::log::{Log, LogError, Reader};
 use crate::randomness::Randomness;
+use crate::snapshot::{FoldFailed, latest};
 use crate::state::{FoldError, Issued, Live, Phase, State};
 
 /// At most this many requests share a commit: past it the last one's wait grows faster than the cost
@@ -39,6 +41,8 @@ pub struct Deps {
     pub log: Log,
     /// Reads back what is committed.
     pub reader: Reader,
+    /// Where the snapshot lies that a start may begin with; nothing: each start reads the whole log.
+    pub snapshot: Option<PathBuf>,
     /// Signs certificates.
     pub user_ca: SigningKey,
     /// Signs host certificates.
@@ -81,6 +85,16 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
+impl From<FoldFailed> for StartError {
+    fn from(error: FoldFailed) -> StartError {
+        match error {
+            FoldFailed::Log(error) => StartError::Log(error),
+            FoldFailed::Fold(error) => StartError::Fold(error),
+            FoldFailed::Empty => StartError::Empty,
+        }
+    }
+}
+
 /// See the file's top.
 pub struct Conductor {
     deps: Deps,
@@ -98,10 +112,17 @@ pub struct Conductor {
 }
 
 impl Conductor {
-    /// Folds the log, starts the thread, gives the way to it.
+    /// Folds the log, or what came since the snapshot, starts the thread, gives the way to it.
     pub fn start(deps: Deps) -> Result<(Road, JoinHandle<()>), StartError> {
         let now = deps.clock.now();
-        let state = fold(&deps.reader)?;
+        // Before anything is believed that is signed by the key that entry 0 names: it must be ours.
+        for pinned in [deps.log.key(), deps.reader.key()] {
+            if *pinned != *deps.checkpoints.key() {
+                let (pinned, found) = (pinned.to_string(), deps.checkpoints.key().to_string());
+                return Err(StartError::OtherKeys { pinned, found });
+            }
+        }
+        let state = latest(&deps.reader, deps.snapshot.as_deref())?;
         let pinned = state.keys();
         for (pinned, key) in [(pinned.user_ca, &deps.user_ca), (pinned.host_ca, &deps.host_ca)] {
             let ours = crate::keys::public(key);
@@ -109,10 +130,6 @@ impl Conductor {
                 let (pinned, found) = (pinned.to_string(), ours.to_string());
                 return Err(StartError::OtherKeys { pinned, found });
             }
-        }
-        if *deps.log.key() != *deps.checkpoints.key() {
-            let (pinned, found) = (deps.log.key().to_string(), deps.checkpoints.key().to_string());
-            return Err(StartError::OtherKeys { pinned, found });
         }
         let bundle = state.bundle().ok_or(StartError::NoBundle)?.clone();
         let gate = Gate { origin: state.origin().clone(), bundle };
@@ -271,7 +288,8 @@ impl Conductor {
     fn recover(&mut self) -> bool {
         let now = self.deps.clock.now().wall_s;
         let recovered = self.deps.log.recover().map_err(StartError::from);
-        match recovered.and_then(|_| fold(&self.deps.reader)) {
+        let snapshot = self.deps.snapshot.as_deref();
+        match recovered.and_then(|_| Ok(latest(&self.deps.reader, snapshot)?)) {
             Ok(state) => {
                 tracing::warn!(event = "log.recovered", entries = state.entries());
                 self.state = state;
@@ -355,28 +373,10 @@ impl Conductor {
         if !matches!(decided.event, Event::ExtensionRequested { .. }) {
             return None;
         }
-        let (entry, receipt) = (reader.entry(issued.serial).ok()?, reader.receipt(issued.serial).ok()?);
-        let text = super::issue::sign_again(&entry, &receipt, &self.deps.user_ca).ok()?;
+        let certified = reader.logged(issued.serial, |entry| entry).ok()?;
+        let text = super::issue::sign_again(&certified, &self.deps.user_ca).ok()?;
         text.split(' ').nth(1).map(str::to_owned)
     }
-}
-
-/// Reads the whole log into a state.
-///
-/// What it was given is proved against the newest checkpoint before the state is handed out.
-pub(crate) fn fold(reader: &Reader) -> Result<State, StartError> {
-    let mut state: Result<Option<State>, FoldError> = Ok(None);
-    reader.replay(|index, entry, leaf| {
-        state = match std::mem::replace(&mut state, Ok(None)) {
-            Ok(None) => State::begin(&entry).map(Some),
-            Ok(Some(mut before)) => {
-                let applied = before.apply(index, entry.at, &entry.event, entry.body.as_deref(), leaf);
-                applied.map(|()| Some(before))
-            }
-            Err(first) => Err(first),
-        };
-    })?;
-    state?.ok_or(StartError::Empty)
 }
 
 fn refuse_all(asked: Vec<Asked>, refusal: &Refusal) {

@@ -181,9 +181,7 @@ impl Turn<'_> {
             }
             return Err(refusal);
         }
-        let (entry, _) = self.read_back(serial)?;
-        let receipt = self.reader.receipt(serial).map_err(|_| Internal::Entry(serial))?;
-        sign_again(&entry, &receipt, self.user_ca)
+        sign_again(&self.logged(serial)?, self.user_ca)
     }
 
     /// What would be decided; appends nothing. The presence is the best that the person's keys can prove.

@@ -69,11 +69,12 @@ pub(super) fn sign(logged: &Logged<Prepared>, receipt: &Receipt, ca: &SigningKey
     certificate_of(&logged.thing().body, receipt, ca)
 }
 
-/// The certificate of an entry read back from the log.
-pub(super) fn sign_again(entry: &Entry, receipt: &Receipt, ca: &SigningKey) -> Result<String, Refusal> {
-    let body = entry.body.as_deref().ok_or(Internal::Entry(entry.index))?;
-    let body = Body::read(body).map_err(|_| Internal::Entry(entry.index))?;
-    certificate_of(&body, receipt, ca)
+/// The certificate of an entry read back from the log, which proved it to be there.
+pub(super) fn sign_again(logged: &Logged<Entry>, ca: &SigningKey) -> Result<String, Refusal> {
+    let unreadable = || Internal::Entry(logged.index());
+    let body = logged.thing().body.as_deref().ok_or_else(unreadable)?;
+    let body = Body::read(body).map_err(|_| unreadable())?;
+    certificate_of(&body, &logged.receipt().map_err(|_| unreadable())?, ca)
 }
 
 fn certificate_of(body: &Body, receipt: &Receipt, ca: &SigningKey) -> Result<String, Refusal> {

@@ -52,7 +52,6 @@ pub(crate) use caller::{check_time, fresh};
 pub(crate) use clockwork::{Due, called, due};
 pub use close::ClosedNow;
 pub(crate) use close::{may_close, resting, review_due};
-pub(crate) use conductor::fold;
 pub use conductor::{Conductor, Deps, StartError};
 pub(crate) use declare::{hosts_of, link_by, longest};
 pub(crate) use extend::decided as decided_by_extension;

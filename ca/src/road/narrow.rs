@@ -86,15 +86,14 @@ impl Turn<'_> {
         let base = live.certificates().iter().find(|c| c.serial == there.base);
         let base = base.ok_or(Internal::Entry(there.serial))?;
         let lifetime_s = u32::try_from(there.valid_before - there.at).unwrap_or(u32::MAX);
-        let (entry, _) = self.read_back(there.serial)?;
-        let receipt = self.reader.receipt(there.serial).map_err(|_| Internal::Entry(there.serial))?;
+        let certified = self.logged(there.serial)?;
         Ok(Narrowed {
             schema: "fireaxe.narrowed/v1".into(),
             emergency: live.id,
             host: there.host.clone(),
             of: base.of,
             terms: base.gives.on_host(&there.host, lifetime_s),
-            certificate: sign_again(&entry, &receipt, self.user_ca)?,
+            certificate: sign_again(&certified, self.user_ca)?,
             valid_before: there.valid_before,
         })
     }

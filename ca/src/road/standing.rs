@@ -81,9 +81,7 @@ impl Turn<'_> {
         let held = self.newest(live).filter(|_| live.phase == Phase::Open);
         if let Some(newest) = held.filter(|c| !self.state.revocations.is_revoked(c.serial)) {
             let terms = self.terms_of(live, newest, decided.decision)?;
-            let (certified, _) = self.read_back(newest.serial)?;
-            let receipt = self.reader.receipt(newest.serial).map_err(|_| Internal::Entry(newest.serial))?;
-            grant.certificate = Some(sign_again(&certified, &receipt, self.user_ca)?);
+            grant.certificate = Some(sign_again(&self.logged(newest.serial)?, self.user_ca)?);
             grant.of = Some(newest.of);
             grant.valid_before = Some(newest.valid_before);
             grant.extensions_left = self.extensions_left(live, &terms);

@@ -17,7 +17,7 @@ use super::pager::Page;
 use super::refusal::{Internal, Refusal};
 use super::shadow::{Candidate, Difference};
 use super::{Asked, Known, Recorded, Reply, clockwork, crash, standing};
-use crate::log::{Batch, Committed, LogError, Pending, Reader};
+use crate::log::{Batch, Committed, LogError, Logged, Pending, Reader};
 use crate::randomness::Randomness;
 use crate::state::{Phase, State};
 
@@ -288,10 +288,20 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// An entry and its leaf. The log proves that it is there: an entry that was changed on the disk since it
+    /// was folded is neither decided by nor shown.
     pub(super) fn read_back(&self, index: u64) -> Result<(Entry, Hash), Refusal> {
-        let bytes = self.reader.entry_bytes(index).map_err(|_| Internal::Entry(index))?;
-        let entry = Entry::decode(&bytes).map_err(|_| Internal::Entry(index))?;
-        Ok((entry, fireaxe_protocol::log::tree::leaf_hash(&bytes)))
+        let logged = self.logged(index)?;
+        let leaf = logged.leaf();
+        Ok((logged.into_thing(), leaf))
+    }
+
+    /// An entry with the proof that it is logged: what signing takes.
+    pub(super) fn logged(&self, index: u64) -> Result<Logged<Entry>, Refusal> {
+        self.reader.logged(index, |entry| entry).map_err(|error| {
+            tracing::error!(event = "log.entry_refused", index, %error);
+            Internal::Entry(index).into()
+        })
     }
 
     pub(super) fn counter_ahead(

@@ -10,6 +10,7 @@ use fireaxe_protocol::keys::Fingerprint;
 use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::statement::{Header, Nonce};
+use serde::{Deserialize, Serialize};
 
 /// Where the answer to a statement stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +25,14 @@ pub enum Answered {
 }
 
 /// What is remembered of one statement.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Remembered {
     statement: Hash,
     entry: u64,
 }
 
 /// See the file's top.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AnsweredStatements {
     by_nonce: HashMap<(Fingerprint, Nonce), Remembered>,
     by_age: VecDeque<(u64, Fingerprint, Nonce)>,

@@ -11,6 +11,7 @@ use fireaxe_protocol::limits;
 use fireaxe_protocol::log::{Decided, Event, Hash};
 use fireaxe_protocol::names::{EmergencyId, GroupName, HostName, IncidentId, PersonName, SystemName};
 use fireaxe_protocol::policy::{Outcome, Roster};
+use serde::{Deserialize, Serialize};
 
 use super::FoldError;
 use super::Voice;
@@ -18,7 +19,7 @@ use super::live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 use super::narrowed::Narrowed;
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Emergencies {
     /// Boxed: numbers ascend, which leaves the tree's nodes half empty, and empty places should be small.
     live: BTreeMap<EmergencyId, Box<Live>>,

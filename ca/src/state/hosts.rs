@@ -12,11 +12,12 @@ use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits::SELF_TESTS_WITHIN_S;
 use fireaxe_protocol::log::{Event, Hash, HostSaid};
 use fireaxe_protocol::names::{HostName, SystemName};
+use serde::{Deserialize, Serialize};
 
 use super::FoldError;
 
 /// An invitation that was not used yet. Its time may be over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invitation {
     /// Leaf of its `host.invited` entry.
     pub leaf: Hash,
@@ -29,7 +30,7 @@ pub struct Invitation {
 }
 
 /// A host that is ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolledHost {
     /// The system it belongs to.
     pub system: SystemName,
@@ -46,7 +47,7 @@ pub struct EnrolledHost {
 }
 
 /// The newest certificate of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certified {
     /// Its serial: index of its `host.certified` entry.
     pub serial: u64,
@@ -57,7 +58,7 @@ pub struct Certified {
 }
 
 /// All hosts that are invited or enrolled.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Hosts {
     invited: BTreeMap<HostName, Invitation>,
     enrolled: BTreeMap<HostName, EnrolledHost>,

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use fireaxe_protocol::log::IncidentUpdate;
 use fireaxe_protocol::names::{IncidentId, SystemName};
 use fireaxe_protocol::policy::{IncidentFact, IncidentState, Policy, RAISED_WITHIN_S, TriggerSource};
+use serde::{Deserialize, Serialize};
 
 /// All incidents the log knows, by id.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Incidents {
     known: BTreeMap<IncidentId, (IncidentUpdate, u64)>,
     /// When the severity of an incident was last made worse. Only of those whose was.

@@ -10,12 +10,13 @@ use fireaxe_protocol::names::{
     EmergencyId, GroupName, HostName, IncidentId, PersonName, ReasonText, Severity, SystemName,
 };
 use fireaxe_protocol::policy::{Awaits, Roster, Rung, Terms, is_met, missing};
+use serde::{Deserialize, Serialize};
 
 use super::Voice;
 use super::narrowed::Narrowed;
 
 /// Where an emergency stands. Closed ones are not kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Certificates may be issued.
     Open,
@@ -27,7 +28,7 @@ pub enum Phase {
 }
 
 /// One certificate that a decision gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issued {
     /// Serial = index of its entry.
     pub serial: u64,
@@ -49,7 +50,7 @@ impl Issued {
 }
 
 /// An emergency that is open or closing.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Live {
     /// Its number.
     pub id: EmergencyId,
@@ -101,7 +102,7 @@ pub struct Live {
 }
 
 /// The newest entry that decided something about an emergency, and what came of it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     /// Its leaf: what approvals and certificates refer to.
     pub leaf: Hash,
@@ -120,7 +121,7 @@ pub struct Request {
 }
 
 /// Terms that wait for approval.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wait {
     /// The terms.
     pub full: Terms,
@@ -135,7 +136,7 @@ pub struct Wait {
 }
 
 /// A rung that was called.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// When, unix seconds.
     pub at: u64,
@@ -146,7 +147,7 @@ pub struct Call {
 }
 
 /// One approval that counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// The canonical person.
     pub person: PersonName,
@@ -161,7 +162,7 @@ impl AsRef<[GroupName]> for Approval {
 }
 
 /// How a request that waited ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Settled {
     /// The quorum was met.
     Given,

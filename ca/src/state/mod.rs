@@ -1,7 +1,8 @@
 //! The current state: a fold over the log's entries, and nothing else.
 //!
-//! Not trusted on its own: it is rebuilt from the log at every start, by the same [`State::apply`] that
-//! follows each append. What an entry may do to the state is written here once; who may cause an entry
+//! Not trusted on its own: it is rebuilt at every start, by the same [`State::apply`] that follows each append,
+//! from the log's entries alone or from a snapshot (`saved.rs`) that the CA signed and the entries after it.
+//! What an entry may do to the state is written here once; who may cause an entry
 //! is the road's business. An entry that the state cannot take is a broken log, never skipped.
 
 mod answered;
@@ -11,12 +12,14 @@ mod emergencies;
 mod fold_error;
 mod history;
 mod hosts;
+mod in_force;
 mod incidents;
 mod live;
 mod narrowed;
 mod reported;
 mod reviews;
 mod revocations;
+mod saved;
 mod voice;
 
 pub use answered::Answered;
@@ -28,6 +31,7 @@ pub use narrowed::{CannotNarrow, Narrowed};
 pub use reported::{Hour, Reported, Speaker};
 pub use reviews::Owed;
 pub use revocations::Revocations;
+pub use saved::Unreadable;
 pub use voice::Voice;
 
 use std::collections::HashMap;
@@ -39,18 +43,20 @@ use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, PinnedKeys, 
 use fireaxe_protocol::names::Origin;
 use fireaxe_protocol::policy::{Bundle, Decision, Facts};
 use fireaxe_protocol::statement::{Declare, Statement};
+use serde::{Deserialize, Serialize};
 
 use self::answered::AnsweredStatements;
 use self::emergencies::{Emergencies, Place};
+use self::in_force::InForce;
 use self::incidents::Incidents;
 use self::reviews::Reviews;
 
 /// Everything the road needs to know, in memory.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     origin: Origin,
     keys: PinnedKeys,
-    bundle: Option<Arc<Bundle>>,
+    bundle: Option<InForce>,
     blobs: HashMap<Hash, Vec<u8>>,
     /// Emergencies that are open or closing.
     pub emergencies: Emergencies,
@@ -116,7 +122,7 @@ impl State {
 
     /// The bundle in force; none before the first `bundle.activated`.
     pub fn bundle(&self) -> Option<&Arc<Bundle>> {
-        self.bundle.as_ref()
+        self.bundle.as_deref()
     }
 
     /// Leaf of the entry that put that bundle in force: what a change of it must name.
@@ -181,7 +187,7 @@ impl State {
                 self.blobs.clear();
                 self.emergencies.renamed(&parsed.roster);
                 self.reviews.renamed(&parsed.roster);
-                self.bundle = Some(Arc::new(parsed));
+                self.bundle = Some(InForce::new(parsed, policy, roster));
                 self.activation = Some(leaf);
                 if let Activation::Admins(admins) = by {
                     admins.iter().for_each(|by| self.note_counter(&by.key, by.counter));

@@ -12,13 +12,14 @@ use fireaxe_protocol::limits::{NARROWED, NARROWED_FRESH_S};
 use fireaxe_protocol::log::{Event, Hash};
 use fireaxe_protocol::names::{EmergencyId, HostName};
 use fireaxe_protocol::policy::{Bundle, NotNarrowed, Terms};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::State;
 use super::live::{Issued, Live, Phase};
 
 /// One certificate of an emergency for one host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Narrowed {
     /// Serial = index of its entry.
     pub serial: u64,

@@ -10,6 +10,7 @@ use fireaxe_protocol::limits::{CONFIRMED, KRL_KEEP_S, LIFETIME_MAX_S, REPORTS_PE
 use fireaxe_protocol::log::{Event, Hash, HostSaid};
 use fireaxe_protocol::names::{EmergencyId, HostName, SystemName};
 use fireaxe_protocol::statement::{Envelope, HostReport, Nonce, Statement};
+use serde::{Deserialize, Serialize};
 
 use super::FoldError;
 
@@ -22,14 +23,14 @@ const CONNECTIONS: usize = 1024;
 const OWED_S: u64 = LIFETIME_MAX_S + KRL_KEEP_S;
 
 /// See the file's top.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reported {
     hosts: BTreeMap<HostName, Speaker>,
     closings: Closings,
 }
 
 /// An enrolled host as far as its reports go.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Speaker {
     /// The system it belongs to.
     pub system: SystemName,
@@ -51,7 +52,7 @@ pub struct Speaker {
 }
 
 /// An hour, and how many reports came in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Hour(u64, u32);
 
 impl Hour {
@@ -67,7 +68,7 @@ impl Hour {
 }
 
 /// A connection that was opened and not closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// The certificate's serial.
     pub serial: u64,
@@ -76,7 +77,7 @@ pub struct Connection {
 }
 
 /// Emergencies that were closed lately and had something alive.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Closings {
     /// By what they reached: the name of a system, or of one host. No name is both.
     by_scope: HashMap<String, VecDeque<Closing>>,
@@ -85,7 +86,7 @@ struct Closings {
 }
 
 /// One of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Closing {
     entry: u64,
     leaf: Hash,

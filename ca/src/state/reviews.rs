@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{EmergencyId, PersonName, SystemName};
 use fireaxe_protocol::policy::Roster;
+use serde::{Deserialize, Serialize};
 
 use super::Voice;
 use super::live::Live;
 
 /// One review that is owed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owed {
     /// For which emergency.
     pub id: EmergencyId,
@@ -36,7 +37,7 @@ impl Owed {
 }
 
 /// All that is owed. Grows with what nobody reviews: a debt is not forgotten.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reviews {
     owed: BTreeMap<EmergencyId, Owed>,
     by_system: BTreeMap<SystemName, BTreeSet<(u64, EmergencyId)>>,

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fireaxe_protocol::limits::{KRL_KEEP_S, STATEMENT_WINDOW_S};
+use serde::{Deserialize, Serialize};
 
 /// Revoked serials, and the version of the list that holds them.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Revocations {
     /// Serial to the time from which it need not be listed.
     serials: BTreeMap<u64, u64>,

@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use fireaxe_protocol::keys::Fingerprint;
 use fireaxe_protocol::names::PersonName;
 use fireaxe_protocol::policy::Roster;
+use serde::{Deserialize, Serialize};
 
 /// Somebody who signed something about an emergency.
 ///
 /// What forbids goes by [`Voice::is`], which forgets no name. What permits, or counts people, goes by
 /// [`Voice::canonical`], which is today's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Voice {
     /// The name of the key that signed, as it was then.
     pub name: PersonName,

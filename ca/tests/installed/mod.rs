@@ -12,6 +12,7 @@
 pub mod forging;
 pub mod hosts;
 pub mod people;
+pub mod snapshots;
 pub mod speaking;
 
 use std::path::{Path, PathBuf};
@@ -88,7 +89,7 @@ pub const DAN: u8 = 4;
 pub const STRANGER: u8 = 99;
 
 pub struct Installed {
-    pub dir: tempfile::TempDir,
+    dir: Option<tempfile::TempDir>,
     pub clock: Arc<HandClock>,
     pub origin: Origin,
     pub road: Road,
@@ -190,6 +191,7 @@ impl Installed {
         let deps = Deps {
             log,
             reader: Reader::open(&data.log()).unwrap(),
+            snapshot: Some(data.snapshot()),
             user_ca: load(Purpose::UserCa),
             host_ca: load(Purpose::HostCa),
             checkpoints: NoteSigner::new(origin.as_str(), load(Purpose::Log)).unwrap(),
@@ -219,7 +221,7 @@ impl Installed {
             Reached { addr: "https://ca.internal:8443".into(), pin: format!("sha256:{}", Hash::of(b"tls")) };
         start_herald(&door, Reader::open(&data.log()).unwrap()).unwrap();
         Installed {
-            dir,
+            dir: Some(dir),
             clock,
             origin,
             road,
@@ -230,17 +232,40 @@ impl Installed {
         }
     }
 
-    /// Stops the writer and opens everything again.
+    /// Stops the writer and opens everything again: from the snapshot that the restart before left, if there was
+    /// one. What is decided from then on is decided by a state that was read back.
     pub fn restart(mut self) -> Installed {
+        self.stop();
+        snapshots::starts_alike(&self.data());
+        let (dir, clock) = (self.dir.take().unwrap(), self.clock.clone());
+        let number = self.numbers.load(Ordering::SeqCst);
+        drop(self);
+        let again = Installed::open(dir, clock, number);
+        snapshots::maker(&again.data()).make().unwrap();
+        again
+    }
+
+    /// Stops the writer. Nothing is answered any more.
+    pub fn stop(&mut self) {
         self.road.stop();
-        self.writer.take().unwrap().join().unwrap();
-        let Installed { dir, clock, outside, operator, numbers, .. } = self;
-        drop((outside, operator));
-        Installed::open(dir, clock, numbers.into_inner())
+        if let Some(writer) = self.writer.take() {
+            writer.join().unwrap();
+        }
+    }
+
+    /// Stops the writer and gives what is on the disk to whoever changes it.
+    pub fn into_dir(mut self) -> (tempfile::TempDir, Arc<HandClock>) {
+        self.stop();
+        (self.dir.take().unwrap(), self.clock.clone())
     }
 
     pub fn data(&self) -> DataDir {
-        DataDir::at(&self.dir.path().join("data"))
+        DataDir::at(&self.folder().join("data"))
+    }
+
+    /// The folder that all of it is in, and the bundle it began with.
+    pub fn folder(&self) -> &Path {
+        self.dir.as_ref().unwrap().path()
     }
 
     pub fn reader(&self) -> Reader {
@@ -442,5 +467,14 @@ impl Told {
         assert!(!problem.reasons.is_empty(), "{}", self.text());
         assert_eq!(self.headers["content-type"], "application/problem+json");
         problem
+    }
+}
+
+/// Whatever the test was about, its history is one more that a snapshot must not change.
+impl Drop for Installed {
+    fn drop(&mut self) {
+        if self.dir.is_some() && !std::thread::panicking() {
+            snapshots::agree(&self.data().log(), 2);
+        }
     }
 }

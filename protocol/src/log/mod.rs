@@ -13,6 +13,7 @@
 //! | `checkpoint` | the signed head |
 //! | [`receipt`] | the proof inside a certificate, and a host's check of it |
 //! | `krl_note` | the signed note beside a revocation list |
+//! | `snapshot_note` | the signed note in front of the CA's snapshot |
 //! | [`tiles`] | the tree as immutable pieces with paths |
 
 mod author;
@@ -24,6 +25,7 @@ mod hash;
 mod krl_note;
 pub mod note;
 pub mod receipt;
+mod snapshot_note;
 pub mod tiles;
 pub mod tree;
 
@@ -36,3 +38,4 @@ pub use hash::Hash;
 pub use krl_note::{KrlNote, KrlNoteError};
 pub use note::{NoteError, NoteKey, NoteSigner};
 pub use receipt::{Proved, Receipt, ReceiptError};
+pub use snapshot_note::{SnapshotNote, SnapshotNoteError};

@@ -72,7 +72,7 @@ pub fn write(path: &Path, policy: &str, emergencies: u64) -> History {
     let log = Ed25519Key::from(&SigningKey::from_bytes(&[3; 32]));
     let pinned = PinnedKeys { user_ca: ca, log, krl, host_ca: ca };
     let mut log = Log::create(path, origin.clone(), pinned, BEGIN, &signer).expect("log");
-    activate(&mut log, &bundle, policy, &roster, &signer);
+    activate(&mut log, &bundle, (policy, &roster), BEGIN, &signer);
     let mut told = History { emergencies: 0, refused: 0, approved: 0, entries: 0 };
     let mut dice = Dice::new(7);
     let mut at = BEGIN;
@@ -95,34 +95,41 @@ pub fn write(path: &Path, policy: &str, emergencies: u64) -> History {
     told
 }
 
-/// As `fireaxe-ca init` does.
-fn activate(log: &mut Log, bundle: &Bundle, policy: &str, roster: &str, signer: &NoteSigner) {
+/// As `fireaxe-ca init` does, at `at`, unix seconds.
+pub(super) fn activate(
+    log: &mut Log,
+    bundle: &Bundle,
+    (policy, roster): (&str, &str),
+    at: u64,
+    signer: &NoteSigner,
+) {
     let mut batch = log.batch().expect("batch");
     let [policy, roster] = [policy, roster].map(|text| {
         let chunks = text.as_bytes().chunks(limits::BLOB_CHUNK);
         let stored = chunks.map(|chunk| Event::BlobStored { base64: STANDARD.encode(chunk) });
-        stored.map(|event| append(&mut batch, BEGIN, &event)).collect::<Vec<Hash>>()
+        stored.map(|event| append(&mut batch, at, &event)).collect::<Vec<Hash>>()
     });
     let activated = Event::BundleActivated { bundle: bundle.hash, policy, roster, by: Activation::Init };
-    append(&mut batch, BEGIN, &activated);
+    append(&mut batch, at, &activated);
     batch.commit(signer).expect("commit");
 }
 
-fn append(batch: &mut Batch<'_>, at: u64, event: &Event) -> Hash {
+pub(super) fn append(batch: &mut Batch<'_>, at: u64, event: &Event) -> Hash {
     batch.append(at, event, None, ()).expect("entry").leaf()
 }
 
-struct Turn<'a> {
-    batch: Batch<'a>,
-    bundle: &'a Bundle,
-    origin: &'a Origin,
-    ca: Ed25519Key,
-    told: &'a mut History,
+/// One batch that is being filled.
+pub(super) struct Turn<'a> {
+    pub(super) batch: Batch<'a>,
+    pub(super) bundle: &'a Bundle,
+    pub(super) origin: &'a Origin,
+    pub(super) ca: Ed25519Key,
+    pub(super) told: &'a mut History,
 }
 
 impl Turn<'_> {
     /// One declaration and all that follows from it.
-    fn emergency(&mut self, dice: &mut Dice, at: u64) {
+    pub(super) fn emergency(&mut self, dice: &mut Dice, at: u64) {
         let n = dice.below(PEOPLE.into()) as u8;
         let facts = draw(dice, self.bundle, n, at);
         let decision = decide(&self.bundle.policy, &facts);

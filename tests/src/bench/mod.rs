@@ -5,6 +5,7 @@
 //! | file | what it measures |
 //! |---|---|
 //! | [`ceilings`] | what the machine can do at all: sign, verify, sync, commit |
+//! | [`log_size`] | a log of ten million entries: start, append, receipt |
 //! | [`load`] | declarations over HTTPS, each a fresh signed statement, each answer a certificate |
 //! | [`client`] | the real `fireaxe` as a person runs it |
 //! | [`upgrade`] | from an approval to the certificate in the agent of whoever waits |
@@ -27,6 +28,7 @@ pub mod fleet;
 pub mod history;
 pub mod hosts;
 pub mod load;
+pub mod log_size;
 pub mod offline;
 pub mod process;
 pub mod reach;

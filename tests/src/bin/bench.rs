@@ -17,7 +17,7 @@ use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_tests::bench::hosts::Hosts;
 use fireaxe_tests::bench::reach;
 use fireaxe_tests::bench::summary::{Summary, quantile};
-use fireaxe_tests::bench::{ceilings, client, decide, load, offline, process, upgrade};
+use fireaxe_tests::bench::{ceilings, client, decide, load, log_size, offline, process, upgrade};
 use fireaxe_tests::holder::Holder;
 use fireaxe_tests::{Ca, Engineer, World};
 use fireaxe_transport::{Ca as Transport, Timeouts};
@@ -46,6 +46,11 @@ const ODD: u64 = 2000;
 fn main() {
     if std::env::args().nth(1).is_some_and(|first| first == "fleet") {
         return fleet_alone();
+    }
+    if std::env::args().nth(1).is_some_and(|first| first == "log") {
+        let (world, mut figures) = (World::new(), Summary::default());
+        log_size::measure(&mut figures, &world);
+        return written(&figures);
     }
     let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(2);
     let fleet: u64 = std::env::args().nth(2).and_then(|s| s.parse().ok()).unwrap_or(10_000);
@@ -95,6 +100,9 @@ fn main() {
     offline::measure(&mut figures, &world);
 
     hosts(&mut figures, fleet);
+
+    eprintln!("a large log");
+    log_size::measure(&mut figures, &world);
 
     eprintln!("ratios to the ceilings of this run");
     ratios(&mut figures);

@@ -115,11 +115,10 @@ impl Turn<'_> {
             return Err(Internal::Entry(index).into());
         };
         let serial = index + 1;
-        let (entry, _) = self.read_back(serial)?;
-        let receipt = self.reader.receipt(serial).map_err(|_| Internal::Entry(serial))?;
+        let certified = self.logged(serial)?;
         Ok(SelfTestCertificate {
             schema: "fireaxe.self-test/v1".into(),
-            certificate: sign_again(&entry, &receipt, self.user_ca)?,
+            certificate: sign_again(&certified, self.user_ca)?,
             valid_before: granted.at.saturating_add(terms.lifetime_s.into()),
             terms,
         })

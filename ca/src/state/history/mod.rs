@@ -23,12 +23,13 @@ use fireaxe_protocol::log::{Activation, Closer, Event, SignedBy};
 use fireaxe_protocol::names::{EmergencyId, PersonName, SystemName};
 use fireaxe_protocol::policy::{Cidr, Decision, Facts, MIN_HISTORY, Outcome, Roster, Signals, UNUSED};
 use fireaxe_protocol::statement::Statement;
+use serde::{Deserialize, Serialize};
 
 use self::open::{Granted, Open, OpenEmergencies, Signer};
 use self::past::{ApprovedRequest, GRANTED, Habit, LastHour, Past};
 
 /// What the log remembers of people. Rebuilt from the log at every start; decides nothing by itself.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     by_name: HashMap<PersonName, Past>,
     open: OpenEmergencies,

@@ -8,11 +8,12 @@ use fireaxe_protocol::keys::Fingerprint;
 use fireaxe_protocol::limits::QUORUMS;
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{EmergencyId, PersonName};
+use serde::{Deserialize, Serialize};
 
 use super::past::{Habit, LastHour};
 
 /// One open emergency.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Open {
     person: PersonName,
     drill: bool,
@@ -29,7 +30,7 @@ pub(super) struct Open {
 }
 
 /// Declarations and asks that one request added to what is counted of who made it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Own {
     pub(super) declared: LastHour,
     pub(super) asked: LastHour,
@@ -74,7 +75,7 @@ impl Open {
 }
 
 /// All of them, dropped when they close.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct OpenEmergencies {
     by_id: HashMap<EmergencyId, Open>,
     /// Requests that somebody approved.

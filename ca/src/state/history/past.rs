@@ -7,9 +7,10 @@ use fireaxe_protocol::api::RecentUse;
 use fireaxe_protocol::keys::Fingerprint;
 use fireaxe_protocol::names::{PersonName, SystemName};
 use fireaxe_protocol::policy::{Cidr, NEAR_H, RATE_WITHIN_S, UNUSED};
+use serde::{Deserialize, Serialize};
 
 /// When, whence and for what somebody declared: learned once it was granted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Habit {
     /// Hour of day, UTC, 0 to 23.
     pub(super) hour: u32,
@@ -18,7 +19,7 @@ pub(super) struct Habit {
 }
 
 /// A request that people approved until it was granted.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct ApprovedRequest {
     /// Index of the entry that gave it.
     pub(super) index: u64,
@@ -26,7 +27,7 @@ pub(super) struct ApprovedRequest {
 }
 
 /// All of it. Sizes: at the foot of the file.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Past {
     /// Declarations that taught a habit, and how many of them had a network.
     pub(super) learned: u32,
@@ -123,7 +124,7 @@ impl Past {
 }
 
 /// The times of the last hour, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct LastHour(VecDeque<u64>);
 
 impl LastHour {
@@ -146,7 +147,7 @@ fn is_within(at: u64, now: u64) -> bool {
 }
 
 /// The last `N` distinct values, the one noted last at the end.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Latest<T, const N: usize>(Vec<T>);
 
 impl<T, const N: usize> Default for Latest<T, N> {
