@@ -77,7 +77,7 @@ fn a_copy_is_the_specifications_tiles_and_grows_by_what_is_missing() {
     let ca = serve(&shown);
     let home = home(&ca);
     let dir = home.dir.path().join("copy");
-    for (size, tiles) in [(700, 7), (700, 0), (1024, 6), (1300, 5)] {
+    for (size, tiles) in [(700, 7), (700, 0), (1024, 5), (1300, 5)] {
         shown.lock().unwrap().size = size;
         let done = home.run(&["--json", "log", "fetch", dir.to_str().unwrap()]);
         assert!(done.status.success(), "{size}: {}", err(&done));

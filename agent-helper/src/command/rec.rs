@@ -122,27 +122,30 @@ fn fetch(
         let path = folder.path("recordings").join(host).join(&name).display().to_string();
         Failure::from(CopyError::File { path, why: error.to_string() })
     };
-    let mut so_far = SoFar::default();
+    let mut here = SoFar::default();
     // What is here was checked when it came; half a chunk at its end, or what somebody changed, is brought again.
-    let _ = so_far.take_from(|into| file.read(into).map_err(failed), |_| Ok(()))?;
-    so_far.left.clear();
-    if so_far.chain.end().is_some() && matches!(so_far.came(line), Came::Refused(_)) {
-        // Whole, and another one: somebody changed it here.
-        so_far = SoFar::default();
-    }
-    if so_far.chain.end().is_none() && so_far.good < line.bytes {
+    let _ = here.take_from(|into| file.read(into).map_err(failed), |_| Ok(()))?;
+    here.left.clear();
+    let mut bring = |mut so_far: SoFar| {
         file.set_len(so_far.good).map_err(failed)?;
         file.seek(SeekFrom::Start(so_far.good)).map_err(failed)?;
-        let mut coming =
-            authority.reading(control, &format!("/v1/recordings/{host}/{name}?from={}", so_far.good))?;
+        let path = format!("/v1/recordings/{host}/{name}?from={}", so_far.good);
+        let mut coming = authority.reading(control, &path)?;
         let kept = |mut file: &File, bytes: &[u8]| file.write_all(bytes).map_err(failed);
         let wrong = so_far.take_from(|into| Ok(coming.next(into)?), |bytes| kept(&file, bytes))?;
         file.sync_data().map_err(failed)?;
-        if let Some(error) = wrong {
-            return Ok(Came::Refused(error.to_string()));
-        }
+        Ok::<Came, Failure>(match wrong {
+            Some(error) => Came::Refused(error.to_string()),
+            None => so_far.came(line),
+        })
+    };
+    let (resumes, is_whole) = (here.good > 0, here.chain.end().is_some() || here.good >= line.bytes);
+    let came = if is_whole { here.came(line) } else { bring(here)? };
+    match came {
+        // It does not fit what is here, which may be what is wrong: once more, all of it.
+        Came::Refused(_) if resumes => bring(SoFar::default()),
+        came => Ok(came),
     }
-    Ok(so_far.came(line))
 }
 
 /// A recording as far as it was read.

@@ -55,17 +55,20 @@ pub(crate) fn fetch<S: Source>(
     {
         return Err(CopyError::Behind { seen: seen.size, shown: head.size }.into());
     }
-    let tree = Tree::of(&head, folder, source)?;
     for (seen, seen_note) in here.iter().chain(&towards) {
-        let continues = match Beside::of(seen, &head) {
-            Beside::Same => true,
-            Beside::Forked => false,
-            Beside::Apart(gap) => gap.begins_with(&tree.root_at(gap.from)?),
-        };
-        if !continues {
+        if Beside::of(seen, &head) == Beside::Forked {
             return Err(forked(folder, (seen, seen_note), (&head, note))?.into());
         }
     }
+    let tree = Tree::of(&head, folder, source)?;
+    for (seen, seen_note) in here.iter().chain(&towards) {
+        if let Beside::Apart(gap) = Beside::of(seen, &head)
+            && !gap.begins_with(&tree.root_at(gap.from)?)
+        {
+            return Err(forked(folder, (seen, seen_note), (&head, note))?.into());
+        }
+    }
+    tree.keep()?;
     folder.replace(TOWARDS, note.as_bytes())?;
     bring(&tree, folder, &head, before)?;
     let tiles = *tree.fetched.borrow();
@@ -73,8 +76,8 @@ pub(crate) fn fetch<S: Source>(
     folder.replace(HEAD, note.as_bytes())?;
     folder.settle()?;
     folder.remove(TOWARDS);
-    if before < head.size {
-        clear(folder, before, head.size);
+    for old in here.iter().chain(&towards) {
+        clear(folder, old.0.size, head.size);
     }
     Ok(Fetched { before, head, tiles })
 }

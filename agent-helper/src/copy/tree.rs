@@ -3,11 +3,13 @@
 //! The tiles at the right edge, which are not full, are proved by the root alone: it is computed from them and
 //! nothing else. A full tile is proved by its hash in the tile above it, and so on up to the edge.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use fireaxe_protocol::log::tiles::{TILE_WIDTH, TileKind, TilePath, decode_bundle, decode_tile, subtree};
+use fireaxe_protocol::log::tiles::{
+    TILE_WIDTH, TileKind, TilePath, decode_bundle, decode_tile, encode_tile, subtree,
+};
 use fireaxe_protocol::log::tree::{self, Nodes, leaf_hash};
 use fireaxe_protocol::log::{Checkpoint, Hash};
 
@@ -33,6 +35,10 @@ pub(super) struct Tree<'a, S> {
     kept: RefCell<HashMap<(u8, u64), Rc<Vec<Hash>>>>,
     /// Tiles and bundles that were not here.
     pub(super) fetched: RefCell<u64>,
+    /// Whether what is here of the edge is looked at.
+    edges_here: Cell<bool>,
+    /// Whether what is brought is kept.
+    keeps: Cell<bool>,
 }
 
 impl<'a, S: Source> Tree<'a, S> {
@@ -43,19 +49,30 @@ impl<'a, S: Source> Tree<'a, S> {
         source: &'a mut S,
     ) -> Result<Tree<'a, S>, Failure> {
         let (source, fetched) = (RefCell::new(source), RefCell::default());
-        let tree = Tree { head, folder, source, kept: RefCell::default(), fetched };
+        let (edges_here, keeps) = (Cell::new(true), Cell::new(false));
+        let tree = Tree { head, folder, source, kept: RefCell::default(), fetched, edges_here, keeps };
         if tree::root(head.size, &tree)? == head.root {
             return Ok(tree);
         }
-        // Whatever of it lies here is no better than what was served.
-        for edge in edges(head.size) {
-            tree.folder.drop(&edge);
-        }
+        // Whatever of the edge lies here is no better than what was served.
+        tree.edges_here.set(false);
         tree.kept.borrow_mut().clear();
         if tree::root(head.size, &tree)? != head.root {
             return Err(tree.refused("the tiles at the right edge of the tree".into()));
         }
         Ok(tree)
+    }
+
+    /// The head continues what is here: from now on what is brought is kept, and what was brought to find that out.
+    pub(super) fn keep(&self) -> Result<(), Failure> {
+        self.keeps.set(true);
+        for ((level, index), hashes) in self.kept.borrow().iter() {
+            let path = TilePath { kind: TileKind::Hashes(*level), index: *index, width: TILE_WIDTH };
+            if hashes.len() == usize::from(TILE_WIDTH) {
+                self.folder.keep(&path, &encode_tile(hashes))?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn root_at(&self, size: u64) -> Result<Hash, Failure> {
@@ -114,7 +131,9 @@ impl<'a, S: Source> Tree<'a, S> {
         path: &TilePath,
         proved: impl Fn(&[u8]) -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
-        if let Some(bytes) = self.folder.tile(path)
+        let is_edge = path.width < TILE_WIDTH && path.kind != TileKind::Entries;
+        if (!is_edge || self.edges_here.get())
+            && let Some(bytes) = self.folder.tile(path)
             && let Some(found) = proved(&bytes)?
         {
             return Ok(found);
@@ -122,7 +141,7 @@ impl<'a, S: Source> Tree<'a, S> {
         let bytes = self.source.borrow_mut().tile(path)?;
         let found = proved(&bytes)?.ok_or_else(|| self.refused(path.to_string()))?;
         // At the edge only the root proves them: `fetch` keeps them when it has.
-        if path.width == TILE_WIDTH || path.kind == TileKind::Entries {
+        if self.keeps.get() && !is_edge {
             self.folder.keep(path, &bytes)?;
         }
         *self.fetched.borrow_mut() += 1;
