@@ -3,18 +3,18 @@
 //! The keys are believed once, over the pinned connection, and remembered; a change is refused until a
 //! person has said that it is meant. [`Authority::check`] holds a certificate against them.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::time::Duration;
 
-use fireaxe_protocol::api::{Closed, Keys, LoggedIn, Narrowed, Opened};
+use fireaxe_protocol::api::{Closed, Consistency, Keys, LoggedIn, Narrowed, Opened};
 use fireaxe_protocol::certificate::{self, Expected, Subject, Within};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits;
-use fireaxe_protocol::log::{Hash, NoteKey, receipt};
+use fireaxe_protocol::log::{Checkpoint, Hash, NoteKey, Receipt, receipt};
 use fireaxe_protocol::names::{EmergencyId, Origin, PersonName};
 use fireaxe_protocol::policy::Terms;
 use fireaxe_protocol::statement::{Envelope, Header, Kind, Login, Nonce, Statement};
-use fireaxe_transport::{Ca, Events, Pin, Timeouts, TransportError};
+use fireaxe_transport::{Ca, Events, Pin, Reading, Timeouts, TransportError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::control::client::Control;
 use crate::control::{Narrow, Pinned, ReadRequest, Reader};
 use crate::failure::Failure;
+use crate::heads::{Heads, Looked};
 use crate::places::{self, Places};
 use crate::randomness;
 use crate::screen::Screen;
@@ -72,6 +73,8 @@ pub(crate) struct Authority<'a> {
     config: &'a Config,
     screen: Screen,
     known: OnceCell<Known>,
+    /// The newest head that an answer carried and that was not looked at yet.
+    shown: RefCell<Option<(u64, String)>>,
 }
 
 impl<'a> Authority<'a> {
@@ -84,7 +87,7 @@ impl<'a> Authority<'a> {
     ) -> Result<Authority<'a>, Failure> {
         let pin = config.pin()?;
         let ca = Ca::new(config.addr()?, pin, timeouts)?;
-        Ok(Authority { ca, pin, places, config, screen, known: OnceCell::new() })
+        Ok(Authority { ca, pin, places, config, screen, known: OnceCell::new(), shown: RefCell::default() })
     }
 
     /// Who this client is.
@@ -283,7 +286,91 @@ impl<'a> Authority<'a> {
         if proved.of != agreed.of || proved.terms != agreed.terms.hash() {
             return Err(Failure::OtherEntry);
         }
+        if let Ok(receipt) = Receipt::decode(proof) {
+            self.shows(proved.checkpoint.size, receipt.checkpoint);
+        }
         Ok(accepted)
+    }
+
+    fn shows(&self, size: u64, note: String) {
+        let mut shown = self.shown.borrow_mut();
+        if shown.as_ref().is_none_or(|(before, _)| *before < size) {
+            *shown = Some((size, note));
+        }
+    }
+
+    /// Holds the newest head that an answer carried against the newest that this client has seen. For after what
+    /// was given is held: it stands in the way of nothing, takes [`LOOK_BACK`] at most, and what cannot be told
+    /// now is told by the next. A fork is said, and both notes are kept; access goes on (docs/decisions/0020).
+    pub(crate) fn look_back(&self) -> Option<String> {
+        let heads = self.heads().ok()?;
+        let deadline = Deadline::after(LOOK_BACK);
+        let ask = |from, to| {
+            let whole = deadline.left().max(Duration::from_millis(1));
+            let timeouts =
+                Timeouts { connect: whole.min(Duration::from_secs(1)), whole, ..Timeouts::default() };
+            let ca = Ca::new(self.ca.address().clone(), self.pin, timeouts)?;
+            let path = format!("/log/consistency?from={from}&to={to}");
+            ca.get::<Consistency>(&path, None).map(|answer| answer.proof)
+        };
+        let shown = self.shown.borrow_mut().take().map(|(_, note)| note);
+        let mut said = None;
+        for note in heads.left().into_iter().chain(shown) {
+            // What cannot be kept is no reason to disturb somebody who has an emergency.
+            if let Ok(Looked::Forked(found)) = heads.look(&note, ask) {
+                said = Some(found);
+            }
+        }
+        said
+    }
+
+    /// Leaves the newest head that an answer carried to the next [`Authority::look_back`], of whatever process.
+    pub(crate) fn look_back_later(&self) {
+        if let (Some((_, note)), Ok(heads)) = (self.shown.borrow_mut().take(), self.heads()) {
+            heads.leave(&note);
+        }
+    }
+
+    /// [`Authority::look_back`], said loudly.
+    pub(crate) fn look_back_aloud(&self) {
+        if let Some(said) = self.look_back() {
+            self.screen.headline(&format!("WARNING: {said}"));
+            self.screen.say("  what you hold goes on working.   next: tell security; fireaxe doctor");
+        }
+    }
+
+    /// What this client remembers of the log.
+    pub(crate) fn heads(&self) -> Result<Heads, Failure> {
+        let known = self.known()?;
+        let key = known.log.parse().map_err(Failure::LogKey)?;
+        Ok(Heads::of(self.places, key, known.origin.clone()))
+    }
+
+    /// The log's newest head as its signed note, and its key.
+    pub(crate) fn head(&self) -> Result<(NoteKey, String), Failure> {
+        let known = self.known()?;
+        let key: NoteKey = known.log.parse().map_err(Failure::LogKey)?;
+        let bytes = self.ca.get_bytes("/log/checkpoint", None, limits::NOTE as u64)?;
+        let note = String::from_utf8(bytes).map_err(|_| Failure::Answer("its head is no text"))?;
+        let head = Checkpoint::open(&note, &key, &known.origin)
+            .map_err(|_| Failure::Answer("its head is not signed by its log"))?;
+        self.shows(head.size, note.clone());
+        Ok((key, note))
+    }
+
+    /// Bytes that everybody may read, at most `limit` of them.
+    pub(crate) fn open_bytes(&self, path: &str, limit: u64) -> Result<Vec<u8>, Failure> {
+        Ok(self.ca.get_bytes(path, None, limit)?)
+    }
+
+    /// Bytes, read as the person.
+    pub(crate) fn bytes(&self, control: &mut Control, path: &str, limit: u64) -> Result<Vec<u8>, Failure> {
+        self.as_person(control, "GET", path, |proof| self.ca.get_bytes(path, Some(proof), limit))
+    }
+
+    /// The same, as they come.
+    pub(crate) fn reading(&self, control: &mut Control, path: &str) -> Result<Reading, Failure> {
+        self.as_person(control, "GET", path, |proof| self.ca.read(path, Some(proof)))
     }
 
     /// Follows an emergency with its own key: an event whenever the log has something new about it.
@@ -385,6 +472,8 @@ impl<'a> Authority<'a> {
 }
 
 const SCHEMA: &str = "fireaxe.known_ca/v1";
+/// How long the proof between two heads may take, connection included.
+const LOOK_BACK: Duration = Duration::from_secs(3);
 /// How long a statement without an answer is sent again, in all.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between one try and the next.

@@ -75,6 +75,12 @@ pub(crate) enum Verb {
     Status,
     /// Emergencies, newest first.
     Ls,
+    /// Keep a copy of the whole log, for people with the role auditor.
+    #[command(subcommand)]
+    Log(Log),
+    /// Keep copies of recordings, for people with the role auditor.
+    #[command(subcommand)]
+    Rec(Rec),
     /// Whether ssh to a host would work, why not, and what to type.
     Why {
         /// The host's full name.
@@ -285,6 +291,45 @@ impl Act {
     }
 }
 
+/// `log`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Log {
+    /// Bring a copy up to date: every part is checked against the log's signed head before it is kept.
+    #[command(
+        after_help = "Examples:\n  fireaxe log fetch /srv/audit/prod\n  fireaxe-ca log verify --tiles /srv/audit/prod"
+    )]
+    Fetch {
+        /// The folder; made if it is not there.
+        dir: PathBuf,
+    },
+}
+
+/// `rec`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rec {
+    /// Fetch recordings beside the copy of the log (DIR/recordings/HOST/NAME), and check their chains.
+    #[command(allow_missing_positional = true)]
+    #[command(
+        after_help = "Examples:\n  fireaxe rec fetch /srv/audit/prod\n  fireaxe rec fetch EM-42 /srv/audit/prod\n  fireaxe rec fetch db-3.payments.prod /srv/audit/prod"
+    )]
+    Fetch {
+        /// EM-42 or a host's full name; without it, all.
+        #[arg(value_parser = recordings_of)]
+        which: Option<RecordingsOf>,
+        /// The folder; made if it is not there.
+        dir: PathBuf,
+    },
+}
+
+/// Whose recordings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RecordingsOf {
+    /// One emergency's.
+    Emergency(EmergencyId),
+    /// One host's.
+    Host(HostName),
+}
+
 /// `follow`
 #[derive(Debug, Args)]
 pub(crate) struct Follow {
@@ -356,6 +401,13 @@ fn target(text: &str) -> Result<TargetName, String> {
 
 fn host(text: &str) -> Result<HostName, String> {
     text.to_ascii_lowercase().parse().map_err(|e: NameError| e.rule.to_owned())
+}
+
+fn recordings_of(text: &str) -> Result<RecordingsOf, String> {
+    match text.to_ascii_uppercase().starts_with("EM-") {
+        true => emergency(text).map(RecordingsOf::Emergency),
+        false => host(text).map(RecordingsOf::Host),
+    }
 }
 
 fn emergency(text: &str) -> Result<EmergencyId, String> {

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::cli;
 use crate::config::ConfigError;
 use crate::control::client::ControlError;
+use crate::copy::CopyError;
 use crate::exit::{self, Exit};
 use crate::places::PlaceError;
 use crate::randomness::NoRandomness;
@@ -120,6 +121,12 @@ pub(crate) enum Failure {
     /// OpenSSH's client could not be started.
     #[error("ssh cannot be run: {0}")]
     Ssh(String),
+    /// See [`CopyError`].
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// Recordings that are not what they must be, a line each.
+    #[error("{} of the recordings are not what they must be", .0.len())]
+    Recordings(Vec<String>),
     /// `doctor` found something that does not work.
     #[error("{0} of the checks failed")]
     Unwell(usize),
@@ -165,6 +172,8 @@ impl Failure {
             Failure::NothingWaits { .. } => "request.none",
             Failure::NothingHeld(_) | Failure::NotHeld(_) => "emergency.not_held",
             Failure::Ssh(_) => "ssh.failed",
+            Failure::Copy(error) => error.code(),
+            Failure::Recordings(_) => "recording.refused",
             Failure::Unwell(_) => "doctor.failed",
             Failure::HalfAKey(_) => "key.half",
             Failure::UnsafePath(_) => "path.unsafe",
@@ -206,6 +215,7 @@ impl Failure {
             Failure::Transport(_) if self.said_twice().is_some() => Vec::new(),
             Failure::Transport(e) => e.problem().map(all_reasons).unwrap_or_default(),
             Failure::NotYours(reason) => vec![screen::reason(reason)],
+            Failure::Recordings(found) => found.clone(),
             Failure::Differs(differences) => differences
                 .iter()
                 .map(|d| format!("{}: agreed {}, found {}", d.field, d.expected, d.found))
@@ -264,6 +274,8 @@ impl Failure {
             Failure::NotValid(_) => "fireaxe open --help",
             Failure::Unwell(_) => "do what the lines after FAIL say; then fireaxe doctor",
             Failure::Listen { .. } => "fireaxe doctor   (XDG_RUNTIME_DIR must be a directory of yours alone)",
+            Failure::Copy(error) => error.next(),
+            Failure::Recordings(_) => "keep what is here, and tell security; fireaxe rec fetch asks again",
             Failure::UnsafePath(_) => "move it to a path of those characters, then fireaxe ssh-config",
             Failure::Answer(_) | Failure::LogKey(_) => "tell the CA's operator: this must not happen",
             Failure::Config(ConfigError::Environment(_)) => {

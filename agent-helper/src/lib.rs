@@ -7,6 +7,8 @@
 //! | `authority` | the CA as this client knows it: statements, reads, the check of what comes back |
 //! | `agreed` | whether an answer is about what was asked and gives no more |
 //! | `request` | what an approver is shown, read from the entries themselves |
+//! | `heads` | the newest head of the log that this client has seen, and what does not fit it |
+//! | `copy` | an auditor's copy of the whole log |
 //! | `signing` | statements signed through the person's own ssh-keygen and ssh-agent |
 //! | `agent` | the in-memory ssh-agent |
 //! | `control` | how the verbs talk to the agent |
@@ -25,8 +27,10 @@ mod clock;
 mod command;
 mod config;
 mod control;
+mod copy;
 mod exit;
 mod failure;
+mod heads;
 mod known_hosts;
 mod lockdown;
 mod places;

@@ -185,14 +185,17 @@ fn status_asks_for_no_passphrase_and_does_not_drop_what_nobody_said_is_closed() 
 
 #[test]
 fn doctor_is_content_with_a_world_that_works() {
-    let ca = FakeCa::start(|request, _| panic!("{}", request.line));
+    let ca = FakeCa::start(|request, _| match request.line.as_str() {
+        "GET /log/checkpoint" => world::ca::bytes(world::log::Entries::new(0..3).note(3).as_bytes()),
+        other => panic!("{other}"),
+    });
     let home = home(&ca);
     let doctor = home.run(&["--json", "doctor"]);
     assert_eq!(doctor.status.code(), Some(0), "{}", out(&doctor));
     let answer: Value = serde_json::from_slice(&doctor.stdout).unwrap();
     for check in answer["checks"].as_array().unwrap() {
         assert_ne!(check["verdict"], "fail", "{check}");
-        if ["CA", "clock", "ssh", "configuration"].contains(&check["check"].as_str().unwrap()) {
+        if ["CA", "clock", "log", "ssh", "configuration"].contains(&check["check"].as_str().unwrap()) {
             assert_eq!(check["verdict"], "ok", "{check}");
         }
     }

@@ -34,6 +34,7 @@ pub struct Metrics {
     can_issue: Gauge,
     shadow: Family<Outcome, Gauge>,
     hosts: [Gauge; 5],
+    evidence: Family<Outcome, Counter>,
 }
 
 impl Default for Metrics {
@@ -64,7 +65,9 @@ impl Default for Metrics {
         for ((name, help), gauge) in named.into_iter().zip(&hosts) {
             registry.register(name, help, gauge.clone());
         }
-        Metrics { hosts, shadow, registry, declarations, statements, entries, open, can_issue }
+        let evidence = Family::<Outcome, Counter>::default();
+        registry.register("evidence_accesses", "Reads of entries and recordings", evidence.clone());
+        Metrics { evidence, hosts, shadow, registry, declarations, statements, entries, open, can_issue }
     }
 }
 
@@ -77,6 +80,11 @@ impl Metrics {
     /// Counts another statement by its kind and what came of it.
     pub fn said(&self, kind: &'static str, outcome: &str) {
         self.statements.get_or_create(&Statement { kind, outcome: outcome.to_owned() }).inc();
+    }
+
+    /// Counts a read of evidence: `read` and `refused` are entries too, `refused_unlogged` is beyond what is logged of one person.
+    pub fn evidence(&self, outcome: &'static str) {
+        self.evidence.get_or_create(&Outcome { outcome: outcome.to_owned() }).inc();
     }
 
     /// How many hosts are enrolled, follow, have confirmed the newest list, are stale, and have seen a longer log.

@@ -168,3 +168,17 @@ pub const RECORDING_TERM: usize = 64;
 pub const SNAPSHOT: usize = 1 << 30;
 /// What a snapshot says of who can read it: `state/1 fireaxe-ca/1.22.333-pre.4` has 32 bytes.
 pub const SNAPSHOT_SHAPE: usize = 64;
+/// How long an entry says that somebody reads the same evidence, in seconds: who fetches a log of a million
+/// entries asks 4,000 times, who resumes a recording a few times, and each is one act.
+pub const EVIDENCE_READ_S: u64 = 3600;
+/// Entries about refusals of evidence to one person in [`EVIDENCE_READ_S`]: one a minute says that somebody
+/// tries, and at 500 bytes adds less than 1 MB a day to the log.
+pub const EVIDENCE_REFUSED: u32 = 60;
+/// Reads that the CA remembers to have logged: those of 16 auditors who fetch 1,024 recordings each within the
+/// hour, 200 bytes each. What is forgotten is logged again.
+pub const EVIDENCE_REMEMBERED: usize = 16_384;
+/// Recordings that are handed out at once, each with 64 KiB in memory: a disk has no use for more.
+pub const RECORDINGS_READ: usize = 16;
+/// Recordings in one answer of the list: 400 bytes each, and as much again for names at their limit, stay below
+/// 1 MiB.
+pub const RECORDINGS_LISTED: usize = 1000;

@@ -189,6 +189,14 @@ fn each_schema_is_printed_with_its_fields_and_each_exit_code_as_it_says() {
     stranger.fireaxe(&["enrol", "--person", "mallory", "--addr", &ca_url, "--pin", &zero]).ok();
     let wrong = seen.take(stranger.fireaxe(&["--json", "open", host, "-s", "2", "-r", "x"]).exits(78));
     assert_eq!(wrong["code"], "ca.wrong_pin");
+    // An auditor's copy: all of it, then what was added by reading it; nobody else gets any.
+    let copy = scene.world.dir().join("copy").display().to_string();
+    let fetched = seen.take(scene.cleo.fireaxe(&["--json", "log", "fetch", &copy]).exits(0));
+    let again = seen.take(scene.cleo.fireaxe(&["--json", "log", "fetch", &copy]).exits(0));
+    assert_eq!(again["before"], fetched["entries"]);
+    seen.take(scene.cleo.fireaxe(&["--json", "rec", "fetch", &copy]).exits(0));
+    let refused = seen.take(scene.ana.fireaxe(&["--json", "rec", "fetch", &copy]).exits(77));
+    assert_eq!(refused["code"], "role.auditor");
     let details = &seen.printed["fireaxe.error/v1"];
     assert!(details.iter().any(|answer| answer.get("reasons").is_some()));
 

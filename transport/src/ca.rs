@@ -1,6 +1,7 @@
 //! Requests to the CA and its answers: JSON or bytes, bounded in time and size.
 
 use std::fmt;
+use std::io::Read;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -92,6 +93,26 @@ impl Raw {
     /// A header's value, if it is there and plain text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// The body of an answer, as it comes.
+pub struct Reading {
+    addr: String,
+    body: Box<dyn Read + Send>,
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading").field("addr", &self.addr).finish()
+    }
+}
+
+impl Reading {
+    /// The next bytes; 0 at its end. An answer that is cut off is an error, not an end.
+    pub fn next(&mut self, into: &mut [u8]) -> Result<usize, TransportError> {
+        let lost = |e: std::io::Error| TransportError::Lost { addr: self.addr.clone(), why: e.to_string() };
+        self.body.read(into).map_err(lost)
     }
 }
 
@@ -199,6 +220,36 @@ impl Ca {
             304 => Ok(Raw { status, headers: response.headers().clone(), body: Vec::new() }),
             _ => Err(self.refusal(response)),
         }
+    }
+
+    /// `GET path` as bytes that are read as they come; `proof` as in [`Ca::get`]. Opening it has the limits of
+    /// any request; after that only silence ends it (25 s). How much is taken is for whoever reads.
+    pub fn read(&self, path: &str, proof: Option<&str>) -> Result<Reading, TransportError> {
+        let mut request = self.agent.get(self.url(path));
+        if let Some(proof) = proof {
+            request = request.header("authorization", proof);
+        }
+        let request = request
+            .config()
+            .timeout_global(None)
+            .timeout_recv_response(Some(self.timeouts.whole))
+            .timeout_per_read(Some(SILENCE))
+            .build();
+        let response = request.call().map_err(|e| self.explain(e, 0))?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response));
+        }
+        let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        Ok(Reading { addr: self.address.0.clone(), body: Box::new(body) })
+    }
+
+    /// The same, whole; more than `limit` bytes are an error.
+    pub fn get_bytes(&self, path: &str, proof: Option<&str>, limit: u64) -> Result<Vec<u8>, TransportError> {
+        let Reading { addr, body } = self.read(path, proof)?;
+        let mut bytes = Vec::new();
+        let read = body.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|e| TransportError::Lost { addr: addr.clone(), why: e.to_string() })?;
+        if bytes.len() as u64 > limit { Err(TransportError::TooLarge { addr, limit }) } else { Ok(bytes) }
     }
 
     /// `GET path` as server-sent events: the connection stays open. Opening it has the limits of any

@@ -16,7 +16,7 @@ mod events;
 mod pin;
 mod tls;
 
-pub use ca::{Address, Ca, Raw, Timeouts};
+pub use ca::{Address, Ca, Raw, Reading, Timeouts};
 pub use error::TransportError;
 pub use events::Events;
 pub use pin::Pin;

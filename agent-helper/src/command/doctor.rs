@@ -7,6 +7,7 @@ use fireaxe_protocol::limits;
 use serde::Serialize;
 
 use super::{Context, ssh_config};
+use crate::authority::Authority;
 use crate::clock;
 use crate::control::client::{Control, ControlError};
 use crate::exit::Exit;
@@ -107,12 +108,12 @@ fn show(cx: &Context, checks: &[Check]) {
 }
 
 fn ca(cx: &Context, config: &crate::config::Config) -> Vec<Check> {
-    let keys = match cx.authority(config).and_then(|authority| {
+    let (keys, head) = match cx.authority(config).and_then(|authority| {
         let keys = authority.keys()?;
         authority.compare_keys(&keys)?;
-        Ok(keys)
+        Ok((keys, head(&authority)))
     }) {
-        Ok(keys) => keys,
+        Ok(found) => found,
         Err(failure) => {
             let mut check = fail("CA", &failure);
             if matches!(failure, Failure::KeysChanged { .. }) {
@@ -136,7 +137,28 @@ fn ca(cx: &Context, config: &crate::config::Config) -> Vec<Check> {
             next: Some("set this machine's clock (timedatectl)".to_owned()),
         },
     };
-    vec![ok("CA", format!("answers under its pin as {}", keys.origin)), clock]
+    vec![ok("CA", format!("answers under its pin as {}", keys.origin)), clock, head]
+}
+
+/// The log's newest head, held against what this client has seen of it.
+fn head(authority: &Authority<'_>) -> Check {
+    let heads = match authority.head().and_then(|_| authority.heads()) {
+        Ok(heads) => heads,
+        Err(failure) => return fail("log", &failure),
+    };
+    let said = authority.look_back();
+    let evidence =
+        heads.evidence().map(|at| format!("the log has shown two pasts: both notes are in {}", at.display()));
+    if let Some(found) = said.or(evidence) {
+        let next = "keep that folder and tell security; what is held goes on working".to_owned();
+        return Check { check: "log", verdict: Verdict::Fail, found, next: Some(next) };
+    }
+    match heads.seen() {
+        Some((head, _)) => ok("log", format!("continues what was seen here: {} entries", head.size)),
+        None => {
+            warn("log", "its newest head cannot be remembered here", "make room in ~/.local/state/fireaxe")
+        }
+    }
 }
 
 fn agent(cx: &Context) -> Check {

@@ -74,16 +74,16 @@ pub(super) fn run(cx: &Context, what: Extend) -> Result<Exit, Failure> {
     let waits_here = waits && !what.no_wait && (what.wait || cx.screen.can_ask());
     let shown = Shown { screen: cx.screen, mine: &mine, was_closing };
     let new = new.map(|new| new.held);
-    if waits_here && cx.screen.is_json() {
-        let waited = wait::until_settled(cx, &authority, &mine, keys.as_ref())?;
-        return Ok(shown.waited(&waited));
+    let mut exit = None;
+    if !(waits_here && cx.screen.is_json()) {
+        exit = Some(shown.at_once(&granted, new.as_ref(), &best));
     }
-    let exit = shown.at_once(&granted, new.as_ref(), &best);
     if waits_here {
         let waited = wait::until_settled(cx, &authority, &mine, keys.as_ref())?;
-        return Ok(shown.waited(&waited));
+        exit = Some(shown.waited(&waited));
     }
-    Ok(exit)
+    authority.look_back_aloud();
+    Ok(exit.unwrap_or(Exit::Ok))
 }
 
 /// What `open` would be typed for the same: a refusal names the largest request that would be granted.

@@ -162,6 +162,9 @@ fn take_up(cx: &Context, authority: &Authority<'_>, mine: &Pending, tty: Option<
             if let Some(tty) = tty.filter(|_| in_front(&cx.places, mine.emergency).is_some()) {
                 tty::warn(tty, &format!("fireaxe: {}", new.in_words(clock::now())));
             }
+            if let (Some(said), Some(tty)) = (authority.look_back(), tty) {
+                tty::warn(tty, &format!("fireaxe: WARNING: {said}"));
+            }
             Ok(())
         }
         Ok((_, None)) => Ok(()),

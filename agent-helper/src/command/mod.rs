@@ -12,10 +12,12 @@ mod explain;
 mod extend;
 mod follow;
 mod grant;
+mod log;
 mod ls;
 mod match_host;
 mod narrow;
 mod open;
+mod rec;
 mod requests;
 mod review;
 mod run;
@@ -87,6 +89,8 @@ pub(crate) fn run(verb: Verb, screen: Screen) -> Result<ExitCode, Failure> {
         Verb::Close { emergency } => close::run(&cx, emergency),
         Verb::Status => status::run(&cx),
         Verb::Ls => ls::run(&cx),
+        Verb::Log(what) => log::run(&cx, &what),
+        Verb::Rec(what) => rec::run(&cx, &what),
         Verb::Why { host } => why::run(&cx, &host),
         Verb::Explain(explain) => explain::run(&cx, explain),
         Verb::SshConfig(what) => ssh_config::run(&cx, &what),

@@ -56,7 +56,9 @@ fn open_it(cx: &Context, open: &Open) -> Result<Exit, Failure> {
     let waits_here = waits && !open.no_wait && (open.wait || cx.screen.can_ask());
     if waits_here && cx.screen.is_json() {
         let waited = wait::until_settled(cx, &authority, &declared.mine, keys.as_ref())?;
-        return Ok(card::show_waited(cx.screen, &cx.places, &typed, &declared.mine, &waited));
+        let exit = card::show_waited(cx.screen, &cx.places, &typed, &declared.mine, &waited);
+        authority.look_back_aloud();
+        return Ok(exit);
     }
     let mut exit = card::show_given(cx.screen, &cx.places, &typed, &declared);
     for one in declared.gone.iter().filter(|_| !cx.screen.is_json()) {
@@ -69,6 +71,7 @@ fn open_it(cx: &Context, open: &Open) -> Result<Exit, Failure> {
         let waited = wait::until_settled(cx, &authority, &declared.mine, keys.as_ref())?;
         exit = card::show_waited(cx.screen, &cx.places, &typed, &declared.mine, &waited);
     }
+    authority.look_back_aloud();
     Ok(exit)
 }
 

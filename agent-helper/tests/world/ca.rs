@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer, SigningKey};
 use fireaxe_protocol::api::{Keys, Opened};
 use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, assemble, to_openssh};
@@ -41,6 +43,11 @@ pub(crate) struct FakeCa {
 /// The answer that opens a stream of events; each [`FakeCa::tell`] is one.
 pub(crate) fn stream() -> Answer {
     Some((200, Value::Null))
+}
+
+/// An answer that is no JSON.
+pub(crate) fn bytes(of: &[u8]) -> Answer {
+    Some((200, Value::String(STANDARD.encode(of))))
 }
 
 impl FakeCa {
@@ -132,9 +139,13 @@ fn serve(
             send_events(&mut stream, news);
             return;
         }
-        let json = json.to_string();
-        let text = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{json}", json.len());
-        if stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_err() {
+        let body = match &json {
+            Value::String(raw) => STANDARD.decode(raw).unwrap(),
+            json => json.to_string().into_bytes(),
+        };
+        let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let whole = [head.as_bytes(), &body].concat();
+        if stream.write_all(&whole).and_then(|()| stream.flush()).is_err() {
             return;
         }
     }
@@ -165,6 +176,11 @@ fn user_ca() -> SigningKey {
 
 fn log_key() -> SigningKey {
     SigningKey::from_bytes(&[22; 32])
+}
+
+/// Signs heads of the log that [`keys`] name.
+pub(crate) fn log_signer() -> NoteSigner {
+    NoteSigner::new(origin().as_str(), log_key()).unwrap()
 }
 
 fn keys() -> Keys {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part of this")]
 
 pub(crate) mod ca;
+pub(crate) mod log;
 pub(crate) mod people;
 pub(crate) mod waiting;
 

@@ -156,7 +156,7 @@ pub(super) async fn certificates(
 }
 
 /// Reads the views off the async threads: they are SQLite.
-async fn in_views<T: Send + 'static>(
+pub(super) async fn in_views<T: Send + 'static>(
     door: &Arc<Door>,
     read: impl FnOnce(&crate::views::Views, &crate::log::Reader) -> Result<T, crate::views::ViewError>
     + Send

@@ -13,7 +13,8 @@
 //! | `feed.rs`, `herald.rs` | what hosts follow, and what they are told |
 //! | `reports.rs` | what hosts say |
 //! | `host_turns.rs` | one request of a kind at a time for each host |
-//! | `recordings.rs` | what they recorded |
+//! | `recordings.rs`, `recorded.rs` | what they recorded: as it comes in, as auditors read it |
+//! | `evidence.rs` | who may read entries and recordings, and what the log is told of it |
 //! | `fleet.rs` | how they are |
 //! | `tiles.rs` | checkpoint and tiles of the log |
 //! | `bundles.rs` | the local socket: another bundle |
@@ -27,6 +28,7 @@ mod bundles;
 mod emergencies;
 mod enrolment;
 mod events;
+mod evidence;
 mod feed;
 mod fleet;
 mod herald;
@@ -41,6 +43,7 @@ mod places;
 mod policy;
 mod problem;
 mod reading;
+mod recorded;
 mod recordings;
 mod reports;
 mod requests;
@@ -138,6 +141,8 @@ pub fn routes(door: Arc<Door>) -> Router {
         .route("/v1/emergencies/{id}/events", get(events::watch))
         .route("/v1/requests", get(requests::list))
         .route("/v1/certificates", get(emergencies::certificates))
+        .route("/v1/recordings", get(recorded::list))
+        .route("/v1/recordings/{host}/{recording}", get(recorded::one))
         .route("/v1/sessions", post(reading::login))
         .route("/v1/policy", get(policy::surface))
         .route("/v1/policy/explain", post(policy::explain))

@@ -172,6 +172,8 @@ impl From<Refusal> for Told {
             Refusal::Host(refusal) => super::host_problem::told(&refusal),
             Refusal::UnknownReader => Told::new(StatusCode::UNAUTHORIZED, "reader.unknown", said)
                 .next("fireaxe ls   (logs in by itself)"),
+            Refusal::NotAuditor => Told::new(StatusCode::FORBIDDEN, "role.auditor", said)
+                .next("fireaxe ls   (emergencies are for everybody in the roster; the role is given there)"),
             Refusal::NotThatHost(_) => Told::new(StatusCode::UNAUTHORIZED, "host.other_key", said)
                 .next("fireaxe-host doctor   (says which key it is enrolled with)"),
             Refusal::ReportGap { expected, logged, .. } => {

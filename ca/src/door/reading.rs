@@ -17,8 +17,9 @@ use fireaxe_protocol::statement::{Envelope, Kind, Statement};
 
 use super::Door;
 use super::emergencies::{Bytes, body};
+use super::evidence::Accesses;
 use super::problem::{Answer, Told};
-use crate::road::{KnownHost, Refusal, check_time};
+use crate::road::{FreshReader, KnownHost, Refusal, check_time};
 use tokio::sync::Semaphore;
 
 /// Sessions a CA holds at once; the oldest to end makes room.
@@ -32,6 +33,8 @@ const LOOKUPS: usize = 16;
 pub struct Sessions {
     held: Mutex<HashMap<Fingerprint, Session>>,
     lookups: Semaphore,
+    /// What of the evidence they read.
+    pub(super) accesses: Accesses,
 }
 
 #[derive(Debug, Clone)]
@@ -45,7 +48,7 @@ struct Session {
 
 impl Default for Sessions {
     fn default() -> Sessions {
-        Sessions { held: Mutex::default(), lookups: Semaphore::new(LOOKUPS) }
+        Sessions { held: Mutex::default(), lookups: Semaphore::new(LOOKUPS), accesses: Accesses::default() }
     }
 }
 
@@ -162,8 +165,24 @@ pub(super) fn host(door: &Door, headers: &HeaderMap, method: &str, uri: &Uri) ->
     Ok(known)
 }
 
+/// Who signed a read, and with what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proved {
+    /// What they may see.
+    pub(super) scope: Scope,
+    /// The key that signed it.
+    pub(super) key: Fingerprint,
+    /// The enrolled key behind that one: it signed the login, or the declaration.
+    pub(super) enrolled: Fingerprint,
+}
+
 /// Whoever signed this read. Nothing is read for the caller before the proof is checked.
 pub(super) async fn who(door: &Door, headers: &HeaderMap, method: &str, uri: &Uri) -> Answer<Scope> {
+    Ok(proved(door, headers, method, uri).await?.scope)
+}
+
+/// The same, with the keys.
+pub(super) async fn proved(door: &Door, headers: &HeaderMap, method: &str, uri: &Uri) -> Answer<Proved> {
     let unauthorized = |code: &str, words: &str| {
         Told::new(StatusCode::UNAUTHORIZED, code, words).next("fireaxe ls   (logs in by itself)")
     };
@@ -183,18 +202,18 @@ pub(super) async fn who(door: &Door, headers: &HeaderMap, method: &str, uri: &Ur
         held.get(&proof.key).filter(|session| session.until > now).cloned()
     };
     let gate = door.road.published().gate();
-    let (scope, key) = match session {
+    let (scope, key, enrolled) = match session {
         Some(session) => {
             let still = gate.bundle.roster.by_key(&session.enrolled);
             if still.is_none_or(|(person, _)| person.name != session.person) {
                 return Err(unknown());
             }
-            (Scope::Person(session.person), session.key)
+            (Scope::Person(session.person), session.key, session.enrolled)
         }
         None => {
             let Ok(_place) = door.sessions.lookups.try_acquire() else { return Err(Refusal::Busy.into()) };
-            let (person, id, key) = door.road.reader(proof.key).await?;
-            (Scope::Emergency(person, id), key)
+            let FreshReader { person, enrolled, emergency, key } = door.road.reader(proof.key).await?;
+            (Scope::Emergency(person, emergency), key, enrolled)
         }
     };
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -206,5 +225,5 @@ pub(super) async fn who(door: &Door, headers: &HeaderMap, method: &str, uri: &Ur
     if gate.bundle.roster.person(scope.person()).is_none() {
         return Err(unknown());
     }
-    Ok(scope)
+    Ok(Proved { scope, key: proof.key, enrolled })
 }

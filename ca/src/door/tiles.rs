@@ -11,16 +11,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use fireaxe_protocol::api::Consistency;
-use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::log::tiles::{TileKind, TilePath};
-use fireaxe_protocol::policy::Role;
+use fireaxe_protocol::log::{Evidence, Hash};
 
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::problem::{Answer, Told};
-use super::reading::Scope;
-use super::{Door, reading};
+use super::{Door, evidence};
 use crate::log::{LogError, Reader};
 use crate::road::Refusal;
 
@@ -124,17 +122,7 @@ pub(super) async fn tile(
     let Path(path) = path.map_err(|_| unknown())?;
     let path: TilePath = format!("tile/{path}").parse().map_err(|_| unknown())?;
     if path.kind == TileKind::Entries {
-        let scope = reading::who(&door, &headers, "GET", &uri).await?;
-        let bundle = door.road.published().gate().bundle;
-        // An emergency's fresh key reads that emergency, whatever else its holder may do.
-        let person = matches!(scope, Scope::Person(_));
-        if !person || !bundle.roster.has_role(scope.person(), Role::Auditor) {
-            return Err(Told::new(
-                StatusCode::FORBIDDEN,
-                "role.auditor",
-                "entries are for people with the role auditor",
-            ));
-        }
+        evidence::auditor(&door, &headers, &uri, Evidence::Entries).await?.tell_the_log(&door).await?;
     }
     let bytes = in_log(&door, move |reader| match reader.tile(&path) {
         Ok(bytes) => Ok(Some(bytes)),

@@ -7,6 +7,7 @@
 //! as good as its chain.
 
 mod room;
+mod shelf;
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};

@@ -25,6 +25,7 @@ mod close;
 mod conductor;
 mod crash;
 mod declare;
+mod evidence;
 mod extend;
 mod facts;
 mod hosts;
@@ -136,7 +137,7 @@ pub(crate) enum Asked {
     /// Step 3 without its entry.
     Explain(PersonName, Box<ExplainRequest>, Reply<Box<Explained>>),
     /// Whose emergency a fresh key belongs to.
-    Reader(Fingerprint, Reply<(PersonName, EmergencyId, Ed25519Key)>),
+    Reader(Fingerprint, Reply<FreshReader>),
     /// Steps 8 and 11: what a host said, to be logged.
     Report(Arc<Heard>, Reply<u64>),
     /// End after what is under way.
@@ -152,6 +153,19 @@ pub struct Recorded {
     pub leaf: Hash,
     /// Its time, unix seconds.
     pub at: u64,
+}
+
+/// Who holds the fresh key of a live emergency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FreshReader {
+    /// Who declared it.
+    pub person: PersonName,
+    /// The enrolled key that signed the declaration.
+    pub enrolled: Fingerprint,
+    /// Which emergency.
+    pub emergency: EmergencyId,
+    /// The fresh key.
+    pub key: Ed25519Key,
 }
 
 /// Who reads which evidence, and what came of it.
@@ -289,7 +303,7 @@ impl Road {
     }
 
     /// Whose live emergency `key` was certified for.
-    pub async fn reader(&self, key: Fingerprint) -> Result<(PersonName, EmergencyId, Ed25519Key), Refusal> {
+    pub async fn reader(&self, key: Fingerprint) -> Result<FreshReader, Refusal> {
         self.ask(|reply| Asked::Reader(key, reply)).await
     }
 

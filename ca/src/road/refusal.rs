@@ -164,6 +164,9 @@ pub enum Refusal {
     /// No key of that fingerprint may read.
     #[error("that key may not read this, or did not sign this read")]
     UnknownReader,
+    /// Evidence, and they have not the role.
+    #[error("entries and recordings are for people with the role auditor")]
+    NotAuditor,
     /// Another key than the enrolled one signed, or it speaks of another host.
     #[error("the report was not signed by the key with which {0} is enrolled, or speaks of another host")]
     NotThatHost(HostName),

@@ -16,7 +16,7 @@ use super::issue::{Opening, Prepared, sign};
 use super::pager::Page;
 use super::refusal::{Internal, Refusal};
 use super::shadow::{Candidate, Difference};
-use super::{Asked, Known, Recorded, Reply, clockwork, crash, standing};
+use super::{Asked, FreshReader, Known, Recorded, Reply, clockwork, crash, evidence, standing};
 use crate::log::{Batch, Committed, LogError, Logged, Pending, Reader};
 use crate::randomness::Randomness;
 use crate::state::{Phase, State};
@@ -186,7 +186,8 @@ impl<'a> Turn<'a> {
                 self.later(recorded, reply);
             }
             Asked::Evidence(event, reply) => {
-                let recorded = self.append(*event);
+                let holds = evidence::holds(&self.bundle.roster, &event);
+                let recorded = holds.and_then(|()| self.append(*event));
                 self.later(recorded, reply);
             }
             Asked::Explain(person, request, reply) => {
@@ -195,7 +196,12 @@ impl<'a> Turn<'a> {
             }
             Asked::Reader(key, reply) => {
                 let found = self.state.emergencies.by_fresh_key(&key);
-                let found = found.map(|live| (live.person.clone(), live.id, live.fresh_key));
+                let found = found.map(|live| FreshReader {
+                    person: live.person.clone(),
+                    enrolled: live.key,
+                    emergency: live.id,
+                    key: live.fresh_key,
+                });
                 self.later(found.ok_or(Refusal::UnknownReader), reply);
             }
             Asked::Report(heard, reply) => self.take_reports(heard, reply),

@@ -7,7 +7,7 @@ use fireaxe_protocol::names::{EmergencyId, HostName, SystemName};
 use fireaxe_protocol::statement::Statement;
 use rusqlite::{Connection, params};
 
-use super::ViewError;
+use super::{ViewError, recordings};
 
 pub(super) fn take(to: &Connection, entry: &Entry) -> Result<(), ViewError> {
     match &entry.event {
@@ -32,8 +32,10 @@ pub(super) fn take(to: &Connection, entry: &Entry) -> Result<(), ViewError> {
                 !unusual.is_empty()
             ])?;
         }
-        Event::SessionClosed { unusual, by, .. } => {
+        Event::RecordingExpired { host, recording, .. } => recordings::expired(to, host, *recording)?,
+        Event::SessionClosed { unusual, by, emergency } => {
             let Report::SessionClosed(said) = words(by)? else { return Err(ViewError::Row) };
+            recordings::reported(to, &by.host, *emergency, &said.recordings)?;
             to.prepare_cached(
                 "UPDATE connection SET live = 0, unusual = max(unusual, ?3) WHERE host = ?1 AND name = ?2",
             )?

@@ -5,7 +5,10 @@
 //! that is missing, damaged or of another shape is made anew from the log.
 
 mod hosts;
+mod recordings;
 mod take;
+
+pub use recordings::ReportedRecording;
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -21,7 +24,7 @@ use thiserror::Error;
 use crate::log::{LogError, Reader};
 
 /// Raised with every change of the tables or of what goes into them: another number is made anew.
-const SHAPE: i64 = 5;
+const SHAPE: i64 = 6;
 /// How many a list shows.
 const LIST: u32 = 200;
 /// Entries taken in one transaction.
@@ -245,6 +248,9 @@ fn anew(path: &Path) -> Result<Connection, ViewError> {
          CREATE TABLE reach (closing BLOB NOT NULL, host TEXT NOT NULL, emergency INTEGER NOT NULL,
              confirmed_at INTEGER, PRIMARY KEY (closing, host)) WITHOUT ROWID;
          CREATE INDEX reach_emergency ON reach (emergency);
+         CREATE TABLE recording (host TEXT NOT NULL, name TEXT NOT NULL, emergency INTEGER, json TEXT NOT NULL,
+             expired INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (host, name)) WITHOUT ROWID;
+         CREATE INDEX recording_emergency ON recording (emergency, host, name);
          PRAGMA user_version = {SHAPE};
          COMMIT;"
     ))?;

@@ -66,6 +66,7 @@ pub(super) fn take(to: &Connection, entry: &Entry, bytes: &[u8]) -> Result<(), V
         | Event::HostRetired { .. }
         | Event::SessionOpened { .. }
         | Event::SessionClosed { .. }
+        | Event::RecordingExpired { .. }
         | Event::HostConfirmed { .. } => hosts::take(to, entry)?,
         _ => {}
     }

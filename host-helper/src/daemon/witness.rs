@@ -9,8 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fireaxe_protocol::api::FeedHead;
-use fireaxe_protocol::limits;
-use fireaxe_protocol::log::{Checkpoint, Hash, NoteKey, tree};
+use fireaxe_protocol::log::{Beside, Checkpoint, Hash, NoteKey};
 use fireaxe_protocol::names::Origin;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_transport::TransportError;
@@ -93,22 +92,16 @@ impl Witness {
             self.remember(Seen { head, note })?;
             return Ok(Witnessed::Consistent);
         };
-        if head.size == seen.head.size {
-            return match head.root == seen.head.root {
-                true => Ok(Witnessed::Consistent),
-                false => self.fork(&seen, &note, &head, "two roots of one size"),
-            };
-        }
-        let (old, new) = if head.size > seen.head.size { (&seen.head, &head) } else { (&head, &seen.head) };
-        let continues = |proof: &[Hash]| {
-            proof.len() <= limits::PROOF
-                && tree::verify_consistency(old.size, new.size, proof, &old.root, &new.root).is_ok()
+        let gap = match Beside::of(&seen.head, &head) {
+            Beside::Same => return Ok(Witnessed::Consistent),
+            Beside::Forked => return self.fork(&seen, &note, &head, "two roots of one size"),
+            Beside::Apart(gap) => gap,
         };
         // The feed's own proof, if it begins where this host is; a wrong one is no evidence yet.
-        let fits = (shown.from, old.size) == (seen.head.size, seen.head.size);
-        if !(fits && continues(&shown.proof)) {
-            match ask(old.size, new.size) {
-                Ok(proof) if continues(&proof) => {}
+        let fits = (shown.from, gap.from) == (seen.head.size, seen.head.size);
+        if !(fits && gap.is_closed_by(&shown.proof)) {
+            match ask(gap.from, gap.to) {
+                Ok(proof) if gap.is_closed_by(&proof) => {}
                 Ok(_) => return self.fork(&seen, &note, &head, "no proof leads from one to the other"),
                 Err(error) => match error.problem() {
                     // The CA is there, and has nothing between the two.
@@ -120,7 +113,7 @@ impl Witness {
             }
         }
         // An older head of the same log was shown again: no news, and no harm.
-        if head.size > seen.head.size {
+        if gap.is_news {
             self.remember(Seen { head, note })?;
         }
         Ok(Witnessed::Consistent)
@@ -177,7 +170,7 @@ mod tests {
     use std::cell::Cell;
 
     use ed25519_dalek::SigningKey;
-    use fireaxe_protocol::log::NoteSigner;
+    use fireaxe_protocol::log::{NoteSigner, tree};
 
     use super::*;
 

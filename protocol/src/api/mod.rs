@@ -2,10 +2,12 @@
 //!
 //! Every answer names its `schema`; changes only ever add.
 
+mod evidence;
 mod hosts;
 mod read_proof;
 mod requests;
 
+pub use evidence::{RecordingLine, RecordingState, Recordings};
 pub use hosts::{
     ChunksTaken, Consistency, FeedClosing, FeedEvent, FeedHead, FeedList, Fleet, FleetHost, HostCertificate,
     Join, Joined, Narrowed, Reach, Reports, ReportsTaken, SelfTestCertificate,

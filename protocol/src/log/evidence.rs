@@ -14,7 +14,8 @@ pub enum EvidenceReader {
     Person {
         /// Who.
         person: PersonName,
-        /// The enrolled key that signed the login.
+        /// The enrolled key that signed the login; of one who was refused with the fresh key of an emergency, the
+        /// one that declared it.
         key: Fingerprint,
     },
     /// Whoever is at the other end of the operator's socket: `operator uid 0`.
@@ -22,7 +23,7 @@ pub enum EvidenceReader {
 }
 
 /// What is read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Evidence {
     /// Entries of the log, for an hour: whoever reads them may go on without a further entry.

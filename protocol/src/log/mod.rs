@@ -11,6 +11,7 @@
 //! | [`tree`] | leaf and node hashes, heads, proofs and their checks |
 //! | [`note`] | signed notes and their keys |
 //! | `checkpoint` | the signed head |
+//! | `memory` | what a head says to whoever remembers an earlier one |
 //! | [`receipt`] | the proof inside a certificate, and a host's check of it |
 //! | `krl_note` | the signed note beside a revocation list |
 //! | `snapshot_note` | the signed note in front of the CA's snapshot |
@@ -23,6 +24,7 @@ mod event;
 mod evidence;
 mod hash;
 mod krl_note;
+mod memory;
 pub mod note;
 pub mod receipt;
 mod snapshot_note;
@@ -36,6 +38,7 @@ pub use event::{Decided, Event, HostPattern, IncidentUpdate, PinnedKeys};
 pub use evidence::{Evidence, EvidenceReader};
 pub use hash::Hash;
 pub use krl_note::{KrlNote, KrlNoteError};
+pub use memory::{Beside, Gap};
 pub use note::{NoteError, NoteKey, NoteSigner};
 pub use receipt::{Proved, Receipt, ReceiptError};
 pub use snapshot_note::{SnapshotNote, SnapshotNoteError};
