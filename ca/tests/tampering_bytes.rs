@@ -41,7 +41,12 @@ fn in_time(what: &str, run: impl FnOnce() -> Outcome + Send + 'static) -> Outcom
 fn is_detected(what: &str, (found, entries): &Outcome, original: &[Vec<u8>]) -> bool {
     let failed = found.iter().find(|(_, what)| what.contains("fireaxe-ca itself failed"));
     assert_eq!(failed, None, "{what}");
-    assert!(!found.is_empty() || entries == original, "undetected: {what}");
+    let differs = original.iter().zip(entries).position(|(one, other)| one != other);
+    let (was, is) = (original.len(), entries.len());
+    assert!(
+        !found.is_empty() || entries == original,
+        "undetected: {what}: {was} entries were there, {is} are, and differ at {differs:?}"
+    );
     !found.is_empty()
 }
 

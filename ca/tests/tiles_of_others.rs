@@ -167,7 +167,7 @@ fn refused(zip: Vec<u8>) -> String {
 }
 
 fn zip_of(names: &[&str]) -> Vec<u8> {
-    zipped(&names.iter().map(|name| ((*name).to_owned(), b"x".to_vec())).collect())
+    zipped(&names.iter().map(|name| ((*name).to_owned(), b"x".to_vec())).collect::<Files>())
 }
 
 #[test]

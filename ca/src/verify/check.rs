@@ -17,6 +17,8 @@ pub(super) struct Check {
     state: Option<State>,
     pub(super) keys: Option<(NoteKey, Origin, PinnedKeys)>,
     covered: u64,
+    /// Heads that are signed and not over these entries.
+    unfit: u64,
     pub(super) tally: Tally,
     pub(super) found: Vec<Found>,
     /// What entries said that later ones refer to.
@@ -109,6 +111,10 @@ impl Check {
 
     fn end(&mut self, beyond: Option<u64>) {
         let size = self.tally.entries;
+        if self.unfit > 1 {
+            let what = format!("{} checkpoints up to here are not over these entries", self.unfit);
+            self.note(size, what);
+        }
         if beyond.is_some() {
             let what = "a checkpoint covers more entries than there are: the end of the log is missing";
             self.note(size, what);
@@ -186,7 +192,11 @@ impl Check {
         match head {
             None => self.note(size, "the checkpoint here is not signed by the log's key"),
             Some(checkpoint) if checkpoint.size != size || Some(checkpoint.root) != self.tree.root() => {
-                self.note(size, "the checkpoint here is not over these entries");
+                // Each head after it says the same of the same entries.
+                if self.unfit == 0 {
+                    self.note(size, "the checkpoint here is not over these entries");
+                }
+                self.unfit += 1;
             }
             Some(_) => {}
         }

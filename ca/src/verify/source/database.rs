@@ -13,13 +13,15 @@ pub struct Database {
     reader: Reader,
     /// Entries under the newest head, or all there are if those are more.
     size: u64,
+    /// Where reading failed, for when it gets there.
+    broken: Option<SourceError>,
 }
 
 impl Database {
     /// The log that `reader` has open.
     pub fn of(reader: Reader) -> Result<Database, LogError> {
         let size = reader.size()?.max(reader.count()?);
-        Ok(Database { reader, size })
+        Ok(Database { reader, size, broken: None })
     }
 }
 
@@ -42,6 +44,9 @@ impl Source for Database {
 
     fn entries(&mut self, from: u64) -> Result<Vec<Vec<u8>>, SourceError> {
         let most = self.size.saturating_sub(from).min(PIECE_ENTRIES as u64);
+        if let Some(broken) = self.broken.take_if(|broken| broken.entry == from) {
+            return Err(broken);
+        }
         let (mut entries, mut bytes) = (Vec::new(), 0);
         if most == 0 {
             return Ok(entries);
@@ -52,8 +57,12 @@ impl Source for Database {
             if bytes >= PIECE_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         match read {
-            // What stands before the gap is read first; the next piece begins with it.
-            Err(_) if !entries.is_empty() => Ok(entries),
+            // What stands before is looked at first. Asked anew, the database might find another way to the rest,
+            // and what is broken in it would not be told.
+            Err(error) if !entries.is_empty() => {
+                self.broken = Some(failed(from.saturating_add(entries.len() as u64), error));
+                Ok(entries)
+            }
             Err(error) => Err(failed(from, error)),
             Ok(()) => Ok(entries),
         }
