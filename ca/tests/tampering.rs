@@ -252,6 +252,12 @@ async fn approvals_that_nobody_gave_are_found() {
     // Another key, whose person is named or not.
     finds(&signed_by(99, &|_| ()), at, "does not give that key to ben");
     finds(&signed_by(DAN, &|_| ()), at, "does not give that key to ben");
+    // The right key, and words that it did not sign.
+    let changed = forged(&|event| {
+        let Event::ApprovalGiven { by, .. } = event else { unreachable!() };
+        by.said.statement = by.said.statement.replacen("\"shown_s\":9", "\"shown_s\":8", 1);
+    });
+    finds(&changed, at, "does not match the statement");
     // Of another leaf, by the right key.
     let other = signed_by(installed::BEN, &|words| words.of = leaf_hash(b"another"));
     finds(&other, at, "does not answer what waited");

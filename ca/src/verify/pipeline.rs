@@ -91,8 +91,8 @@ fn fault(entry: u64) -> SourceError {
     SourceError { entry, what: what.to_owned() }
 }
 
-/// Threads that look at pieces, at most: with two pieces of at most 15 MiB for each on their way, 240 MiB of a
-/// log that is made to be as large as it can; 16 MiB of another.
+/// Threads that look at pieces, at most: with three pieces of a MiB for each on their way, each several times
+/// over once it is taken apart, 100 MiB.
 const THREADS: usize = 8;
 
 #[cfg(test)]

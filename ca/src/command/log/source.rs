@@ -17,9 +17,9 @@ use crate::verify::source::{Database, Folder, Source, SourceError, TilesLog, Zip
 #[group(skip)]
 pub(super) struct From {
     /// The CA's data folder
-    #[arg(long = "data", value_name = "DIR", env = "FIREAXE_CA_DATA", conflicts_with = "tiles")]
+    #[arg(long = "data", value_name = "DIR", env = "FIREAXE_CA_DATA")]
     data: Option<PathBuf>,
-    /// A copy of the log as tiles (C2SP tlog-tiles): a folder, or a zip of one
+    /// A copy of the log as tiles (C2SP tlog-tiles): a folder, or a zip of one. Read instead of a CA's log
     #[arg(long, value_name = "PATH")]
     tiles: Option<PathBuf>,
 }

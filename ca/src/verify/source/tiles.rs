@@ -7,7 +7,7 @@ use fireaxe_protocol::limits;
 use fireaxe_protocol::log::Checkpoint;
 use fireaxe_protocol::log::tiles::{TILE_BYTES, TILE_WIDTH, TileKind, TilePath, decode_bundle};
 
-use super::{Source, SourceError};
+use super::{PIECE_BYTES, Source, SourceError};
 
 /// Files by name.
 pub trait Place: Send {
@@ -78,7 +78,16 @@ impl<P: Place> Source for TilesLog<P> {
         }
         let (first, width) = (usize::try_from(first), usize::try_from(width));
         let part = first.ok().zip(width.ok()).and_then(|(first, width)| entries.get(first..width));
-        Ok(part.unwrap_or_default().iter().map(|entry| entry.to_vec()).collect())
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        for entry in part.unwrap_or_default() {
+            bytes += entry.len();
+            piece.push(entry.to_vec());
+            // The rest of a bundle that is made to be as large as it can is read with the next piece.
+            if bytes >= PIECE_BYTES {
+                break;
+            }
+        }
+        Ok(piece)
     }
 
     fn heads(&mut self, after: u64, until: u64) -> Result<Vec<(u64, String)>, SourceError> {
@@ -95,3 +104,56 @@ impl<P: Place> Source for TilesLog<P> {
 const CHECKPOINT: &str = "checkpoint";
 /// A bundle of 256 entries at their limit, each with its length: 15 MiB.
 const BUNDLE: usize = TILE_WIDTH as usize * (2 + limits::ENTRY);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use fireaxe_protocol::log::tiles::encode_bundle;
+
+    use super::*;
+
+    impl Place for HashMap<String, Vec<u8>> {
+        fn file(&mut self, name: &str, most: usize) -> Result<Option<Vec<u8>>, String> {
+            Ok(self.get(name).inspect(|bytes| assert!(bytes.len() <= most)).cloned())
+        }
+    }
+
+    fn log(size: u64, bundles: &[(&str, usize)]) -> Result<TilesLog<HashMap<String, Vec<u8>>>, SourceError> {
+        let root = "A".repeat(43);
+        let note = format!("ca/0123456789abcdef\n{size}\n{root}=\n\n\u{2014} x AAAAAAAA\n");
+        let mut files = HashMap::from([("checkpoint".to_owned(), note.into_bytes())]);
+        for (name, entries) in bundles {
+            let entries: Vec<Vec<u8>> = (0..*entries).map(|n| vec![n as u8; limits::ENTRY]).collect();
+            files.insert((*name).to_owned(), encode_bundle(entries).unwrap());
+        }
+        TilesLog::open(files)
+    }
+
+    #[test]
+    fn a_bundle_that_is_as_large_as_it_can_is_read_a_piece_at_a_time() {
+        let mut log = log(300, &[("tile/entries/000", 256), ("tile/entries/001", 256)]).unwrap();
+        let mut read = 0;
+        loop {
+            let piece = log.entries(read).unwrap();
+            assert!(piece.len() <= PIECE_BYTES / limits::ENTRY + 1);
+            if piece.is_empty() {
+                break;
+            }
+            for entry in piece {
+                assert_eq!(entry[0], (read % 256) as u8);
+                read += 1;
+            }
+        }
+        assert_eq!(read, 300, "as far as the head says, though the last bundle goes on");
+    }
+
+    #[test]
+    fn a_bundle_that_is_short_or_not_there_is_missed_at_its_entry() {
+        let mut short = log(300, &[("tile/entries/000", 256), ("tile/entries/001.p/44", 43)]).unwrap();
+        assert_eq!(short.entries(256).unwrap_err().entry, 299);
+        let mut gone = log(300, &[("tile/entries/000", 256)]).unwrap();
+        let error = gone.entries(256).unwrap_err();
+        assert_eq!((error.entry, error.what.as_str()), (256, "there is no file tile/entries/001.p/44"));
+    }
+}
