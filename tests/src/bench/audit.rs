@@ -138,9 +138,8 @@ fn roster(people: &[SigningKey], leads: &[SigningKey]) -> String {
         "\n[role]\npolicy_admin = { group = \"security\", quorum = 1, presence = \"none\" }\n\
          auditor = { group = \"audit\" }\nincident_commander = { group = \"sre-leads\" }\n",
     );
-    let on_call = "\"payments\", \"payments-oncall\", \"sre\"";
-    let lead = "\"sre-leads\", \"sre\", \"security\", \"audit\"";
-    for (name, keys, groups) in [("p", people, on_call), ("lead", leads, lead)] {
+    let lead = "\"sre-leads\", \"sre\", \"payments\", \"payments-oncall\", \"security\", \"audit\"";
+    for (name, keys, groups) in [("p", people, "\"sre\""), ("lead", leads, lead)] {
         for (n, key) in keys.iter().enumerate() {
             let public = Ed25519Key::from(key);
             roster.push_str(&format!(
