@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 pub mod randomness;
 pub mod recordings;
+pub mod replay;
 pub mod road;
 pub mod snapshot;
 pub mod state;

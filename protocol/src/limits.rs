@@ -182,3 +182,11 @@ pub const RECORDINGS_READ: usize = 16;
 /// Recordings in one answer of the list: 400 bytes each, and as much again for names at their limit, stay below
 /// 1 MiB.
 pub const RECORDINGS_LISTED: usize = 1000;
+/// Files in a zip that is read: a hash tile and a bundle for each 256 entries, 8 million entries. What has more
+/// is a folder.
+pub const ZIP_FILES: usize = 65_535;
+/// The list of files at a zip's end, bytes: as many files with names of 40 bytes and as much beside each.
+pub const ZIP_LIST: u64 = 16 * 1024 * 1024;
+/// How many times longer a file of a zip may be unpacked: entries shrink to a quarter, text of one letter to a
+/// thousandth.
+pub const ZIP_RATIO: u64 = 200;

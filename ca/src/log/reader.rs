@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 
+use fireaxe_protocol::limits;
 use fireaxe_protocol::log::tiles::{
     TILE_WIDTH, TileKind, TilePath, decode_tile, encode_bundle, encode_tile, subtree,
 };
@@ -58,6 +59,11 @@ impl Reader {
         Ok(Reader { connection, origin, key, opened: RefCell::default(), leaves: RefCell::default() })
     }
 
+    /// The same log once more, for another thread.
+    pub fn another(&self) -> Result<Reader, LogError> {
+        Reader::open(Path::new(self.connection.path().ok_or(LogError::Missing)?))
+    }
+
     /// The log's name.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -81,6 +87,23 @@ impl Reader {
     /// The first checkpoint that covers entry `index`: its size and note.
     pub fn checkpoint_covering(&self, index: u64) -> Result<(u64, String), LogError> {
         store::checkpoint_after(&self.connection, index)?.ok_or(LogError::OutOfRange)
+    }
+
+    /// How many entries lie there, covered by a checkpoint or not; a gap in the middle is not looked for.
+    pub fn count(&self) -> Result<u64, LogError> {
+        store::count(&self.connection)
+    }
+
+    /// The first 1,024 checkpoints over more than `after` and at most `until` entries, the smaller first: size
+    /// and note, as they lie there.
+    pub fn checkpoints(&self, after: u64, until: u64) -> Result<Vec<(u64, String)>, LogError> {
+        let until = until.min(i64::MAX.cast_unsigned());
+        store::checkpoints(&self.connection, after, until)
+    }
+
+    /// A full hash tile as it lies there, if it does. [`Reader::tile`] is for those who trust the file.
+    pub fn stored_tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, LogError> {
+        store::tile(&self.connection, level, index)
     }
 
     /// The bytes of entry `index`, proved to be in the tree.
@@ -131,9 +154,13 @@ impl Reader {
         max: u64,
         mut each: impl FnMut(u64, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
-        let sql = "SELECT idx, bytes FROM entry WHERE idx >= ?1 ORDER BY idx LIMIT ?2";
+        // One that is too long is none, and is not read into memory to find that out.
+        let sql = "SELECT idx, CASE WHEN length(bytes) > ?3 THEN zeroblob(?3 + 1) ELSE bytes END
+                   FROM entry WHERE idx >= ?1 ORDER BY idx LIMIT ?2";
         let mut get = self.connection.prepare_cached(sql)?;
-        let mut rows = get.query([store::number(from)?, i64::try_from(max).unwrap_or(i64::MAX)])?;
+        let max = i64::try_from(max).unwrap_or(i64::MAX);
+        let longest = i64::try_from(limits::ENTRY).unwrap_or(i64::MAX);
+        let mut rows = get.query([store::number(from)?, max, longest])?;
         let mut expected = from;
         while let Some(row) = rows.next()? {
             let index = store::unsigned(row.get(0)?)?;

@@ -220,6 +220,22 @@ pub(super) fn checkpoint_after(
     row.map(|(size, note)| Ok((unsigned(size)?, note))).transpose()
 }
 
+/// The first 1,024 checkpoints over more than `after` and at most `until` entries.
+pub(super) fn checkpoints(
+    connection: &Connection,
+    after: u64,
+    until: u64,
+) -> Result<Vec<(u64, String)>, LogError> {
+    let sql = "SELECT size, note FROM checkpoint WHERE size > ?1 AND size <= ?2 ORDER BY size LIMIT 1024";
+    let mut get = connection.prepare_cached(sql)?;
+    let mut rows = get.query([number(after)?, number(until)?])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((unsigned(row.get(0)?)?, row.get(1)?));
+    }
+    Ok(found)
+}
+
 pub(super) fn count(connection: &Connection) -> Result<u64, LogError> {
     // The two ends, each one step down the tree. With a unique index, equal span and number would prove
     // there is no gap, but counting reads every page: a gap in the middle is found by replaying.

@@ -10,9 +10,9 @@ use fireaxe_protocol::limits::{INVITATION_MAX_S, LIFETIME_MIN_S};
 use fireaxe_protocol::log::{Entry, Event, Hash, HostSaid};
 use fireaxe_protocol::names::{HostName, SystemName};
 use fireaxe_protocol::policy::Terms;
-use fireaxe_protocol::statement::{Claimed, EnrolledKey, Envelope, Statement};
+use fireaxe_protocol::statement::{Envelope, SignatureError, Statement};
 
-use super::Check;
+use super::check::Check;
 use crate::road::{
     certificate_is_due, fresh, is_host_body_of, may_enrol, may_stay, may_test, self_test_terms, system_of,
 };
@@ -158,18 +158,17 @@ impl Check {
         key: &Ed25519Key,
         said: &Envelope,
     ) -> Option<Statement> {
-        self.tally.statements += 1;
-        let claimed = match Claimed::read(said.clone()) {
-            Ok(claimed) => claimed,
+        let spoken = match self.spoken(said) {
+            Ok(spoken) => spoken,
             Err(error) => {
                 self.note(index, error.to_string());
                 return None;
             }
         };
-        if claimed.statement().header().to != *state.origin() {
+        if spoken.statement.header().to != *state.origin() {
             self.note(index, "the statement in it is for another log");
         }
-        let signed = claimed.verify(&EnrolledKey::of_host(key)?);
+        let signed = if spoken.key == key.key_data() { spoken.signed } else { Err(SignatureError::Mismatch) };
         signed.map_err(|error| self.note(index, error.to_string())).ok().map(|signed| signed.statement)
     }
 }

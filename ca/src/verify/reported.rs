@@ -4,9 +4,9 @@
 //! owed, the fold asks.
 
 use fireaxe_protocol::log::{Entry, HostSaid};
-use fireaxe_protocol::statement::{Claimed, EnrolledKey, Statement};
+use fireaxe_protocol::statement::Statement;
 
-use super::Check;
+use super::check::Check;
 use crate::road::{entry_of_report, said_before, serial_of_report};
 use crate::state::State;
 
@@ -18,15 +18,15 @@ impl Check {
         let Some(speaker) = speaker else {
             return self.note(index, format!("{} was not enrolled so at its time", by.host));
         };
-        let claimed = match Claimed::read(by.said.clone()) {
-            Ok(claimed) => claimed,
+        let key = speaker.key.key_data();
+        let spoken = match self.spoken(&by.said) {
+            Ok(spoken) => spoken,
             Err(error) => return self.note(index, error.to_string()),
         };
-        if claimed.statement().header().to != *state.origin() {
+        if spoken.statement.header().to != *state.origin() {
             self.note(index, "the report in it is for another log");
         }
-        let key = EnrolledKey::of_host(&speaker.key);
-        let signed = key.and_then(|key| claimed.verify(&key).ok());
+        let signed = spoken.signed.ok().filter(|_| spoken.key == key);
         let Some(Statement::Report(words)) = signed.map(|signed| signed.statement) else {
             let what =
                 format!("the report in it is not signed by the key with which {} was enrolled", by.host);

@@ -8,9 +8,9 @@ use fireaxe_protocol::keys::Fingerprint;
 use fireaxe_protocol::log::{Activation, Closer, Entry, Event, Hash, SignedBy};
 use fireaxe_protocol::names::{EmergencyId, PersonName};
 use fireaxe_protocol::policy::{Bundle, Decision, Facts, Outcome, decide};
-use fireaxe_protocol::statement::{Claimed, Envelope, Signed, Statement};
+use fireaxe_protocol::statement::{Envelope, Signed, Statement};
 
-use super::Check;
+use super::check::Check;
 use crate::road::{
     Asker, Came, Due, Request, Signature, Words, called, decided_by_bundle, decided_by_extension,
     decided_by_second, due, fresh, gather, hosts_of, is_removed, lacks_presence, link_by, longest, may_close,
@@ -143,8 +143,13 @@ impl Check {
                     None => self.certificate(state, entry, of, terms),
                 }
             }
+            Event::EvidenceRead { .. }
+            | Event::EvidenceExported { .. }
+            | Event::EvidenceRefused { .. }
+            | Event::RecordingExpired { .. } => self.evidence(state, entry),
             _ => {}
         }
+        self.recordings.take(entry, leaf);
     }
 
     /// A signed declaration: who signed, whether the facts are those of its words and of its time, and
@@ -339,12 +344,14 @@ impl Check {
         };
         let mut signed: Vec<(&PersonName, Signed)> = Vec::new();
         for one in admins {
-            self.tally.statements += 1;
-            let claimed = Claimed::read(one.said.clone()).ok();
-            let claimed = claimed.filter(|claimed| claimed.statement().header().to == *state.origin());
-            let key = claimed.as_ref().and_then(|claimed| before.roster.by_key(claimed.fingerprint()));
-            let key = key.filter(|(person, _)| person.name == one.person).map(|(_, key)| key);
-            match claimed.zip(key).and_then(|(claimed, key)| claimed.verify(key).ok()) {
+            let spoken = self.spoken(&one.said).ok();
+            let spoken = spoken.filter(|spoken| spoken.statement.header().to == *state.origin());
+            let good = spoken.and_then(|spoken| {
+                let (person, key) = before.roster.by_key(&spoken.fingerprint)?;
+                let theirs = person.name == one.person && key.key == spoken.key;
+                spoken.signed.ok().filter(|_| theirs)
+            });
+            match good {
                 Some(good) if is_as_kept(&good, one) => signed.push((&one.person, good)),
                 _ => self.note(index, format!("the signature of {} in it does not count", one.person)),
             }
@@ -380,30 +387,30 @@ impl Check {
         person: &PersonName,
         at: u64,
     ) -> Option<Signed> {
-        self.tally.statements += 1;
-        let claimed = match Claimed::read(envelope.clone()) {
-            Ok(claimed) => claimed,
+        let spoken = match self.spoken(envelope) {
+            Ok(spoken) => spoken,
             Err(error) => {
                 self.note(index, error.to_string());
                 return None;
             }
         };
-        let header = claimed.statement().header();
+        let header = spoken.statement.header();
         if header.to != *state.origin() {
             self.note(index, "the statement in it is for another log");
         }
         if fresh(header.at, at).is_err() {
             self.note(index, "the statement in it was too old or from the future");
         }
-        if state.answered.find(claimed.fingerprint(), header, &envelope.statement).is_some() {
+        if state.answered.find(&spoken.fingerprint, header, &envelope.statement).is_some() {
             self.note(index, "the statement in it, or its nonce, was answered before");
         }
-        let key = state.bundle().and_then(|bundle| bundle.roster.by_key(claimed.fingerprint()));
-        let Some((_, key)) = key.filter(|(signer, _)| signer.name == *person) else {
+        let key = state.bundle().and_then(|bundle| bundle.roster.by_key(&spoken.fingerprint));
+        let key = key.filter(|(signer, _)| signer.name == *person);
+        if key.is_none_or(|(_, key)| key.key != spoken.key) {
             self.note(index, format!("the roster of its time does not give that key to {person}"));
             return None;
-        };
-        claimed.verify(key).map_err(|error| self.note(index, error.to_string())).ok()
+        }
+        spoken.signed.map_err(|error| self.note(index, error.to_string())).ok()
     }
 
     /// A certificate: its body is what the decision's terms say; or what those say for one host that they reach,

@@ -36,19 +36,7 @@ impl EnrolledKey {
         refuse_algorithm(algorithm).map_or(Ok(()), |rule| Err(wrong(rule)))?;
         let public = ssh_key::PublicKey::from_openssh(line).map_err(|_| wrong(GRAMMAR))?;
         let key = public.key_data().clone();
-        let point = match &key {
-            KeyData::Ed25519(data) => Some(Ed25519Key(data.0).verifying().ok_or_else(|| wrong(WEAK))?),
-            KeyData::SkEd25519(data) => {
-                Ed25519Key(data.public_key().0).verifying().ok_or_else(|| wrong(WEAK))?;
-                ssh_application(data.application()).ok_or_else(|| wrong(APPLICATION))?;
-                None
-            }
-            KeyData::SkEcdsaSha2NistP256(data) => {
-                ssh_application(data.application()).ok_or_else(|| wrong(APPLICATION))?;
-                None
-            }
-            _ => return Err(wrong(GRAMMAR)),
-        };
+        let point = point_of(&key).map_err(wrong)?;
         let comment = public.comment().as_str_lossy().to_owned();
         Ok(EnrolledKey { fingerprint: Fingerprint::of(&key), key, comment, point })
     }
@@ -60,9 +48,38 @@ impl EnrolledKey {
         Some(EnrolledKey { key, fingerprint, comment: String::new(), point })
     }
 
+    /// The key that a signature names, so that the signature can be checked before it is known whose key that
+    /// is; none if no roster could hold it.
+    pub fn of_signature(key: &KeyData) -> Option<EnrolledKey> {
+        let point = point_of(key).ok()?;
+        Some(EnrolledKey {
+            fingerprint: Fingerprint::of(key),
+            key: key.clone(),
+            comment: String::new(),
+            point,
+        })
+    }
+
     /// Whether the private half lives in a FIDO authenticator.
     pub fn is_hardware(&self) -> bool {
         !matches!(self.key, KeyData::Ed25519(_))
+    }
+}
+
+/// A plain key's point, decompressed; none for a FIDO key. Else the rule that the key breaks.
+fn point_of(key: &KeyData) -> Result<Option<VerifyingKey>, &'static str> {
+    match key {
+        KeyData::Ed25519(data) => Ed25519Key(data.0).verifying().ok_or(WEAK).map(Some),
+        KeyData::SkEd25519(data) => {
+            Ed25519Key(data.public_key().0).verifying().ok_or(WEAK)?;
+            ssh_application(data.application()).ok_or(APPLICATION)?;
+            Ok(None)
+        }
+        KeyData::SkEcdsaSha2NistP256(data) => {
+            ssh_application(data.application()).ok_or(APPLICATION)?;
+            Ok(None)
+        }
+        _ => Err(GRAMMAR),
     }
 }
 
@@ -123,6 +140,14 @@ mod tests {
             let error = EnrolledKey::read(line).unwrap_err();
             assert!(error.rule.contains(word), "{line:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_signatures_key_is_taken_as_a_roster_takes_it() {
+        let enrolled = EnrolledKey::read(KEY).unwrap();
+        assert_eq!(EnrolledKey::of_signature(&enrolled.key), Some(enrolled));
+        let weak = KeyData::Ed25519(ssh_key::public::Ed25519PublicKey([0; 32]));
+        assert_eq!(EnrolledKey::of_signature(&weak), None);
     }
 
     #[test]

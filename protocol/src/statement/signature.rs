@@ -85,6 +85,11 @@ impl Claimed {
         &self.fingerprint
     }
 
+    /// That key itself.
+    pub fn key(&self) -> &KeyData {
+        self.sshsig.public_key()
+    }
+
     /// What it says.
     pub fn statement(&self) -> &Statement {
         &self.statement

@@ -15,11 +15,13 @@
 //! | [`reach`] | a revocation on its way to a fleet and back |
 //! | [`fleet`] | generates a bundle of many systems |
 //! | [`history`] | generates a log of many emergencies |
+//! | [`audit`] | makes a log by the CA's own road; verifying and replaying it |
 //! | [`dice`] | what is drawn in a generated history |
 //! | [`recorder`] | a flood through a recorded session |
 //! | [`process`] | CPU time and memory of the CA, read from `/proc` |
 //! | [`summary`] | figures, ratios, the file |
 
+pub mod audit;
 pub mod ceilings;
 pub mod client;
 pub mod decide;

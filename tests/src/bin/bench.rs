@@ -17,7 +17,7 @@ use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_tests::bench::hosts::Hosts;
 use fireaxe_tests::bench::reach;
 use fireaxe_tests::bench::summary::{Summary, quantile};
-use fireaxe_tests::bench::{ceilings, client, decide, load, log_size, offline, process, upgrade};
+use fireaxe_tests::bench::{audit, ceilings, client, decide, load, log_size, offline, process, upgrade};
 use fireaxe_tests::holder::Holder;
 use fireaxe_tests::{Ca, Engineer, World};
 use fireaxe_transport::{Ca as Transport, Timeouts};
@@ -50,6 +50,11 @@ fn main() {
     if std::env::args().nth(1).is_some_and(|first| first == "log") {
         let (world, mut figures) = (World::new(), Summary::default());
         log_size::measure(&mut figures, &world);
+        return written(&figures);
+    }
+    if std::env::args().nth(1).is_some_and(|first| first == "audit") {
+        let mut figures = Summary::default();
+        audit(&mut figures);
         return written(&figures);
     }
     let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(2);
@@ -98,6 +103,8 @@ fn main() {
     eprintln!("the policy");
     decide::measure(&mut figures);
     offline::measure(&mut figures, &world);
+
+    audit(&mut figures);
 
     hosts(&mut figures, fleet);
 
@@ -164,6 +171,14 @@ fn fleet_alone() {
     reach::measure(&mut figures, &world, &ca, &ana, fleet);
     ca.cmd(&["log", "verify"]).ok();
     written(&figures);
+}
+
+/// What an auditor waits for. `bench audit` does this alone; `FIREAXE_BENCH_ENTRIES` is how many entries.
+fn audit(figures: &mut Summary) {
+    let entries =
+        std::env::var("FIREAXE_BENCH_ENTRIES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    eprintln!("an auditor: a log of {entries} entries, verified and replayed");
+    audit::measure(figures, entries);
 }
 
 /// Groups of somebody who may ask for anything.
