@@ -81,6 +81,9 @@ impl Pieces for Faulty {
     fn head(&self) -> Result<Option<(u64, String)>, LogError> {
         self.plan.call("head", || self.store.head())
     }
+    fn head_after(&self, size: u64) -> Result<Option<(u64, String)>, LogError> {
+        self.plan.call("head_after", || self.store.head_after(size))
+    }
     fn count(&self) -> Result<u64, LogError> {
         self.plan.call("count", || self.store.count())
     }
