@@ -165,8 +165,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("log", &[]),
     ("views", &["log"]),
-    ("road", &["clock", "keys", "log", "randomness", "state"]),
-    ("door", &["clock", "log", "metrics", "recordings", "road", "views"]),
+    ("fence", &["data_dir", "log"]),
+    ("road", &["clock", "fence", "keys", "log", "randomness", "state"]),
+    ("door", &["clock", "fence", "log", "metrics", "recordings", "road", "views"]),
 ];
 
 #[test]

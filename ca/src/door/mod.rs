@@ -15,6 +15,7 @@
 //! | `host_turns.rs` | one request of a kind at a time for each host |
 //! | `recordings.rs` | what they recorded |
 //! | `fleet.rs` | how they are |
+//! | `heads.rs` | what heads of the log they have seen: whether this one has lost entries |
 //! | `tiles.rs` | checkpoint and tiles of the log |
 //! | `bundles.rs` | the local socket: another bundle |
 //! | `operator_hosts.rs` | the local socket: invite, retire, list hosts |
@@ -29,6 +30,7 @@ mod enrolment;
 mod events;
 mod feed;
 mod fleet;
+mod heads;
 mod herald;
 mod host_problem;
 mod host_turns;

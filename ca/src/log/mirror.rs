@@ -109,6 +109,13 @@ impl Mirror {
         self.catch_up(&reader.rows(), reader.origin(), reader.key())
     }
 
+    /// How the mirror stands to the log, without writing to it. Refuses one that the log is behind.
+    pub fn look(&self, reader: &Reader) -> Result<Standing, LogError> {
+        let size = reader.size()?;
+        let from = fits(self.shelf.as_ref(), &reader.rows(), size, reader.origin(), reader.key())?;
+        Ok(standing(from, size))
+    }
+
     /// From whatever the mirror has to what the log has. Says how it stood before.
     ///
     /// Tiles are written before the checkpoint over them, so that whoever reads the folder at any moment, or
@@ -125,11 +132,7 @@ impl Mirror {
             Some(at) => at,
             None => fits(self.shelf.as_ref(), log, size, origin, key)?,
         };
-        let standing = match from {
-            0 => Standing::New,
-            from if from == size => Standing::Equal,
-            from => Standing::Behind(from),
-        };
+        let standing = standing(from, size);
         if known == Some(size) {
             self.at = known;
             return Ok(standing);
@@ -202,6 +205,14 @@ impl Mirror {
                 let _ = self.shelf.clear(&format!("{full}.p"), keep);
             }
         }
+    }
+}
+
+fn standing(from: u64, size: u64) -> Standing {
+    match from {
+        0 => Standing::New,
+        from if from == size => Standing::Equal,
+        from => Standing::Behind(from),
     }
 }
 

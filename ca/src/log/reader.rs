@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -201,6 +202,19 @@ impl Reader {
             return Err(LogError::OutOfRange);
         }
         consistency_proof(from, to, &StoredNodes::new(&Rows(&self.connection), size)).map_err(proof_error)
+    }
+
+    /// Copies the log as it is at one moment to a new file, while a writer may be at work. Durable when it
+    /// returns; not looked at: open it and [`Reader::replay`] it.
+    pub fn copy_to(&self, path: &Path) -> Result<(), LogError> {
+        if path.try_exists()? {
+            return Err(LogError::Exists);
+        }
+        let name = path.to_str().ok_or(LogError::NotALog)?;
+        self.connection.execute("VACUUM INTO ?1", [name])?;
+        let file = std::fs::OpenOptions::new().write(true).open(path)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        Ok(file.sync_all()?)
     }
 
     /// How a head that the log's key signed stands to the log as it is now.

@@ -29,6 +29,7 @@ use fireaxe_ca::door::{
     Door, Feed, Fleet, HostTurns, Peer, Proofs, Reached, RecordingTurns, RevocationList, Sessions, Watchers,
     operator_routes, routes, start_herald,
 };
+use fireaxe_ca::fence::Fence;
 use fireaxe_ca::keys::{self, Purpose};
 use fireaxe_ca::log::{Log, LogError, Reader};
 use fireaxe_ca::metrics::Metrics;
@@ -196,6 +197,7 @@ impl Installed {
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
             pager: None,
+            fence: Arc::new(Fence::open(&data, &Reader::open(&data.log()).unwrap()).unwrap()),
         };
         let (road, writer) = Conductor::start(deps).unwrap();
         let krl = NoteSigner::new(&KrlNote::key_name(&origin), load(Purpose::Krl)).unwrap();
