@@ -233,11 +233,18 @@ impl Installed {
     }
 
     /// Stops the writer and opens everything again.
-    pub fn restart(mut self) -> Installed {
+    pub fn restart(self) -> Installed {
+        self.restart_after(|_| ())
+    }
+
+    /// The same, and does something to its folder in between.
+    pub fn restart_after(mut self, between: impl FnOnce(&DataDir)) -> Installed {
+        let data = self.data();
         self.road.stop();
         self.writer.take().unwrap().join().unwrap();
         let Installed { dir, clock, outside, operator, numbers, .. } = self;
         drop((outside, operator));
+        between(&data);
         Installed::open(dir, clock, numbers.into_inner())
     }
 
