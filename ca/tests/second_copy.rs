@@ -255,6 +255,13 @@ fn the_disk_is_lost_and_yesterdays_backup_signs_nothing_alone_and_goes_on_with_t
     copy(&whole, &clone);
     let _ = std::fs::remove_file(clone.join("operator.sock"));
     refused(serve(&clone, Some(&mirror)).err().unwrap(), 78, &["another CA writes this mirror"]);
+    // Nor does a mirror that it would begin itself confirm it, however often it is started.
+    let empty = room.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    for _ in 0..2 {
+        let copied = serve(&clone, Some(&empty)).unwrap_or_else(|told| panic!("{told:?}"));
+        assert_eq!(copied.post("/v1/emergencies", &words[3]).1["code"], "ca.fenced");
+    }
     // Without the mirror it runs, and signs nothing: it is a copy.
     let copied = serve(&clone, None).unwrap_or_else(|told| panic!("{told:?}"));
     assert_eq!(copied.post("/v1/emergencies", &words[3]).1["code"], "ca.fenced");

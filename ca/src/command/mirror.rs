@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use super::Failed;
 use crate::clock::Clock;
 use crate::data_dir::DataDir;
+use crate::fence::Fence;
 use crate::log::{Log, LogError, Mirror, MirrorError, Reader, Standing};
 use crate::road::{Road, SinceThen};
 
@@ -47,6 +48,7 @@ impl MirrorTo {
         dir: &DataDir,
         log: &mut Log,
         reader: Reader,
+        fence: &Fence,
     ) -> Result<(Option<Standing>, Option<Follower>), Failed> {
         let Some(folder) = &self.folder else { return Ok((None, None)) };
         let failed = |error| match error {
@@ -58,7 +60,7 @@ impl MirrorTo {
             let standing = mirror.look(&reader).map_err(failed)?;
             return Ok((Some(standing), Some(Follower { mirror, reader })));
         }
-        Ok((Some(log.mirrored(mirror).map_err(failed)?), None))
+        Ok((Some(log.mirrored(mirror, fence.is_in_doubt()).map_err(failed)?), None))
     }
 }
 
@@ -74,7 +76,11 @@ impl Follower {
         let mut told = false;
         loop {
             let last = road.is_stopped();
-            match self.mirror.keep_up(&self.reader) {
+            // A log in doubt must not write what is later to confirm it.
+            let in_doubt = road.published().fence().is_in_doubt();
+            let kept =
+                if in_doubt { self.mirror.look(&self.reader) } else { self.mirror.keep_up(&self.reader) };
+            match kept {
                 Ok(_) => {
                     if told {
                         tracing::warn!(event = "mirror.caught_up");

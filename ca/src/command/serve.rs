@@ -79,7 +79,7 @@ impl Serve {
         let origin = log.origin().clone();
         let reader = || Reader::open(&dir.log()).map_err(unlogged);
         let fence = Arc::new(Fence::open(&dir, &reader()?).map_err(Failed::error)?);
-        let (standing, follower) = self.mirror.begin(&dir, &mut log, reader()?)?;
+        let (standing, follower) = self.mirror.begin(&dir, &mut log, reader()?, &fence)?;
         if standing == Some(Standing::Equal) {
             // Nobody but this log's key has signed past what is here, as far as the second copy knows.
             fence.confirm(&Source::Mirror).map_err(Failed::error)?;

@@ -111,9 +111,17 @@ impl Mirror {
 
     /// How the mirror stands to the log, without writing to it. Refuses one that the log is behind.
     pub fn look(&self, reader: &Reader) -> Result<Standing, LogError> {
-        let size = reader.size()?;
-        let from = fits(self.shelf.as_ref(), &reader.rows(), size, reader.origin(), reader.key())?;
-        Ok(standing(from, size))
+        self.standing(&reader.rows(), reader.origin(), reader.key())
+    }
+
+    pub(super) fn standing<P: Pieces + ?Sized>(
+        &self,
+        log: &P,
+        origin: &Origin,
+        key: &NoteKey,
+    ) -> Result<Standing, LogError> {
+        let (size, _) = log.head()?.ok_or(LogError::Corrupt("there is no checkpoint"))?;
+        Ok(standing(fits(self.shelf.as_ref(), log, size, origin, key)?, size))
     }
 
     /// From whatever the mirror has to what the log has. Says how it stood before.

@@ -147,7 +147,7 @@ fn run(path: &Path, mirror: &Path, plan: &Arc<Plan>) -> Vec<Answered> {
     let shelf = || Faulty { folder: Folder::lock(mirror).unwrap(), plan: Arc::clone(plan) };
     let mut log = open(path);
     let mut answered = Vec::new();
-    while let Err(error) = log.mirrored(Mirror::on(Box::new(shelf()))) {
+    while let Err(error) = log.mirrored(Mirror::on(Box::new(shelf())), false) {
         assert_eq!(error, LogError::Mirror(INJECTED));
         if plan.dead.load(Ordering::Relaxed) {
             return answered;
@@ -192,7 +192,7 @@ fn whichever_call_fails_nothing_is_answered_that_the_mirror_lacks_and_it_is_read
             let there = read_as_a_client(&mirror);
             assert!(answered.iter().all(|one| (one.index as usize) < there.len()));
             assert!(entries(&path).starts_with(&there));
-            open(&path).mirrored(Mirror::open(&mirror).unwrap()).unwrap();
+            open(&path).mirrored(Mirror::open(&mirror).unwrap(), false).unwrap();
         }
         check(&path, &mirror);
         fs::remove_file(&path).unwrap();
@@ -216,7 +216,7 @@ fn pair(folder: &Path, more: usize) -> (std::path::PathBuf, std::path::PathBuf) 
     seed(&path);
     fs::create_dir(&mirror).unwrap();
     let mut log = open(&path);
-    assert_eq!(log.mirrored(Mirror::open(&mirror).unwrap()), Ok(Standing::New));
+    assert_eq!(log.mirrored(Mirror::open(&mirror).unwrap(), false), Ok(Standing::New));
     for n in 0..more {
         commit(&mut log, &[format!("one {n}"), format!("two {n}")]).unwrap();
     }
@@ -248,30 +248,43 @@ fn a_log_that_is_behind_or_beside_its_mirror_is_refused_with_both_sizes() {
     let yesterday = folder.path().join("yesterday");
     Reader::open(&path).unwrap().copy_to(&yesterday).unwrap();
     let mut log = open(&path);
-    assert_eq!(log.mirrored(Mirror::open(&mirror).unwrap()), Ok(Standing::Equal));
+    assert_eq!(log.mirrored(Mirror::open(&mirror).unwrap(), false), Ok(Standing::Equal));
     // One CA writes one mirror.
     assert_eq!(Mirror::open(&mirror).err(), Some(MirrorError::Locked));
     commit(&mut log, &["today".into()]).unwrap();
     drop(log);
     let opened = || Mirror::open(&mirror).unwrap();
     let ahead = LogError::Mirror(MirrorError::Ahead { mirror: 251, log: 250 });
-    assert_eq!(open(&yesterday).mirrored(opened()).err(), Some(ahead));
+    assert_eq!(open(&yesterday).mirrored(opened(), false).err(), Some(ahead));
     let mut other = open(&yesterday);
     commit(&mut other, &["another today".into()]).unwrap();
-    assert_eq!(other.mirrored(opened()).err(), Some(LogError::Mirror(MirrorError::Forked(251))));
+    assert_eq!(other.mirrored(opened(), false).err(), Some(LogError::Mirror(MirrorError::Forked(251))));
     commit(&mut other, &["and more".into()]).unwrap();
-    assert_eq!(other.mirrored(opened()).err(), Some(LogError::Mirror(MirrorError::Forked(251))));
+    assert_eq!(other.mirrored(opened(), false).err(), Some(LogError::Mirror(MirrorError::Forked(251))));
     // Another log, and what is no checkpoint at all.
     let foreign = folder.path().join("foreign");
     let theirs = NoteSigner::new("other/0123456789abcdef", SigningKey::from_bytes(&[6; 32])).unwrap();
     let pinned = fireaxe_protocol::log::PinnedKeys { log: theirs.key().key(), ..keys() };
     let mut foreign =
         Log::create(&foreign, "other/0123456789abcdef".parse().unwrap(), pinned, 0, &theirs).unwrap();
-    assert_eq!(foreign.mirrored(opened()).err(), Some(LogError::Mirror(MirrorError::Foreign)));
+    assert_eq!(foreign.mirrored(opened(), false).err(), Some(LogError::Mirror(MirrorError::Foreign)));
     fs::write(mirror.join("checkpoint"), "garbage").unwrap();
-    assert_eq!(open(&path).mirrored(opened()).err(), Some(LogError::Mirror(MirrorError::Foreign)));
+    assert_eq!(open(&path).mirrored(opened(), false).err(), Some(LogError::Mirror(MirrorError::Foreign)));
     fs::remove_dir_all(&mirror).unwrap();
     assert_eq!(Mirror::open(&mirror).err(), Some(MirrorError::Missing));
+}
+
+#[test]
+fn a_log_in_doubt_leaves_its_mirror_as_it_is_until_it_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mirror) = pair(folder.path(), 0);
+    let mut log = open(&path);
+    commit(&mut log, &["not mirrored yet".into()]).unwrap();
+    assert_eq!(log.mirrored(Mirror::open(&mirror).unwrap(), true), Ok(Standing::Behind(250)));
+    assert_eq!(read_as_a_client(&mirror).len(), 250);
+    commit(&mut log, &["confirmed".into()]).unwrap();
+    drop(log);
+    check(&path, &mirror);
 }
 
 #[test]
@@ -279,7 +292,7 @@ fn a_mirror_whose_folder_goes_stops_the_log_and_is_not_made_again() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mirror) = pair(folder.path(), 0);
     let mut log = open(&path);
-    log.mirrored(Mirror::open(&mirror).unwrap()).unwrap();
+    log.mirrored(Mirror::open(&mirror).unwrap(), false).unwrap();
     let away = folder.path().join("unmounted");
     fs::rename(&mirror, &away).unwrap();
     let missing = LogError::Mirror(MirrorError::Missing);
@@ -300,7 +313,7 @@ fn a_log_comes_back_from_its_mirror_byte_for_byte_with_its_receipts_from_nothing
     let backup = folder.path().join("backup");
     Reader::open(&path).unwrap().copy_to(&backup).unwrap();
     let mut log = open(&path);
-    log.mirrored(Mirror::open(&mirror).unwrap()).unwrap();
+    log.mirrored(Mirror::open(&mirror).unwrap(), false).unwrap();
     for n in 0..200 {
         commit(&mut log, &(0..=n % 4).map(|m| format!("later {n}.{m}")).collect::<Vec<_>>()).unwrap();
     }
@@ -320,7 +333,7 @@ fn a_log_comes_back_from_its_mirror_byte_for_byte_with_its_receipts_from_nothing
             assert_eq!(reader.receipt(index).unwrap().encode(), before.receipt(index).unwrap().encode());
         }
         // It goes on where the other ended, and the mirror with it.
-        assert_eq!(open(other).mirrored(Mirror::open(&mirror).unwrap()), Ok(Standing::Equal));
+        assert_eq!(open(other).mirrored(Mirror::open(&mirror).unwrap(), false), Ok(Standing::Equal));
     }
     assert_eq!(read.refill(&path).map(|found| found.had == found.size), Ok(true));
 }

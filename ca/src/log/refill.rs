@@ -19,7 +19,7 @@ use super::error::LogError;
 use super::mirror::{MirrorError, Relation, head_of, heads_path, relation};
 use super::shelf::{Folder, Shelf};
 use super::store::{SqliteStore, Store};
-use super::writer::{Log, first_entry, note_key};
+use super::writer::{first_entry, load, note_key};
 
 /// A mirror, for reading.
 pub struct Mirrored {
@@ -61,16 +61,9 @@ impl Mirrored {
     /// Brings the log at `path` up to the mirror's head. Refuses a mirror that this log is not the beginning of;
     /// one that is behind the log adds nothing.
     pub fn refill(&self, path: &Path) -> Result<Refilled, LogError> {
-        let (edge, last_at, origin, key) = {
-            let log = Log::open(path)?;
-            let (edge, last_at) = log.edge();
-            (edge, last_at, log.origin().clone(), log.key().clone())
-        };
         let mut store = SqliteStore::open(path)?;
-        let (origin_now, key_now) = first_entry(&store)?;
-        if (origin_now, key_now) != (origin.clone(), key.clone()) {
-            return Err(LogError::Corrupt("the first entry is another"));
-        }
+        let (origin, key) = first_entry(&store)?;
+        let (edge, last_at) = load(&store, &origin, &key)?;
         Filling { store: &mut store, mirror: self, origin: &origin, key: &key, heads: 0 }.fill(edge, last_at)
     }
 

@@ -128,15 +128,16 @@ impl Log {
 
     /// From now on a batch is committed once `mirror` has it too: until then nothing is signed or answered.
     /// Brings it to where the log is, and says how it stood before. Refuses one that the log is behind.
-    pub fn mirrored(&mut self, mut mirror: Mirror) -> Result<Standing, LogError> {
-        let standing = mirror.catch_up(&*self.store, &self.origin, &self.key)?;
+    ///
+    /// `hold`: leaves one that is not where the log is as it was, until the next commit. A log that is in doubt must
+    /// not write what is later to confirm it.
+    pub fn mirrored(&mut self, mut mirror: Mirror, hold: bool) -> Result<Standing, LogError> {
+        let standing = mirror.standing(&*self.store, &self.origin, &self.key)?;
+        if standing == Standing::Equal || !hold {
+            mirror.catch_up(&*self.store, &self.origin, &self.key)?;
+        }
         self.mirror = Some(mirror);
         Ok(standing)
-    }
-
-    /// Where the tree ends, and when its last entry was appended.
-    pub(super) fn edge(&self) -> (Edge, u64) {
-        (self.edge.clone(), self.last_at)
     }
 
     /// Begins a batch. Dropping it without a commit leaves no trace.
@@ -358,7 +359,11 @@ pub(super) fn first_entry<P: Pieces + ?Sized>(pieces: &P) -> Result<(Origin, Not
 }
 
 /// The edge under the newest checkpoint, checked against it, and the last entry's time.
-fn load<P: Pieces + ?Sized>(pieces: &P, origin: &Origin, key: &NoteKey) -> Result<(Edge, u64), LogError> {
+pub(super) fn load<P: Pieces + ?Sized>(
+    pieces: &P,
+    origin: &Origin,
+    key: &NoteKey,
+) -> Result<(Edge, u64), LogError> {
     let (size, note) = pieces.head()?.ok_or(LogError::Corrupt("there is no checkpoint"))?;
     let head = Checkpoint::open(&note, key, origin)
         .map_err(|_| LogError::Corrupt("the newest checkpoint does not verify"))?;
