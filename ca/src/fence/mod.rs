@@ -195,6 +195,16 @@ impl Fence {
         put_whole(&path, note.as_bytes()).map_err(|source| FenceError::File { path, source })
     }
 
+    /// Takes the bare word of a source that the operator chose to believe, a witness: it has a head of `size` entries
+    /// of this log, which has `ours`. Not kept: it is asked again at every start. Never to be called with a host's.
+    pub fn behind(&self, from: Source, size: u64, ours: u64) {
+        if size > ours && self.asks(size) {
+            let fenced = Fenced::Behind { from, size, ours };
+            tracing::error!(event = "ca.fenced", why = %fenced);
+            self.held.write().unwrap_or_else(PoisonError::into_inner).beyond = Some(fenced);
+        }
+    }
+
     /// Takes the word that this log's newest head is the newest there is. Ends a doubt; ends no other fence.
     ///
     /// A crash in here: in doubt at the next start, and confirmed again.
