@@ -79,8 +79,9 @@ async fn signs_nothing(ca: &Installed, opened: &Opened) {
     assert!(problem.next.is_some_and(|next| next.contains("doctor")));
     ca.close_emergency(ANA, opened).await.problem(503, "ca.fenced");
     ca.incident("pd:X1", 1, "open", "payments-db").await.problem(503, "ca.fenced");
-    let retired = ca.operator("POST", &format!("/operator/hosts/{DB3}/retirement"), serde_json::json!({}));
-    retired.await.problem(503, "ca.fenced");
+    let path = format!("/operator/hosts/{DB3}/retirement");
+    let retired = ca.operator("POST", &path, serde_json::json!({})).await;
+    retired.problem(503, "ca.fenced");
     // Time passes behind the fence too; nothing that the clock owes is appended.
     ca.clock.pass(200);
     let session = ca.login(BEN).await;
