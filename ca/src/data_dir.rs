@@ -1,5 +1,8 @@
 //! Where everything of one CA lies on disk.
 
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The folder that `init` makes and everything else takes as `--data`.
@@ -52,8 +55,36 @@ impl DataDir {
         self.keys().join("tls")
     }
 
+    /// A head that the log's key signed and that this log does not have.
+    pub fn fence_note(&self) -> PathBuf {
+        self.0.join("fence.note")
+    }
+
+    /// Which file on which machine was served last.
+    pub fn log_home(&self) -> PathBuf {
+        self.0.join("log.home")
+    }
+
+    /// Says that this log was copied or restored, and that nobody has confirmed its head since.
+    pub fn unconfirmed(&self) -> PathBuf {
+        self.0.join("unconfirmed")
+    }
+
     /// The operator's local socket, while `serve` runs.
     pub fn operator_socket(&self) -> PathBuf {
         self.0.join("operator.sock")
     }
+}
+
+/// Puts a small file in place of whatever has its name, whole or not at all, and returns once that is on the disk.
+pub(crate) fn put_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let mut file =
+        fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

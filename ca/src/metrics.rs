@@ -32,6 +32,8 @@ pub struct Metrics {
     entries: Gauge,
     open: Gauge,
     can_issue: Gauge,
+    fenced: Gauge,
+    mirror_ok: Gauge,
     shadow: Family<Outcome, Gauge>,
     hosts: [Gauge; 5],
     evidence: Family<Outcome, Counter>,
@@ -48,6 +50,17 @@ impl Default for Metrics {
         registry.register("log_entries", "Entries in the log", entries.clone());
         registry.register("emergencies_open", "Emergencies open or closing", open.clone());
         registry.register("can_issue", "1 when log and clock allow issuing", can_issue.clone());
+        let (fenced, mirror_ok) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "fenced",
+            "1 when the log may have lost entries: nothing is signed",
+            fenced.clone(),
+        );
+        registry.register(
+            "mirror_ok",
+            "1 when the log's second copy is written, or there is none",
+            mirror_ok.clone(),
+        );
         let shadow = Family::<Outcome, Gauge>::default();
         registry.register(
             "shadow_decisions",
@@ -67,7 +80,19 @@ impl Default for Metrics {
         }
         let evidence = Family::<Outcome, Counter>::default();
         registry.register("evidence_accesses", "Reads of entries and recordings", evidence.clone());
-        Metrics { evidence, hosts, shadow, registry, declarations, statements, entries, open, can_issue }
+        Metrics {
+            evidence,
+            hosts,
+            shadow,
+            registry,
+            declarations,
+            statements,
+            entries,
+            open,
+            can_issue,
+            fenced,
+            mirror_ok,
+        }
     }
 }
 
@@ -102,7 +127,9 @@ impl Metrics {
         }
         self.entries.set(i64::try_from(health.entries).unwrap_or(i64::MAX));
         self.open.set(i64::try_from(health.open).unwrap_or(i64::MAX));
-        self.can_issue.set(i64::from(health.log_ok && health.clock_ok));
+        self.can_issue.set(i64::from(health.can_issue()));
+        self.fenced.set(i64::from(!health.fence_ok));
+        self.mirror_ok.set(i64::from(health.mirror_ok));
         let mut text = String::new();
         encode(&mut text, &self.registry).ok()?;
         Some(text)

@@ -234,7 +234,7 @@ fn what_may_not_stand_in_the_log_is_refused_and_the_batch_goes_on() {
     let mut batch = log.batch().unwrap();
     let refused = [
         batch.append(99, &abandoned(), None, ()),
-        batch.append(100, &Event::LogCreated { origin: origin(), keys: keys() }, None, ()),
+        batch.append(100, &Event::LogCreated { origin: origin(), keys: keys(), succeeds: None }, None, ()),
         batch.append(100, &issued(), None, ()),
         batch.append(100, &abandoned(), Some(b"body"), ()),
     ];

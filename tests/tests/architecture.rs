@@ -166,8 +166,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("log", &[]),
     ("snapshot", &["log", "state"]),
     ("views", &["log"]),
-    ("road", &["clock", "keys", "log", "randomness", "snapshot", "state"]),
-    ("door", &["clock", "log", "metrics", "recordings", "road", "views"]),
+    ("fence", &["data_dir", "log"]),
+    ("road", &["clock", "fence", "keys", "log", "randomness", "snapshot", "state"]),
+    ("door", &["clock", "fence", "log", "metrics", "recordings", "road", "views"]),
 ];
 
 #[test]

@@ -144,7 +144,7 @@ impl Crashing {
         let key = keys::load(&self.ca.data().join("keys"), Purpose::Log).expect("key");
         let signer = NoteSigner::new(self.keys.origin.as_str(), key).expect("signer");
         let first = Entry::decode(&entries[0]).expect("entry");
-        let Event::LogCreated { origin, keys } = first.event else { unreachable!() };
+        let Event::LogCreated { origin, keys, .. } = first.event else { unreachable!() };
         let mut log = Log::create(&path, origin, keys, first.at - seconds, &signer).expect("log");
         let mut batch = log.batch().expect("batch");
         let mut leaves: Vec<(String, String)> = Vec::new();

@@ -40,6 +40,7 @@ impl Doctor {
         let tls = Tls::load(&dir.tls_certificate(), &dir.tls_key());
         say("TLS", tls.map(|tls| format!("pin sha256:{}", tls.pin)).map_err(|e| e.to_string()));
         say("log", log(&dir));
+        say("fence", fence(&dir));
         say("running", running(&dir));
         if wrong == 0 {
             return Ok(());
@@ -76,6 +77,15 @@ fn log(dir: &DataDir) -> Result<String, String> {
         }
     }
     Ok(format!("{size} entries; all of it is checked by: fireaxe-ca log verify"))
+}
+
+/// What stands in the way of signing, as the folder says: also of a CA that does not run.
+fn fence(dir: &DataDir) -> Result<String, String> {
+    let reader = Reader::open(&dir.log()).map_err(|e| e.to_string())?;
+    match crate::fence::look(dir, &reader).map_err(|e| e.to_string())? {
+        None => Ok("open".to_owned()),
+        Some(why) => Err(format!("{why}; see docs/OPERATIONS.md, \"The fence\"")),
+    }
 }
 
 fn running(dir: &DataDir) -> Result<String, String> {

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fireaxe_protocol::limits;
-use fireaxe_protocol::log::{Event, Hash, KrlNote, NoteSigner, PinnedKeys};
+use fireaxe_protocol::log::{Checkpoint, Event, Hash, KrlNote, NoteSigner, PinnedKeys, Succeeded};
 use fireaxe_protocol::names::Origin;
 use fireaxe_protocol::policy::check;
 
 use super::bundle_files::{BundleFiles, refused};
+use super::folders::{beside, move_whole};
 use super::{Data, Failed, print, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::data_dir::DataDir;
@@ -33,6 +34,9 @@ pub(super) struct Init {
     /// Names and addresses in the TLS certificate (clients pin it, they do not check names)
     #[arg(long = "tls-name", value_name = "NAME", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
     tls_names: Vec<String>,
+    /// The newest checkpoint known of a log that is lost or given up: recorded, so that an auditor finds the way
+    #[arg(long, value_name = "FILE")]
+    succeeds: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -52,23 +56,13 @@ impl Init {
             .parse()
             .map_err(|e| Failed::config(vec![format!("--name: {e}")]))?;
 
+        let succeeds = self.succeeds.as_deref().map(succeeded).transpose()?;
         let target = &self.data.dir;
-        if target.exists() {
-            let empty = fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_none());
-            if !empty {
-                return Err(Failed::error(format!("{} exists and is not empty", target.display()))
-                    .hint("a CA is made once; for another one choose another --data folder"));
-            }
-        }
-        let beside = beside(target)?;
-        let made = self.make(&DataDir::at(&beside), &files, &origin, &mut random);
+        let beside = beside(target, "init")?;
+        let made = self.make(&DataDir::at(&beside), &files, &origin, succeeds, &mut random);
         let made = made.and_then(|made| {
-            // Dying before this line: a folder beside the target that nobody uses. After it: a whole CA.
-            // Its name is durable once the folder around it is.
-            fs::rename(&beside, target)
-                .and_then(|()| fs::File::open(beside.parent().unwrap_or(target))?.sync_all())
-                .map_err(|e| Failed::error(format!("{}: {e}", target.display())))
-                .map(|()| made)
+            // Dying before this line: nothing. After it: a whole CA.
+            move_whole(&beside, target).map(|()| made)
         });
         match made {
             Ok(made) => self.say(&origin, &made),
@@ -84,6 +78,7 @@ impl Init {
         dir: &DataDir,
         files: &BundleFiles,
         origin: &Origin,
+        succeeds: Option<Succeeded>,
         random: &mut SystemRandomness,
     ) -> Result<Made, Failed> {
         fs::DirBuilder::new()
@@ -106,8 +101,12 @@ impl Init {
         let signer = NoteSigner::new(origin.as_str(), log_key).map_err(Failed::error)?;
         let krl_key = NoteSigner::new(&KrlNote::key_name(origin), krl_key).map_err(Failed::error)?;
         let now = SystemClock.now().wall_s;
-        let mut log =
-            Log::create(&dir.log(), origin.clone(), pinned.clone(), now, &signer).map_err(Failed::error)?;
+        let (path, origin, pinned_now) = (dir.log(), origin.clone(), pinned.clone());
+        let mut log = match succeeds {
+            Some(before) => Log::create_after(&path, origin, pinned_now, before, now, &signer),
+            None => Log::create(&path, origin, pinned_now, now, &signer),
+        }
+        .map_err(Failed::error)?;
         activate(&mut log, files, now, &signer).map_err(Failed::error)?;
         Ok(Made {
             pinned,
@@ -182,12 +181,23 @@ fn activate(log: &mut Log, files: &BundleFiles, now: u64, signer: &NoteSigner) -
     Ok(())
 }
 
-fn beside(target: &Path) -> Result<PathBuf, Failed> {
-    let name = target.file_name().ok_or_else(|| Failed::error("--data must name a folder"))?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".init-{}", std::process::id()));
-    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(|e| Failed::error(format!("{}: {e}", parent.display())))?;
-    Ok(parent.join(hidden))
+/// A checkpoint as it was kept: a signed note of another log. Whether the signature holds cannot be known here,
+/// where that log's key is not; whoever audits both has it.
+fn succeeded(path: &Path) -> Result<Succeeded, Failed> {
+    use std::io::Read;
+    let failed = |why: String| {
+        Failed::config(vec![format!("--succeeds {}: {why}", path.display())]).hint(
+            "the newest of: checkpoint in the mirror, /var/lib/fireaxe/head.note of a host, a witness's",
+        )
+    };
+    let mut note = String::new();
+    let file = fs::File::open(path).map_err(|e| failed(e.to_string()))?;
+    file.take(limits::NOTE as u64 + 1).read_to_string(&mut note).map_err(|e| failed(e.to_string()))?;
+    let text = note.rfind("\n\n").and_then(|end| note.get(..end + 1)).unwrap_or_default();
+    let head = Checkpoint::parse(text).map_err(|e| failed(e.to_string()))?;
+    let signed = note.contains(&format!("\n\u{2014} {} ", head.origin));
+    if note.len() > limits::NOTE || !signed {
+        return Err(failed("it is not a checkpoint with its log's signature".to_owned()));
+    }
+    Ok(Succeeded { origin: head.origin, note })
 }

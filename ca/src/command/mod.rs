@@ -2,18 +2,22 @@
 //! documented: 0 ok, 1 error, 2 usage, 69 CA unavailable, 77 looser and not acknowledged, 78 bad
 //! configuration.
 
+mod backup;
 mod bundle_files;
 mod clock;
 mod doctor;
 mod fleet;
+mod folders;
 mod host;
 mod incident;
 mod init;
 mod krl;
 mod log;
+mod mirror;
 mod operator_client;
 mod policy;
 mod rec;
+mod restore;
 mod serve;
 
 use std::path::PathBuf;
@@ -61,6 +65,10 @@ enum Command {
     /// List, verify and play what hosts recorded
     #[command(subcommand)]
     Rec(rec::Rec),
+    /// Copy a CA, running or not, to a new folder
+    Backup(backup::Backup),
+    /// Make a CA's folder from a backup, from its mirror, or from both
+    Restore(restore::Restore),
     /// Look for what is wrong with this CA
     Doctor(doctor::Doctor),
 }
@@ -170,6 +178,8 @@ impl Cli {
             Command::Clock(clock) => clock.run(),
             Command::Fleet(fleet) => fleet.run(),
             Command::Rec(rec) => rec.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
             Command::Doctor(doctor) => doctor.run(),
         };
         match result {

@@ -9,6 +9,7 @@ use clap::Args;
 use fireaxe_protocol::log::{KrlNote, NoteSigner, SnapshotNote};
 use tokio::sync::watch;
 
+use super::mirror::MirrorTo;
 use super::{Data, Failed, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::data_dir::DataDir;
@@ -16,8 +17,9 @@ use crate::door::{
     self, Door, Feed, Fleet, HostTurns, Proofs, Reached, RecordingTurns, RevocationList, Sessions, Tls,
     Watchers,
 };
+use crate::fence::{Fence, Source};
 use crate::keys::{self, Purpose};
-use crate::log::{Log, Reader, WalKeeper};
+use crate::log::{Log, Reader, Standing, WalKeeper};
 use crate::metrics::Metrics;
 use crate::randomness::SystemRandomness;
 use crate::recordings::Recordings;
@@ -62,6 +64,8 @@ pub(super) struct Serve {
     /// Read and check the whole log at the start, and neither use nor make a snapshot
     #[arg(long)]
     no_snapshot: bool,
+    #[command(flatten)]
+    mirror: MirrorTo,
 }
 
 impl Serve {
@@ -79,7 +83,7 @@ impl Serve {
             ));
         }
         // First of all: it is also the lock against a second CA on the same data.
-        let log = Log::open(&dir.log()).map_err(unlogged)?;
+        let mut log = Log::open(&dir.log()).map_err(unlogged)?;
         keys::unexposed(&dir.tls_key()).map_err(|e| Failed::key(&e))?;
         let tls = Tls::load(&dir.tls_certificate(), &dir.tls_key())
             .map_err(|e| Failed::config(vec![e.to_string()]).hint(PUT_BACK))?;
@@ -91,6 +95,12 @@ impl Serve {
         let snapshots = NoteSigner::new(&SnapshotNote::key_name(&origin), load(Purpose::Log)?);
         let snapshots = snapshots.map_err(Failed::error)?;
         let reader = || Reader::open(&dir.log()).map_err(unlogged);
+        let fence = Arc::new(Fence::open(&dir, &reader()?).map_err(Failed::error)?);
+        let (standing, follower) = self.mirror.begin(&dir, &mut log, reader()?, &fence)?;
+        if standing == Some(Standing::Equal) {
+            // Nobody but this log's key has signed past what is here, as far as the second copy knows.
+            fence.confirm(&Source::Mirror).map_err(Failed::error)?;
+        }
         let found = keys::public(&krl_key);
         let krl_signer = NoteSigner::new(&KrlNote::key_name(&origin), krl_key).map_err(Failed::error)?;
         let clock = Arc::new(SystemClock);
@@ -106,6 +116,7 @@ impl Serve {
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
             pager,
+            fence: fence.clone(),
         };
         let (road, writer) = Conductor::start(deps).map_err(|error| match error {
             StartError::Log(error) => unlogged(error),
@@ -143,6 +154,8 @@ impl Serve {
         let kept = keep_wal_small(keeper, road.clone());
         let maker = Maker { reader: reader()?, path: dir.snapshot(), signer: snapshots };
         let made = (!self.no_snapshot).then(|| keep_snapshot(maker, road.clone(), clock));
+        let follower = follower.map(|f| f.start(road.clone(), Arc::new(SystemClock))).transpose();
+        let follower = follower.map_err(Failed::error)?;
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -164,6 +177,7 @@ impl Serve {
                 looks += 1;
             }
         }
+        let _ = follower.map(std::thread::JoinHandle::join);
         runtime.shutdown_timeout(Duration::from_secs(2));
         served.and(ended.map_err(|_| Failed::error("the writer broke; look at the last lines of the log")))
     }
@@ -195,6 +209,10 @@ impl Serve {
         let health = road.published().health();
         tell(format_args!("listening on https://{address}   pin sha256:{}", tls.pin));
         tell(format_args!("  {} entries in the log, {} emergencies open", health.entries, health.open));
+        if let Some(why) = road.published().fence().now() {
+            tell(format_args!("  it signs nothing: {why}"));
+            tell("next:  see docs/OPERATIONS.md, \"The fence\"");
+        }
         tracing::info!(event = "ca.started", %address, entries = health.entries, open = health.open);
         let why = tokio::select! {
             signal = wait_for_signal() => signal.map_err(Failed::error),

@@ -16,6 +16,7 @@
 //! | `recordings.rs`, `recorded.rs` | what they recorded: as it comes in, as auditors read it |
 //! | `evidence.rs` | who may read entries and recordings, and what the log is told of it |
 //! | `fleet.rs` | how they are |
+//! | `heads.rs` | what heads of the log they have seen: whether this one has lost entries |
 //! | `tiles.rs` | checkpoint and tiles of the log |
 //! | `bundles.rs` | the local socket: another bundle |
 //! | `operator_hosts.rs` | the local socket: invite, retire, list hosts |
@@ -31,6 +32,7 @@ mod events;
 mod evidence;
 mod feed;
 mod fleet;
+mod heads;
 mod herald;
 mod host_problem;
 mod host_turns;

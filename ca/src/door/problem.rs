@@ -200,6 +200,21 @@ impl From<Refusal> for Told {
                 "the CA cannot write its log, so nothing is signed; live certificates go on to their end",
             )
             .next("send the same statement again in a moment; the operator looks with: fireaxe-ca doctor"),
+            Refusal::MirrorUnavailable(_) => Told::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "mirror.unavailable",
+                format!("{said}; so nothing is signed; live certificates go on to their end"),
+            )
+            .next(
+                "send the same statement again in a moment; the operator mounts the mirror's disk, or makes room on \
+                 it, and looks with: fireaxe-ca doctor",
+            ),
+            Refusal::Fenced(_) => Told::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ca.fenced",
+                format!("{said}; live certificates go on to their end"),
+            )
+            .next("the operator looks with: fireaxe-ca doctor   (and docs/OPERATIONS.md, \"The fence\")"),
             Refusal::ClockStopped => Told::new(StatusCode::SERVICE_UNAVAILABLE, "clock.stopped", said)
                 .next("the operator, once the clock is right: fireaxe-ca clock confirm --reason TEXT"),
             Refusal::Busy => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.busy", said).next(AGAIN),

@@ -14,7 +14,7 @@ use fireaxe_protocol::statement::HostReport;
 use super::emergencies::{Bytes, body};
 use super::places::ConnectionPlace;
 use super::problem::{Answer, Told};
-use super::{Door, enrolment};
+use super::{Door, enrolment, heads};
 use crate::road::Refusal;
 
 /// `POST /v1/hosts/{host}/reports`
@@ -30,7 +30,7 @@ pub(super) async fn report(
 }
 
 async fn taken(
-    door: &Door,
+    door: &Arc<Door>,
     host: enrolment::Host,
     connection: Option<Extension<ConnectionPlace>>,
     bytes: Bytes,
@@ -50,6 +50,8 @@ async fn taken(
         }
     }
     door.fleet.heard(heard.host(), heard.unnumbered(), now, size);
+    // Before anything of it is appended: it may say that nothing must be.
+    heads::look(door, &heard, now).await?;
     let before = heard.host().seq;
     // What is old may be a copy, out of the log most easily: it gives nobody a place that is kept.
     let is_now = |words: &HostReport| words.header.at.abs_diff(now.wall_s) <= STATEMENT_WINDOW_S;

@@ -140,7 +140,7 @@ pub(super) async fn tile(
     Ok(response)
 }
 
-async fn in_log<T: Send + 'static>(
+pub(super) async fn in_log<T: Send + 'static>(
     door: &Arc<Door>,
     read: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
 ) -> Answer<T> {

@@ -186,7 +186,7 @@ pub(super) fn shifted(size: u64, level: u8) -> u64 {
 }
 
 /// 256^8 leaves are all there can be.
-const TILE_LEVELS: usize = 8;
+pub(super) const TILE_LEVELS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -216,6 +216,9 @@ mod tests {
             Ok(self.tiles.borrow().get(&(level, index)).cloned())
         }
         fn head(&self) -> Result<Option<(u64, String)>, LogError> {
+            Ok(None)
+        }
+        fn head_after(&self, _: u64) -> Result<Option<(u64, String)>, LogError> {
             Ok(None)
         }
         fn count(&self) -> Result<u64, LogError> {

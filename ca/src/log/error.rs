@@ -4,6 +4,8 @@ use fireaxe_protocol::log::{CheckpointError, EntryError};
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
+use super::mirror::MirrorError;
+
 /// Why the log could not be read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum LogError {
@@ -45,6 +47,10 @@ pub enum LogError {
     /// Another error of SQLite: its extended code.
     #[error("the log's database failed (SQLite code {0})")]
     Database(i32),
+    /// The second copy could not be written, so that nothing may leave that only the first holds; or it says
+    /// that this log has lost entries.
+    #[error("the mirror: {0}")]
+    Mirror(#[from] MirrorError),
     /// An earlier write failed and the head in memory may not be the one on disk. `recover` first.
     #[error("an earlier write failed; the log must recover before it is used")]
     Poisoned,

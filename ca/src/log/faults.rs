@@ -17,15 +17,15 @@ use rusqlite::Connection;
 use super::store::{Pieces, SqliteStore, Store};
 use super::{Batch, Log, LogError, Pending, Reader};
 
-fn origin() -> Origin {
+pub(super) fn origin() -> Origin {
     "ca.payments/0123456789abcdef".parse().unwrap()
 }
 
-fn signer() -> NoteSigner {
+pub(super) fn signer() -> NoteSigner {
     NoteSigner::new(origin().as_str(), SigningKey::from_bytes(&[5; 32])).unwrap()
 }
 
-fn keys() -> PinnedKeys {
+pub(super) fn keys() -> PinnedKeys {
     let log = signer().key().key();
     PinnedKeys { user_ca: Ed25519Key([1; 32]), log, krl: log, host_ca: log }
 }
@@ -51,7 +51,7 @@ impl Plan {
     }
 }
 
-const INJECTED: LogError = LogError::Io(5);
+pub(super) const INJECTED: LogError = LogError::Io(5);
 
 struct Faulty {
     store: SqliteStore,
@@ -67,7 +67,7 @@ impl Faulty {
 }
 
 /// Faults are injected, power is not cut: no need to wait for the disk some hundred times.
-fn hasten(store: &SqliteStore) {
+pub(super) fn hasten(store: &SqliteStore) {
     store.connection().pragma_update(None, "synchronous", "OFF").unwrap();
 }
 
@@ -80,6 +80,9 @@ impl Pieces for Faulty {
     }
     fn head(&self) -> Result<Option<(u64, String)>, LogError> {
         self.plan.call("head", || self.store.head())
+    }
+    fn head_after(&self, size: u64) -> Result<Option<(u64, String)>, LogError> {
+        self.plan.call("head_after", || self.store.head_after(size))
     }
     fn count(&self) -> Result<u64, LogError> {
         self.plan.call("count", || self.store.count())
@@ -112,11 +115,11 @@ impl Store for Faulty {
 }
 
 /// What somebody was told: their word, where it is, and its receipt.
-struct Answered {
+pub(super) struct Answered {
     word: String,
-    index: u64,
+    pub(super) index: u64,
     leaf: Hash,
-    receipt: Vec<u8>,
+    pub(super) receipt: Vec<u8>,
 }
 
 const BODY: &[u8] = b"certificate body of ";
@@ -127,7 +130,7 @@ fn append(batch: &mut Batch<'_>, word: &str) -> Pending<String> {
     batch.append(batch.next_index(), &event, Some(&body), word.into()).unwrap()
 }
 
-fn commit(log: &mut Log, words: &[String]) -> Result<Vec<Answered>, LogError> {
+pub(super) fn commit(log: &mut Log, words: &[String]) -> Result<Vec<Answered>, LogError> {
     let mut batch = log.batch()?;
     let pending: Vec<_> = words.iter().map(|word| append(&mut batch, word)).collect();
     let committed = batch.commit(&signer())?;
@@ -171,7 +174,7 @@ fn run(path: &Path, plan: &Arc<Plan>) -> Vec<Answered> {
     answered
 }
 
-fn mth(leaves: &[Hash]) -> Hash {
+pub(super) fn mth(leaves: &[Hash]) -> Hash {
     match leaves {
         [] => Hash::of(&[]),
         [one] => *one,
@@ -235,7 +238,7 @@ fn check(path: &Path, answered: &[Answered]) {
 }
 
 /// A log of 250 entries, closed and whole in one file.
-fn seed(path: &Path) {
+pub(super) fn seed(path: &Path) {
     let mut log = Log::create(path, origin(), keys(), 0, &signer()).unwrap();
     let words: Vec<String> = (1..250).map(|n| format!("seed {n}")).collect();
     commit(&mut log, &words).unwrap();

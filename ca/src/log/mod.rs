@@ -23,19 +23,28 @@
 //! | `writer` | [`Log`], [`Batch`], [`Committed`], recovery |
 //! | `logged` | [`Pending`] and [`Logged`] |
 //! | `reader` | entries, receipts, tiles and proofs from the file |
+//! | `mirror`, `shelf` | the second copy: tiles in a folder on another disk, and that folder behind a port |
+//! | `refill` | the way back: a log from its mirror, byte for byte |
 
 mod edge;
 mod error;
 mod logged;
+mod mirror;
 mod reader;
+mod refill;
+mod shelf;
 mod store;
 mod writer;
 
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod mirrored;
 
 pub use error::LogError;
 pub use logged::{Logged, Pending};
+pub use mirror::{Mirror, MirrorError, Relation, Standing};
 pub use reader::{Beginning, Reader};
+pub use refill::{Mirrored, Refilled};
 pub use store::WalKeeper;
 pub use writer::{Batch, Committed, Log, Recovery};

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -21,6 +22,7 @@ use rusqlite::Connection;
 use super::edge::{Edge, Growth, shifted, tile_hash};
 use super::error::LogError;
 use super::logged::{Logged, Proof};
+use super::mirror::{self, Relation};
 use super::store::{self, Pieces};
 use super::writer::{first_entry, proof_error};
 
@@ -308,6 +310,28 @@ impl Reader {
         consistency_proof(from, to, &StoredNodes::new(&Rows(&self.connection), size)).map_err(proof_error)
     }
 
+    /// Copies the log as it is at one moment to a new file, while a writer may be at work. Durable when it
+    /// returns; not looked at: open it and [`Reader::replay`] it.
+    pub fn copy_to(&self, path: &Path) -> Result<(), LogError> {
+        if path.try_exists()? {
+            return Err(LogError::Exists);
+        }
+        let name = path.to_str().ok_or(LogError::NotALog)?;
+        self.connection.execute("VACUUM INTO ?1", [name])?;
+        let file = std::fs::OpenOptions::new().write(true).open(path)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        Ok(file.sync_all()?)
+    }
+
+    /// How a head that the log's key signed stands to the log as it is now.
+    pub fn relation(&self, head: &Checkpoint) -> Result<Relation, LogError> {
+        mirror::relation(&self.rows(), self.size()?, head.size, head.root)
+    }
+
+    pub(super) fn rows(&self) -> Rows<'_> {
+        Rows(&self.connection)
+    }
+
     fn head(&self) -> Result<(u64, String), LogError> {
         store::head(&self.connection)?.ok_or(LogError::Unfinished)
     }
@@ -337,7 +361,7 @@ fn grow(
 }
 
 /// A reader's rows as the tree reads them.
-struct Rows<'c>(&'c Connection);
+pub(super) struct Rows<'c>(&'c Connection);
 
 impl Pieces for Rows<'_> {
     fn entry(&self, index: u64) -> Result<Option<Vec<u8>>, LogError> {
@@ -348,6 +372,9 @@ impl Pieces for Rows<'_> {
     }
     fn head(&self) -> Result<Option<(u64, String)>, LogError> {
         store::head(self.0)
+    }
+    fn head_after(&self, size: u64) -> Result<Option<(u64, String)>, LogError> {
+        store::checkpoint_after(self.0, size)
     }
     fn count(&self) -> Result<u64, LogError> {
         store::count(self.0)
@@ -379,6 +406,9 @@ impl Pieces for Remembering<'_> {
     fn head(&self) -> Result<Option<(u64, String)>, LogError> {
         self.0.head()
     }
+    fn head_after(&self, size: u64) -> Result<Option<(u64, String)>, LogError> {
+        self.0.head_after(size)
+    }
     fn count(&self) -> Result<u64, LogError> {
         self.0.count()
     }
@@ -396,15 +426,20 @@ pub(super) struct StoredNodes<'p, P: ?Sized> {
 }
 
 /// One tile's hashes, shared by the nodes made from it.
-type Hashes = Rc<Vec<Hash>>;
+pub(super) type Hashes = Rc<Vec<Hash>>;
 
 impl<'p, P: Pieces + ?Sized> StoredNodes<'p, P> {
     pub(super) fn new(pieces: &'p P, size: u64) -> StoredNodes<'p, P> {
         StoredNodes { pieces, size, tiles: RefCell::default() }
     }
 
+    /// Drops the tiles that were kept: for who reads a whole log.
+    pub(super) fn forget(&self) {
+        self.tiles.borrow_mut().clear();
+    }
+
     /// All hashes that tile `index` of `level` has so far.
-    fn tile(&self, level: u8, index: u64) -> Result<Hashes, LogError> {
+    pub(super) fn tile(&self, level: u8, index: u64) -> Result<Hashes, LogError> {
         if let Some(known) = self.tiles.borrow().get(&(level, index)) {
             return Ok(Rc::clone(known));
         }

@@ -26,6 +26,8 @@ pub(super) trait Pieces {
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, LogError>;
     /// The newest checkpoint: size and note.
     fn head(&self) -> Result<Option<(u64, String)>, LogError>;
+    /// The first checkpoint that covers more than `size` entries.
+    fn head_after(&self, size: u64) -> Result<Option<(u64, String)>, LogError>;
     /// How many entries there are, if they are gapless from 0; else [`LogError::Corrupt`].
     fn count(&self) -> Result<u64, LogError>;
 }
@@ -110,6 +112,9 @@ impl Pieces for SqliteStore {
     }
     fn head(&self) -> Result<Option<(u64, String)>, LogError> {
         head(&self.connection)
+    }
+    fn head_after(&self, size: u64) -> Result<Option<(u64, String)>, LogError> {
+        checkpoint_after(&self.connection, size)
     }
     fn count(&self) -> Result<u64, LogError> {
         count(&self.connection)

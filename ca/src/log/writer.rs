@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fireaxe_protocol::log::tree::{ProofError, consistency_proof};
 use fireaxe_protocol::log::tree::{inclusion_proof, leaf_hash, root, verify_consistency};
 use fireaxe_protocol::log::{
-    Checkpoint, Entry, Event, NoteKey, NoteSigner, PinnedKeys, Receipt, encode_entry, line1,
+    Checkpoint, Entry, Event, NoteKey, NoteSigner, PinnedKeys, Receipt, Succeeded, encode_entry, line1,
 };
 use fireaxe_protocol::names::Origin;
 
 use super::edge::{Edge, Growth, NewTile};
 use super::error::LogError;
 use super::logged::{Logged, Pending, Proof};
+use super::mirror::{Mirror, Standing};
 use super::reader::StoredNodes;
 use super::store::{Pieces, SqliteStore, Store};
 
@@ -26,6 +27,8 @@ pub struct Log {
     last_at: u64,
     /// Set by a failed write: then the edge in memory may lag behind the disk's.
     poisoned: bool,
+    /// The second copy, if answers wait for it.
+    mirror: Option<Mirror>,
 }
 
 /// What [`Log::recover`] found.
@@ -56,7 +59,19 @@ impl Log {
         at: u64,
         signer: &NoteSigner,
     ) -> Result<Log, LogError> {
-        Log::begin(Box::new(SqliteStore::create(path)?), origin, keys, at, signer)
+        Log::begin(Box::new(SqliteStore::create(path)?), origin, keys, None, at, signer)
+    }
+
+    /// [`Log::create`], for a log that goes on from another.
+    pub fn create_after(
+        path: &Path,
+        origin: Origin,
+        keys: PinnedKeys,
+        succeeds: Succeeded,
+        at: u64,
+        signer: &NoteSigner,
+    ) -> Result<Log, LogError> {
+        Log::begin(Box::new(SqliteStore::create(path)?), origin, keys, Some(succeeds), at, signer)
     }
 
     /// Opens the log at `path` and rebuilds the tree's edge from the newest checkpoint, full tiles and the
@@ -71,14 +86,16 @@ impl Log {
         store: Box<dyn Store>,
         origin: Origin,
         keys: PinnedKeys,
+        succeeds: Option<Succeeded>,
         at: u64,
         signer: &NoteSigner,
     ) -> Result<Log, LogError> {
         let key = note_key(&origin, &keys)?;
         let edge = Edge::empty();
-        let mut log = Log { store, key, origin: origin.clone(), edge, last_at: 0, poisoned: false };
+        let mut log =
+            Log { store, key, origin: origin.clone(), edge, last_at: 0, poisoned: false, mirror: None };
         let mut batch = log.batch()?;
-        let _created = batch.append(at, &Event::LogCreated { origin, keys }, None, ())?;
+        let _created = batch.append(at, &Event::LogCreated { origin, keys, succeeds }, None, ())?;
         batch.commit(signer)?;
         Ok(log)
     }
@@ -86,7 +103,7 @@ impl Log {
     pub(super) fn from_store(store: Box<dyn Store>) -> Result<Log, LogError> {
         let (origin, key) = first_entry(&*store)?;
         let (edge, last_at) = load(&*store, &origin, &key)?;
-        Ok(Log { store, key, origin, edge, last_at, poisoned: false })
+        Ok(Log { store, key, origin, edge, last_at, poisoned: false, mirror: None })
     }
 
     /// How many entries are durable, as far as this process knows.
@@ -107,6 +124,20 @@ impl Log {
     /// The key that signs this log's checkpoints, as entry 0 names it.
     pub fn key(&self) -> &NoteKey {
         &self.key
+    }
+
+    /// From now on a batch is committed once `mirror` has it too: until then nothing is signed or answered.
+    /// Brings it to where the log is, and says how it stood before. Refuses one that the log is behind.
+    ///
+    /// `hold`: leaves one that is not where the log is as it was, until the next commit. A log that is in doubt must
+    /// not write what is later to confirm it.
+    pub fn mirrored(&mut self, mut mirror: Mirror, hold: bool) -> Result<Standing, LogError> {
+        let standing = mirror.standing(&*self.store, &self.origin, &self.key)?;
+        if standing == Standing::Equal || !hold {
+            mirror.catch_up(&*self.store, &self.origin, &self.key)?;
+        }
+        self.mirror = Some(mirror);
+        Ok(standing)
     }
 
     /// Begins a batch. Dropping it without a commit leaves no trace.
@@ -138,6 +169,10 @@ impl Log {
         })?;
         verify_consistency(before, size, &proof, &self.edge.root()?, &edge.root()?)
             .map_err(|_| LogError::Corrupt("durable entries have changed"))?;
+        // What the disk kept of the failed write nobody was told of. It stands, and so it must in both copies.
+        if let Some(mirror) = &mut self.mirror {
+            mirror.catch_up(&*self.store, &self.origin, &self.key)?;
+        }
         (self.edge, self.last_at) = (edge, last_at);
         self.poisoned = false;
         Ok(Recovery { before, size })
@@ -228,7 +263,15 @@ impl Batch<'_> {
             return Err(error);
         }
         // A crash from here on: the entries stand and were not answered. The same statements, sent again,
-        // meet their entries and get the same bytes.
+        // meet their entries and get the same bytes. A mirror that answers wait for is behind by this batch until
+        // the next start brings it up.
+        if let Some(mirror) = &mut log.mirror
+            && let Err(error) = mirror.catch_up(&*log.store, &log.origin, &log.key)
+        {
+            // Durable, but in one copy only: nobody is told until it is in both.
+            log.poisoned = true;
+            return Err(error);
+        }
         log.edge = next;
         log.last_at = last_at;
         Ok(Committed { done: Arc::new(Done { batch: id, from, rows, growth, note }) })
@@ -298,7 +341,7 @@ pub(super) fn proof_error(error: ProofError<LogError>) -> LogError {
 }
 
 /// The key that signs checkpoints, from what entry 0 pins.
-fn note_key(origin: &Origin, keys: &PinnedKeys) -> Result<NoteKey, LogError> {
+pub(super) fn note_key(origin: &Origin, keys: &PinnedKeys) -> Result<NoteKey, LogError> {
     NoteKey::new(origin.as_str(), &keys.log).map_err(|error| LogError::Checkpoint(error.into()))
 }
 
@@ -310,13 +353,17 @@ pub(super) fn first_entry<P: Pieces + ?Sized>(pieces: &P) -> Result<(Origin, Not
         None => return Err(LogError::Corrupt("the first entry is missing")),
     };
     match Entry::decode(&bytes)?.event {
-        Event::LogCreated { origin, keys } => Ok((origin.clone(), note_key(&origin, &keys)?)),
+        Event::LogCreated { origin, keys, .. } => Ok((origin.clone(), note_key(&origin, &keys)?)),
         _ => Err(LogError::Corrupt("the first entry is not log.created")),
     }
 }
 
 /// The edge under the newest checkpoint, checked against it, and the last entry's time.
-fn load<P: Pieces + ?Sized>(pieces: &P, origin: &Origin, key: &NoteKey) -> Result<(Edge, u64), LogError> {
+pub(super) fn load<P: Pieces + ?Sized>(
+    pieces: &P,
+    origin: &Origin,
+    key: &NoteKey,
+) -> Result<(Edge, u64), LogError> {
     let (size, note) = pieces.head()?.ok_or(LogError::Corrupt("there is no checkpoint"))?;
     let head = Checkpoint::open(&note, key, origin)
         .map_err(|_| LogError::Corrupt("the newest checkpoint does not verify"))?;

@@ -18,11 +18,13 @@ use fireaxe_protocol::log::{Event, NoteSigner};
 use thiserror::Error;
 
 use super::clockwork::JumpGuard;
+use super::hosts::HostAsked;
 use super::shadow::Candidate;
 use super::turn::{Done, Turn};
 use super::watch::{Change, Extended, Published};
 use super::{Asked, Gate, Pager, QUEUE, Refusal, Road};
 use crate::clock::Clock;
+use crate::fence::Fence;
 use crate::log::{Log, LogError, Reader};
 use crate::randomness::Randomness;
 use crate::snapshot::{FoldFailed, latest};
@@ -55,6 +57,8 @@ pub struct Deps {
     pub random: Box<dyn Randomness>,
     /// Wakes people, if there is anything to wake them with.
     pub pager: Option<Pager>,
+    /// What may stand in the way of all of it.
+    pub fence: Arc<Fence>,
 }
 
 /// Why the writer cannot start.
@@ -105,7 +109,8 @@ pub struct Conductor {
     deferred: Vec<Asked>,
     /// A bundle that decides beside the one in force.
     shadow: Candidate,
-    broken: bool,
+    /// The fault that the log has not recovered from.
+    broken: Option<LogError>,
     /// Whether it was said already that the clock stopped the CA: once a stop, not once a second.
     told_stopped: bool,
     swept_at: u64,
@@ -133,7 +138,7 @@ impl Conductor {
         }
         let bundle = state.bundle().ok_or(StartError::NoBundle)?.clone();
         let gate = Gate { origin: state.origin().clone(), bundle };
-        let published = Arc::new(Published::new(gate, state.keys().clone()));
+        let published = Arc::new(Published::new(gate, state.keys().clone(), deps.fence.clone()));
         let (send, queue) = sync_channel(QUEUE);
         let guard = JumpGuard::new(now, state.last_at());
         let mut conductor = Conductor {
@@ -144,7 +149,7 @@ impl Conductor {
             published: published.clone(),
             deferred: Vec::new(),
             shadow: None,
-            broken: false,
+            broken: None,
             told_stopped: false,
             swept_at: 0,
         };
@@ -192,9 +197,21 @@ impl Conductor {
     }
 
     fn batch(&mut self, asked: Vec<Asked>) {
-        if self.broken && !self.recover() {
-            return refuse_all(asked, &Refusal::LogUnavailable);
+        if let Some(why) = self.broken
+            && !self.recover()
+        {
+            return refuse_all(asked, &Refusal::of_log(&self.broken.unwrap_or(why)));
         }
+        // Nothing is appended behind the fence, by the clock neither: another may hold these indices.
+        let fenced = self.deps.fence.now();
+        let asked = match &fenced {
+            None => asked,
+            Some(why) => {
+                let (reads, others) = asked.into_iter().partition(Asked::only_reads);
+                refuse_all(others, &Refusal::Fenced(Box::new(why.clone())));
+                reads
+            }
+        };
         let moment = self.deps.clock.now();
         let time = self.guard.time(moment, self.state.last_at());
         let confirmed = asked.iter().any(|a| matches!(a, Asked::Clock { .. }));
@@ -231,8 +248,8 @@ impl Conductor {
             Ok(batch) => batch,
             Err(error) => {
                 tracing::error!(event = "log.failed", %error);
-                self.broken = true;
-                return refuse_all(asked, &Refusal::LogUnavailable);
+                self.broken = Some(error);
+                return refuse_all(asked, &Refusal::of_log(&error));
             }
         };
         let mut turn = Turn::new(
@@ -250,11 +267,15 @@ impl Conductor {
             }
         }
         turn.shadow = self.shadow.clone();
-        turn.clockwork();
+        if fenced.is_none() {
+            turn.clockwork();
+        }
         for one in asked {
             turn.take(one);
         }
-        turn.clockwork();
+        if fenced.is_none() {
+            turn.clockwork();
+        }
         match turn.commit(&self.deps.checkpoints) {
             Ok(Done { deferred, revoked, touched, spoke, pages, differences, answers }) => {
                 self.deferred = deferred;
@@ -276,7 +297,8 @@ impl Conductor {
             }
             Err(error) => {
                 tracing::error!(event = "log.failed", %error);
-                self.broken = true;
+                // A fault of our own state is mended as one of the log is: from the disk.
+                self.broken = Some(error.of_log().unwrap_or(LogError::Poisoned));
                 self.published.set_ok(false, !self.guard.is_stopped());
                 // At once, not at the next request: the first one after a passing fault should succeed.
                 self.recover();
@@ -293,7 +315,9 @@ impl Conductor {
             Ok(state) => {
                 tracing::warn!(event = "log.recovered", entries = state.entries());
                 self.state = state;
-                self.broken = false;
+                if let Some(LogError::Mirror(_)) = self.broken.take() {
+                    self.published.set_mirror_ok(true);
+                }
                 self.published.speakers().set_all(&self.state);
                 self.publish_countdowns(now);
                 self.publish(true, now);
@@ -301,6 +325,12 @@ impl Conductor {
             }
             Err(error) => {
                 tracing::error!(event = "log.unavailable", %error);
+                if let StartError::Log(error) = error {
+                    self.broken = Some(error);
+                }
+                if let Some(LogError::Mirror(_)) = self.broken {
+                    self.published.set_mirror_ok(false);
+                }
                 false
             }
         }
@@ -322,7 +352,7 @@ impl Conductor {
             self.published.set_bundle(bundle);
         }
         self.published.set_head(self.state.entries(), self.state.emergencies.count());
-        self.published.set_ok(!self.broken, !self.guard.is_stopped());
+        self.published.set_ok(self.broken.is_none(), !self.guard.is_stopped());
         self.published.ring();
     }
 
@@ -366,6 +396,9 @@ impl Conductor {
     /// The certificate, if it is one that an extension gave. One that cannot be read back is left out: its
     /// session ends with the certificate before it.
     fn more_time(&self, live: &Live, issued: &Issued) -> Option<String> {
+        if self.deps.fence.now().is_some() {
+            return None;
+        }
         let of =
             if live.request.leaf == issued.of { live.request.index } else { live.superseded(&issued.of)? };
         let reader = &self.deps.reader;
@@ -386,6 +419,32 @@ fn refuse_all(asked: Vec<Asked>, refusal: &Refusal) {
 }
 
 impl Asked {
+    /// Whether answering it neither appends nor signs.
+    fn only_reads(&self) -> bool {
+        match self {
+            Asked::IsRequester(..)
+            | Asked::IsLive(..)
+            | Asked::Card(..)
+            | Asked::Requests(..)
+            | Asked::Shadow(..)
+            | Asked::Explain(..)
+            | Asked::Reader(..)
+            | Asked::Host(HostAsked::List(_))
+            | Asked::Stop => true,
+            Asked::Declare(..)
+            | Asked::Close(..)
+            | Asked::Say(..)
+            | Asked::Grant(..)
+            | Asked::Narrow(..)
+            | Asked::Host(_)
+            | Asked::Activate(..)
+            | Asked::Incident(..)
+            | Asked::Clock { .. }
+            | Asked::Evidence(..)
+            | Asked::Report(..) => false,
+        }
+    }
+
     /// Tells whoever asked that it is not to be. They may have gone: then nobody needs to know.
     pub(super) fn refuse(self, refusal: Refusal) {
         match self {

@@ -8,6 +8,8 @@ use fireaxe_protocol::reason::Reason;
 use fireaxe_protocol::statement::{Kind, SignatureError};
 use thiserror::Error;
 
+use crate::fence::Fenced;
+use crate::log::{LogError, MirrorError};
 use crate::state::{CannotNarrow, Settled};
 
 /// Why there is no grant.
@@ -202,6 +204,12 @@ pub enum Refusal {
     /// The log cannot be written. Nothing was signed.
     #[error("the log cannot be written")]
     LogUnavailable,
+    /// The second copy of the log cannot be written, and answers wait for it. Nothing was signed.
+    #[error("the second copy of the log cannot be written: {0}")]
+    MirrorUnavailable(MirrorError),
+    /// The log may have lost entries, or there may be two of it. Nothing is signed until that is resolved.
+    #[error("nothing is signed: {0}")]
+    Fenced(Box<Fenced>),
     /// The clock jumped. Nothing is signed until an operator says that it is right.
     #[error("the clock jumped; nothing is signed until an operator confirms it")]
     ClockStopped,
@@ -240,6 +248,16 @@ pub enum Internal {
     /// No bundle is active.
     #[error("no bundle is active")]
     NoBundle,
+}
+
+impl Refusal {
+    /// What is told while the log is not to be had.
+    pub(super) fn of_log(error: &LogError) -> Refusal {
+        match error {
+            LogError::Mirror(error) => Refusal::MirrorUnavailable(*error),
+            _ => Refusal::LogUnavailable,
+        }
+    }
 }
 
 impl From<Internal> for Refusal {

@@ -77,6 +77,16 @@ pub(super) enum Spoiled {
     Fault(Internal),
 }
 
+impl Spoiled {
+    /// The log's fault, if it is one.
+    pub(super) fn of_log(&self) -> Option<LogError> {
+        match self {
+            Spoiled::Log(error) => Some(*error),
+            Spoiled::Fault(_) => None,
+        }
+    }
+}
+
 /// See the file's top.
 pub(super) struct Turn<'a> {
     pub(super) state: &'a mut State,
@@ -258,8 +268,9 @@ impl<'a> Turn<'a> {
         let committed = match batch.commit(signer) {
             Ok(committed) => committed,
             Err(error) => {
-                waiting.into_iter().for_each(|w| w.fail(&Refusal::LogUnavailable));
-                deferred.into_iter().for_each(|a| a.refuse(Refusal::LogUnavailable));
+                let refusal = Refusal::of_log(&error);
+                waiting.into_iter().for_each(|w| w.fail(&refusal));
+                deferred.into_iter().for_each(|a| a.refuse(refusal.clone()));
                 return Err(Spoiled::Log(error));
             }
         };

@@ -14,6 +14,7 @@ use fireaxe_protocol::policy::Bundle;
 use tokio::sync::broadcast;
 
 use super::{Gate, ShadowCounts, Speakers};
+use crate::fence::Fence;
 
 /// Changes that a watcher may be behind: four full batches.
 const CHANGES: usize = 1024;
@@ -27,6 +28,8 @@ pub struct Published {
     entries: AtomicU64,
     open: AtomicU64,
     log_ok: AtomicBool,
+    mirror_ok: AtomicBool,
+    fence: Arc<Fence>,
     clock_ok: AtomicBool,
     stopped: AtomicBool,
     changes: broadcast::Sender<Change>,
@@ -87,6 +90,17 @@ pub struct Health {
     pub log_ok: bool,
     /// The clock did not jump.
     pub clock_ok: bool,
+    /// The second copy of the log can be written, or there is none.
+    pub mirror_ok: bool,
+    /// Nothing says that the log has lost entries.
+    pub fence_ok: bool,
+}
+
+impl Health {
+    /// Whether the CA can issue.
+    pub fn can_issue(&self) -> bool {
+        self.log_ok && self.clock_ok && self.fence_ok
+    }
 }
 
 impl RevocationView {
@@ -102,10 +116,12 @@ impl RevocationView {
 }
 
 impl Published {
-    pub(super) fn new(gate: Gate, keys: PinnedKeys) -> Published {
+    pub(super) fn new(gate: Gate, keys: PinnedKeys, fence: Arc<Fence>) -> Published {
         Published {
             gate: RwLock::new(gate),
             keys,
+            fence,
+            mirror_ok: AtomicBool::new(true),
             revocations: RwLock::default(),
             entries: AtomicU64::new(0),
             open: AtomicU64::new(0),
@@ -210,7 +226,19 @@ impl Published {
             open: self.open.load(Ordering::Relaxed),
             log_ok: self.log_ok.load(Ordering::Relaxed),
             clock_ok: self.clock_ok.load(Ordering::Relaxed),
+            mirror_ok: self.mirror_ok.load(Ordering::Relaxed),
+            fence_ok: self.fence.now().is_none(),
         }
+    }
+
+    /// What may stand in the way of signing.
+    pub fn fence(&self) -> &Arc<Fence> {
+        &self.fence
+    }
+
+    /// Says whether the second copy of the log is written.
+    pub fn set_mirror_ok(&self, ok: bool) {
+        self.mirror_ok.store(ok, Ordering::Relaxed);
     }
 
     pub(super) fn is_stopped(&self) -> bool {

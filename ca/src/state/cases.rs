@@ -31,7 +31,8 @@ struct Fold {
 impl Fold {
     fn new() -> Fold {
         let keys = PinnedKeys { user_ca: public(1), log: public(2), krl: public(3), host_ca: public(5) };
-        let event = Event::LogCreated { origin: "test/0011223344556677".parse().unwrap(), keys };
+        let event =
+            Event::LogCreated { origin: "test/0011223344556677".parse().unwrap(), keys, succeeds: None };
         let first = Entry { index: 0, at: START, event, body: None };
         let mut fold = Fold { state: State::begin(&first).unwrap(), now: START };
         let policy = include_str!("../../../policies/default/policy.toml");

@@ -84,7 +84,7 @@ pub struct State {
 impl State {
     /// The state after entry 0.
     pub fn begin(first: &Entry) -> Result<State, FoldError> {
-        let Event::LogCreated { origin, keys } = &first.event else {
+        let Event::LogCreated { origin, keys, .. } = &first.event else {
             return Err(FoldError::Created(first.index));
         };
         if first.index != 0 {

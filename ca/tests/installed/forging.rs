@@ -17,7 +17,7 @@ pub fn found(ca: &Installed, entries: &[Entry]) -> Vec<(u64, String)> {
     let path = place.path().join("log.sqlite");
     let signer =
         NoteSigner::new(ca.origin.as_str(), keys::load(&ca.data().keys(), Purpose::Log).unwrap()).unwrap();
-    let Event::LogCreated { origin, keys } = entries[0].event.clone() else { unreachable!() };
+    let Event::LogCreated { origin, keys, .. } = entries[0].event.clone() else { unreachable!() };
     let mut log = Log::create(&path, origin, keys, entries[0].at, &signer).unwrap();
     let mut batch = log.batch().unwrap();
     for entry in &entries[1..] {

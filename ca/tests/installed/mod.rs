@@ -30,6 +30,7 @@ use fireaxe_ca::door::{
     Door, Feed, Fleet, HostTurns, Peer, Proofs, Reached, RecordingTurns, RevocationList, Sessions, Watchers,
     operator_routes, routes, start_herald,
 };
+use fireaxe_ca::fence::Fence;
 use fireaxe_ca::keys::{self, Purpose};
 use fireaxe_ca::log::{Log, LogError, Reader};
 use fireaxe_ca::metrics::Metrics;
@@ -198,6 +199,7 @@ impl Installed {
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
             pager: None,
+            fence: Arc::new(Fence::open(&data, &Reader::open(&data.log()).unwrap()).unwrap()),
         };
         let (road, writer) = Conductor::start(deps).unwrap();
         let krl = NoteSigner::new(&KrlNote::key_name(&origin), load(Purpose::Krl)).unwrap();
@@ -234,12 +236,18 @@ impl Installed {
 
     /// Stops the writer and opens everything again: from the snapshot that the restart before left, if there was
     /// one. What is decided from then on is decided by a state that was read back.
-    pub fn restart(mut self) -> Installed {
+    pub fn restart(self) -> Installed {
+        self.restart_after(|_| ())
+    }
+
+    /// The same, and does something to its folder in between.
+    pub fn restart_after(mut self, between: impl FnOnce(&DataDir)) -> Installed {
         self.stop();
         snapshots::starts_alike(&self.data());
         let (dir, clock) = (self.dir.take().unwrap(), self.clock.clone());
-        let number = self.numbers.load(Ordering::SeqCst);
+        let (data, number) = (DataDir::at(&dir.path().join("data")), self.numbers.load(Ordering::SeqCst));
         drop(self);
+        between(&data);
         let again = Installed::open(dir, clock, number);
         snapshots::maker(&again.data()).make().unwrap();
         again

@@ -163,6 +163,7 @@ pub fn heartbeat(version: u64) -> Report {
         krl_version: version,
         krl_age_s: 3,
         head: None,
+        ahead: None,
         mode: Mode::Helper,
         helper: "0.1.0".into(),
         openssh: "OpenSSH_9.2p1".into(),

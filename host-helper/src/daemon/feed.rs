@@ -12,6 +12,7 @@ use fireaxe_protocol::api::{FeedEvent, FeedHead};
 use fireaxe_protocol::host::Report;
 use fireaxe_transport::TransportError;
 
+use super::heartbeat::Beat;
 use super::lists::Lists;
 use super::rooms::Connections;
 use super::witness::{Witness, Witnessed};
@@ -49,6 +50,7 @@ pub(super) struct Feed {
     pub(super) witness: Arc<Mutex<Witness>>,
     pub(super) spool: Arc<Spool>,
     pub(super) following: Arc<Following>,
+    pub(super) beat: Arc<Beat>,
 }
 
 impl Feed {
@@ -118,7 +120,16 @@ impl Feed {
 
     fn head(&self, head: &FeedHead) {
         let ask = |from, to| self.authority.consistency(from, to).map(|answer| answer.proof);
-        let looked = self.witness.lock().unwrap_or_else(PoisonError::into_inner).look(head, ask);
+        let looked = {
+            let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = witness.ahead();
+            let looked = witness.look(head, ask);
+            if witness.ahead() != before {
+                // A CA that has lost entries must hear of it before it signs others in their place.
+                self.beat.now();
+            }
+            looked
+        };
         match looked {
             Ok(Witnessed::Consistent | Witnessed::Forked(None)) => {}
             Ok(Witnessed::Unknown(why)) => journal::say(&format!("the log's head stays unproved: {why}")),

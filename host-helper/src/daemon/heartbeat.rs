@@ -89,12 +89,14 @@ impl Beat {
 }
 
 /// What the daemon knows for a heartbeat, beside the list and the findings.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Known<'a> {
     /// sshd's own words on its version.
     pub(super) openssh: &'a str,
     /// The log's newest head that was found consistent.
     pub(super) head: Option<(u64, Hash)>,
+    /// Its note, if the CA shows an older one or another now.
+    pub(super) ahead: Option<String>,
     /// Connections.
     pub(super) sessions: u32,
     /// Reports that wait.
@@ -111,6 +113,7 @@ pub(super) fn heartbeat(doctor: &Doctor<'_>, known: Known<'_>, found: Reported) 
         // One that nobody confirmed is as old as can be said.
         krl_age_s: state.map_or(now, |state| now.saturating_sub(state.signed_at)),
         head: known.head,
+        ahead: known.ahead,
         mode: doctor.mode(),
         helper: env!("CARGO_PKG_VERSION").into(),
         openssh: known.openssh.into(),

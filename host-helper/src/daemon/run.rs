@@ -179,6 +179,7 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
         spool.clone(),
         following.clone(),
     );
+    let news = beat.clone();
     threads.keep("feed", move || {
         let feed = Feed {
             authority: asks()?,
@@ -187,6 +188,7 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
             witness: seen.clone(),
             spool: spooled.clone(),
             following: since.clone(),
+            beat: news.clone(),
         };
         feed.run()
     })?;
@@ -196,9 +198,18 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     let rounds = Mutex::new(Rounds::default());
     threads.keep("heartbeat", move || {
         beat.run(&*said, |changed| {
-            let (live, head) = (live(), seen.lock().unwrap_or_else(PoisonError::into_inner).head());
-            let known =
-                Known { openssh: &openssh, head, sessions: live.sessions, spooled: live.spool.reports };
+            let (head, ahead) = {
+                let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                (seen.head(), seen.ahead())
+            };
+            let live = live();
+            let known = Known {
+                openssh: &openssh,
+                head,
+                ahead,
+                sessions: live.sessions,
+                spooled: live.spool.reports,
+            };
             let doctor = Doctor { config: &shown, sshd: Path::new(SSHD) };
             let mut rounds = rounds.lock().unwrap_or_else(PoisonError::into_inner);
             let found = rounds.reported(&doctor, crate::clock::now(), changed);

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fireaxe_protocol::api::FeedHead;
-use fireaxe_protocol::log::{Beside, Checkpoint, Hash, NoteKey};
+use fireaxe_protocol::log::{Beside, Checkpoint, Hash, NoteKey, note};
 use fireaxe_protocol::names::Origin;
 use fireaxe_protocol::reason::Reason;
 use fireaxe_transport::TransportError;
@@ -27,6 +27,8 @@ pub struct Witness {
     key: NoteKey,
     origin: Origin,
     seen: Option<Seen>,
+    /// The head shown last was an older one than what was seen here, or contradicts it.
+    contradicted: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +52,7 @@ impl Witness {
     /// Reads what was seen before. Also an alarm, when that cannot be read: it is set aside, if it can be.
     pub fn open(state: &Path, key: NoteKey, origin: Origin) -> (Witness, Option<Reason>) {
         let path = state.join(FILE);
-        let mut witness = Witness { state: state.into(), key, origin, seen: None };
+        let mut witness = Witness { state: state.into(), key, origin, seen: None, contradicted: false };
         let note = match fs::read_to_string(&path) {
             Ok(note) => note,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return (witness, None),
@@ -68,6 +70,13 @@ impl Witness {
     /// Size and root of the newest head.
     pub fn head(&self) -> Option<(u64, Hash)> {
         self.seen.as_ref().map(|seen| (seen.head.size, seen.head.root))
+    }
+
+    /// The newest head's note, with no other signature than the log's, while the CA shows an older head or one
+    /// that does not fit it: its own word, by which a CA that was put back knows that it was.
+    pub fn ahead(&self) -> Option<String> {
+        let seen = self.seen.as_ref().filter(|_| self.contradicted)?;
+        note::alone(&seen.note, &self.key)
     }
 
     /// Whether evidence of a fork lies here.
@@ -88,6 +97,25 @@ impl Witness {
             Err(error) => return Ok(Witnessed::Unknown(format!("it is no head of this log: {error}"))),
         };
         let note = shown.checkpoint.clone();
+        let before = self.seen.as_ref().map(|seen| (seen.head.size, seen.head.root));
+        let looked = self.compared(shown, head.clone(), note, ask)?;
+        self.contradicted = match &looked {
+            Witnessed::Forked(_) => true,
+            _ if before.is_some_and(|(size, _)| head.size < size) => true,
+            Witnessed::Consistent => false,
+            // Nothing is known of it: what was known before stands.
+            Witnessed::Unknown(_) => self.contradicted,
+        };
+        Ok(looked)
+    }
+
+    fn compared(
+        &mut self,
+        shown: &FeedHead,
+        head: Checkpoint,
+        note: String,
+        ask: impl Fn(u64, u64) -> Result<Vec<Hash>, TransportError>,
+    ) -> Result<Witnessed, HostError> {
         let Some(seen) = self.seen.clone() else {
             self.remember(Seen { head, note })?;
             return Ok(Witnessed::Consistent);
@@ -267,8 +295,25 @@ mod tests {
         let evidence = fs::read_dir(dir.path().join("evidence")).unwrap().count();
         assert_eq!(evidence, 4);
         assert!(Witness::forked(dir.path()));
+        // Its own word is ready to be said to the CA that shows another past, until that shows ours again.
+        assert_eq!(witness.ahead(), Some(log.head(10, 0).checkpoint));
         // The real log goes on being followed.
         assert_eq!(witness.look(&log.head(20, 10), away).unwrap(), Witnessed::Consistent);
+        assert_eq!(witness.ahead(), None);
+    }
+
+    #[test]
+    fn a_log_that_was_put_back_is_told_the_head_that_it_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::new(0..20);
+        let (mut witness, _) = log.witness(dir.path());
+        witness.look(&log.head(20, 0), away).unwrap();
+        assert_eq!(witness.ahead(), None);
+        // It answers nothing, and shows less: that is enough to say so.
+        assert!(matches!(witness.look(&log.head(5, 0), away).unwrap(), Witnessed::Unknown(_)));
+        assert_eq!(witness.ahead(), Some(log.head(20, 0).checkpoint));
+        witness.look(&log.head(20, 0), away).unwrap();
+        assert_eq!(witness.ahead(), None);
     }
 
     #[test]

@@ -368,6 +368,7 @@ fn alarms_past_the_bound_have_no_number_and_only_the_newest_heartbeat_is_sent() 
             krl_version: 1,
             krl_age_s: 1,
             head: None,
+            ahead: None,
             mode: fireaxe_protocol::host::Mode::Stock,
             helper: "0".into(),
             openssh: "x".into(),

@@ -216,6 +216,10 @@ pub struct Heartbeat {
     /// The newest head of the log that this host has seen and found consistent: its size and root.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub head: Option<(u64, Hash)>,
+    /// The signed note of a head that the CA does not show any more, or contradicts: it has lost entries, or there
+    /// are two of it. Bears the log key's signature alone, so that the CA believes itself and not the host.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ahead: Option<String>,
     /// Whether sshd asks files or this program.
     pub mode: Mode,
     /// Version of this program.

@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn events_with_their_own_shapes_come_back() {
         use crate::keys::Ed25519Key;
-        use crate::log::{Closer, IncidentUpdate, PinnedKeys};
+        use crate::log::{Closer, IncidentUpdate, PinnedKeys, Succeeded};
         use crate::names::{EmergencyId, Severity};
         use crate::policy::IncidentState;
         let key = Ed25519Key([9; 32]);
@@ -190,6 +190,15 @@ mod tests {
             Event::LogCreated {
                 origin: "ca/0123456789abcdef".parse().unwrap(),
                 keys: PinnedKeys { user_ca: key, log: key, krl: key, host_ca: key },
+                succeeds: None,
+            },
+            Event::LogCreated {
+                origin: "ca/0123456789abcdef".parse().unwrap(),
+                keys: PinnedKeys { user_ca: key, log: key, krl: key, host_ca: key },
+                succeeds: Some(Succeeded {
+                    origin: "ca/fedcba9876543210".parse().unwrap(),
+                    note: "ca/fedcba9876543210\n7\nAAAA\n\n\u{2014} ca/fedcba9876543210 AAAA\n".into(),
+                }),
             },
             Event::IncidentUpdated(IncidentUpdate {
                 incident: "pd:PGR0VU2".parse().unwrap(),

@@ -27,6 +27,9 @@ pub enum Event {
         origin: Origin,
         /// The keys of this installation.
         keys: PinnedKeys,
+        /// The log that this one goes on from, when that one was lost or had to be given up.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        succeeds: Option<Succeeded>,
     },
     /// Bytes too large for one entry, in order; the entry that needs them names their leaves.
     #[serde(rename = "blob.stored")]
@@ -430,6 +433,17 @@ pub struct IncidentUpdate {
     pub title: Option<ReasonText>,
     /// Who reported it: `operator uid 0`.
     pub by: String,
+}
+
+/// The log that another one goes on from. Written by `init` on its operator's word: the CA that was lost signed
+/// the note, not that another follows it. An auditor who knows its key checks the note with that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Succeeded {
+    /// Its name.
+    pub origin: Origin,
+    /// The newest checkpoint of it that is known: a signed note, at most [`crate::limits::NOTE`] bytes.
+    pub note: String,
 }
 
 /// The public keys an installation begins with.

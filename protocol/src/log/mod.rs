@@ -34,7 +34,7 @@ pub mod tree;
 pub use author::{Activation, Closer, HostSaid, SignedBy};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use entry::{Entry, EntryError, encode_entry, line1, with_body};
-pub use event::{Decided, Event, HostPattern, IncidentUpdate, PinnedKeys};
+pub use event::{Decided, Event, HostPattern, IncidentUpdate, PinnedKeys, Succeeded};
 pub use evidence::{Evidence, EvidenceReader};
 pub use hash::Hash;
 pub use krl_note::{KrlNote, KrlNoteError};

@@ -139,6 +139,20 @@ impl NoteSigner {
     }
 }
 
+/// The note with no other signature than that of `key`: short, whoever else signed. Nothing if it does not open
+/// with `key`.
+pub fn alone(note: &str, key: &NoteKey) -> Option<String> {
+    let text = open(note, &[key]).ok()?.text;
+    let is_keys = |line: &&str| {
+        let parts = line.strip_prefix(DASH).and_then(|rest| rest.split_once(' '));
+        parts.is_some_and(|(name, base64)| {
+            name == key.name && STANDARD.decode(base64).is_ok_and(|bytes| bytes.starts_with(&key.id))
+        })
+    };
+    let line = note.get(text.len() + 1..)?.lines().find(is_keys)?;
+    Some(format!("{text}\n{line}\n"))
+}
+
 impl fmt::Debug for NoteSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NoteSigner({})", self.key)
@@ -237,6 +251,17 @@ mod tests {
     const PETERS_NOTE: &str = "If you think cryptography is the answer to your problem,\n\
         then you don't know what your problem is.\n\n\
         \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+
+    #[test]
+    fn a_note_alone_bears_one_keys_signature_and_opens_with_it() {
+        let (ca, other) = (signer("ca.example/log", 1), signer("w.example/1", 2));
+        let note = ca.sign("text\n").unwrap();
+        let cosigned = format!("{note}{}", other.sign("text\n").unwrap().split_once("\n\n").unwrap().1);
+        assert_eq!(open(&cosigned, &[other.key()]).unwrap().signed_by, [other.key()]);
+        assert_eq!(alone(&cosigned, ca.key()), Some(note.clone()));
+        assert_eq!(alone(&note, other.key()), None);
+        assert_eq!(alone(&note.replace("text", "other"), ca.key()), None);
+    }
 
     #[test]
     fn the_known_note_of_another_implementation_opens() {

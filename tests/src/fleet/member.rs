@@ -181,6 +181,7 @@ impl Member {
             krl_version: self.list.map_or(0, |(version, _)| version),
             krl_age_s: 0,
             head: self.head.as_ref().map(|head| (head.size, head.root)),
+            ahead: None,
             mode: Mode::Helper,
             helper: env!("CARGO_PKG_VERSION").into(),
             openssh: "simulated".into(),

@@ -50,7 +50,7 @@ impl Replay {
         }
         if let Some(id) = self.emergency.filter(|_| out.told.is_empty()) {
             return Err(
-                Failed::error(format!("there is no {id} in this log")).hint("fireaxe ls --all lists them")
+                Failed::error(format!("there is no {id} in this log")).hint("fireaxe-ca rec ls and fireaxe ls list them")
             );
         }
         tell(format_args!(
