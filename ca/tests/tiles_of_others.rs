@@ -19,14 +19,14 @@ use zip::write::SimpleFileOptions;
 
 type Files = Vec<(String, Vec<u8>)>;
 
-fn folder(files: &Files) -> (tempfile::TempDir, Result<TilesLog<Folder>, SourceError>) {
+fn folder(files: &[(String, Vec<u8>)]) -> (tempfile::TempDir, Result<TilesLog<Folder>, SourceError>) {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), files);
     let opened = TilesLog::open(Folder::at(folder.path()));
     (folder, opened)
 }
 
-fn found(files: &Files) -> Vec<(u64, String)> {
+fn found(files: &[(String, Vec<u8>)]) -> Vec<(u64, String)> {
     let (_folder, opened) = folder(files);
     found_by(&mut opened.unwrap(), &Beforehand::default())
 }
@@ -61,8 +61,8 @@ async fn a_folder_and_a_zip_of_it_say_what_the_database_says() {
     without.retain(|(name, _)| *name != last);
     finds(&found(&without), 512, &format!("there is no file {last}"));
     finds(&changed("checkpoint", &|note| note[3] ^= 1), ca.size(), "is not signed by the log's key");
-    assert!(folder(&vec![]).1.is_err());
-    assert!(folder(&vec![("checkpoint".into(), vec![b'x'; 9000])]).1.is_err());
+    assert!(folder(&[]).1.is_err());
+    assert!(folder(&[("checkpoint".into(), vec![b'x'; 9000])]).1.is_err());
 }
 
 #[tokio::test]
@@ -197,13 +197,11 @@ fn zips_that_were_made_to_do_harm_are_refused_by_name() {
     }
     assert!(refused(twice).contains("one name"));
     // A bomb: a bundle of zeroes, a thousand times longer than what it is packed in.
-    let bomb = zipped(&vec![
-        ("checkpoint".into(), b"x".to_vec()),
-        ("tile/entries/000".into(), vec![0; 200 * ENTRY]),
-    ]);
+    let bomb =
+        zipped(&[("checkpoint".into(), b"x".to_vec()), ("tile/entries/000".into(), vec![0; 200 * ENTRY])]);
     assert!(refused(bomb).contains("is packed"), "a bomb");
     // The same, saying that it is short.
-    let mut lying = zipped(&vec![("checkpoint".into(), vec![b'x'; 4_000_000])]);
+    let mut lying = zipped(&[("checkpoint".into(), vec![b'x'; 4_000_000])]);
     let length = 4_000_000u32.to_le_bytes();
     while let Some(at) = lying.windows(4).position(|bytes| bytes == length) {
         lying[at..at + 4].copy_from_slice(&100u32.to_le_bytes());

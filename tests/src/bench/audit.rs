@@ -273,7 +273,7 @@ fn header(origin: &Origin, kind: Kind, n: u64, at: u64) -> Header {
 fn declaration(origin: &Origin, n: u64, at: u64) -> Declare {
     let mut seed = [7; 32];
     seed[..8].copy_from_slice(&n.to_be_bytes());
-    let waits = n % 8 == 0;
+    let waits = n.is_multiple_of(8);
     let target = if waits { "db-1.payments.prod" } else { "web-1.shop.prod" };
     Declare {
         header: header(origin, Kind::Declare, n, at),
