@@ -45,10 +45,10 @@ pub(crate) fn fetch<S: Source>(
     let here = folder.text(HEAD)?.map(|note| Ok::<_, CopyError>((open(HEAD, &note)?, note))).transpose()?;
     let towards = folder.text(TOWARDS)?.and_then(|note| Some((open(TOWARDS, &note).ok()?, note)));
     let before = here.as_ref().map_or(0, |(head, _)| head.size);
-    if let Some((seen, _)) = &here
+    if let Some((seen, seen_note)) = &here
         && head.size < seen.size
     {
-        return Err(older(folder, here.as_ref(), (&head, note), source)?.into());
+        return Err(older(folder, (seen, seen_note), (&head, note), source)?.into());
     }
     if let Some((seen, _)) = &towards
         && head.size < seen.size
@@ -132,15 +132,14 @@ fn clear(folder: &Folder, before: u64, now: u64) {
 /// The CA shows a head with fewer entries than the copy has: the beginning of it, or another past.
 fn older<S: Source>(
     folder: &Folder,
-    here: Option<&(Checkpoint, String)>,
+    (seen, seen_note): (&Checkpoint, &str),
     (shown, note): (&Checkpoint, &str),
     source: &mut S,
 ) -> Result<CopyError, Failure> {
-    let Some((seen, seen_note)) = here else { return Ok(forked(folder, (shown, note), (shown, note))?) };
     let tree = Tree::of(seen, folder, source)?;
     match tree.root_at(shown.size)? == shown.root {
         true => Ok(CopyError::Behind { seen: seen.size, shown: shown.size }),
-        false => Ok(forked(folder, (seen, seen_note), (shown, note))?),
+        false => forked(folder, (seen, seen_note), (shown, note)),
     }
 }
 

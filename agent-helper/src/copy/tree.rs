@@ -27,12 +27,15 @@ pub(crate) trait Source {
 /// Tiles in memory: 256 of 8 KiB. A copy of ten million entries needs 155 of the levels above the leaves.
 const KEPT: usize = 256;
 
+/// A tile's hashes.
+type Hashes = Rc<Vec<Hash>>;
+
 /// See the file's top.
 pub(super) struct Tree<'a, S> {
     head: &'a Checkpoint,
     folder: &'a Folder,
     source: RefCell<&'a mut S>,
-    kept: RefCell<HashMap<(u8, u64), Rc<Vec<Hash>>>>,
+    kept: RefCell<HashMap<(u8, u64), Hashes>>,
     /// Tiles and bundles that were not here.
     pub(super) fetched: RefCell<u64>,
     /// Whether what is here of the edge is looked at.
@@ -84,7 +87,7 @@ impl<'a, S: Source> Tree<'a, S> {
     }
 
     /// Tile `index` of `level`, as far as the head's tree has it, proved and kept.
-    pub(super) fn tile(&self, level: u8, index: u64) -> Result<Rc<Vec<Hash>>, Failure> {
+    pub(super) fn tile(&self, level: u8, index: u64) -> Result<Hashes, Failure> {
         if let Some(known) = self.kept.borrow().get(&(level, index)) {
             return Ok(known.clone());
         }
