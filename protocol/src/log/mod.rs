@@ -11,12 +11,15 @@
 //! | [`tree`] | leaf and node hashes, heads, proofs and their checks |
 //! | [`note`] | signed notes and their keys |
 //! | `checkpoint` | the signed head |
+//! | [`cosignature`] | what a witness adds to it |
+//! | `witness_policy` | which witnesses are enough |
 //! | [`receipt`] | the proof inside a certificate, and a host's check of it |
 //! | `krl_note` | the signed note beside a revocation list |
 //! | [`tiles`] | the tree as immutable pieces with paths |
 
 mod author;
 mod checkpoint;
+pub mod cosignature;
 mod entry;
 mod event;
 mod evidence;
@@ -26,9 +29,11 @@ pub mod note;
 pub mod receipt;
 pub mod tiles;
 pub mod tree;
+mod witness_policy;
 
 pub use author::{Activation, Closer, HostSaid, SignedBy};
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use cosignature::{Cosigned, Cosigner, WitnessKey};
 pub use entry::{Entry, EntryError, encode_entry, line1, with_body};
 pub use event::{Decided, Event, HostPattern, IncidentUpdate, PinnedKeys};
 pub use evidence::{Evidence, EvidenceReader};
@@ -36,3 +41,4 @@ pub use hash::Hash;
 pub use krl_note::{KrlNote, KrlNoteError};
 pub use note::{NoteError, NoteKey, NoteSigner};
 pub use receipt::{Proved, Receipt, ReceiptError};
+pub use witness_policy::{PolicyError, PolicyWitness, WitnessPolicy};
