@@ -13,3 +13,4 @@ pub mod road;
 pub mod state;
 pub mod verify;
 pub mod views;
+pub mod witness;

@@ -94,7 +94,7 @@ impl Metrics {
         }
         self.entries.set(i64::try_from(health.entries).unwrap_or(i64::MAX));
         self.open.set(i64::try_from(health.open).unwrap_or(i64::MAX));
-        self.can_issue.set(i64::from(health.log_ok && health.clock_ok));
+        self.can_issue.set(i64::from(health.can_issue()));
         let mut text = String::new();
         encode(&mut text, &self.registry).ok()?;
         Some(text)

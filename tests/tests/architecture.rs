@@ -165,6 +165,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("log", &[]),
     ("views", &["log"]),
+    ("witness", &["clock", "keys", "log", "randomness", "road"]),
     ("road", &["clock", "keys", "log", "randomness", "state"]),
     ("door", &["clock", "log", "metrics", "recordings", "road", "views"]),
 ];

@@ -15,6 +15,8 @@ mod operator_client;
 mod policy;
 mod rec;
 mod serve;
+mod witness;
+mod witnesses;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,6 +63,9 @@ enum Command {
     /// List, verify and play what hosts recorded
     #[command(subcommand)]
     Rec(rec::Rec),
+    /// Make and run a witness for a second site
+    #[command(subcommand)]
+    Witness(witness::Witness),
     /// Look for what is wrong with this CA
     Doctor(doctor::Doctor),
 }
@@ -170,6 +175,7 @@ impl Cli {
             Command::Clock(clock) => clock.run(),
             Command::Fleet(fleet) => fleet.run(),
             Command::Rec(rec) => rec.run(),
+            Command::Witness(witness) => witness.run(),
             Command::Doctor(doctor) => doctor.run(),
         };
         match result {

@@ -9,7 +9,7 @@ use clap::Args;
 use fireaxe_protocol::log::{KrlNote, NoteSigner};
 use tokio::sync::watch;
 
-use super::{Data, Failed, tell};
+use super::{Data, Failed, tell, witnesses};
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
 use crate::door::{
@@ -47,6 +47,8 @@ pub(super) struct Serve {
     /// Program that wakes a person: run once for each who is asked, with one JSON object on its standard input
     #[arg(long, value_name = "PROGRAM", env = "FIREAXE_PAGER")]
     pager: Option<PathBuf>,
+    #[command(flatten)]
+    witnesses: witnesses::Asked,
 }
 
 impl Serve {
@@ -79,6 +81,8 @@ impl Serve {
         let clock = Arc::new(SystemClock);
         let pager = self.pager.clone().map(|program| Pager::start(deliver_by(program))).transpose();
         let pager = pager.map_err(Failed::error)?;
+        // Before anything is signed: a log that is behind what a witness has seen signs nothing.
+        let witnesses = self.witnesses.start(&dir, log.key(), clock.clone())?;
         let deps = Deps {
             log,
             reader: reader()?,
@@ -88,6 +92,7 @@ impl Serve {
             clock: clock.clone(),
             random: Box::new(SystemRandomness),
             pager,
+            witnesses,
         };
         let (road, writer) = Conductor::start(deps).map_err(|error| match error {
             StartError::Log(error) => unlogged(error),
@@ -241,7 +246,7 @@ async fn ended(writer: &std::thread::JoinHandle<()>) {
     }
 }
 
-async fn wait_for_signal() -> std::io::Result<()> {
+pub(super) async fn wait_for_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -253,7 +258,7 @@ async fn wait_for_signal() -> std::io::Result<()> {
 }
 
 /// JSON lines on stderr; `FIREAXE_LOG` filters (e.g. `info`, `fireaxe_ca=debug`). Default: warnings.
-fn start_logging() {
+pub(super) fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FIREAXE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();

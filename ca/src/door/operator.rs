@@ -108,14 +108,14 @@ fn recorded(recorded: crate::road::Recorded) -> Json<RecordedAnswer> {
 /// `GET /healthz`: 200 when the CA can issue, 503 when not, with why.
 pub(super) async fn healthz(State(door): State<Arc<Door>>) -> Response {
     let health = door.road.published().health();
-    let status =
-        if health.log_ok && health.clock_ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if health.can_issue() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let told = serde_json::json!({
         "schema": "fireaxe.health/v1",
         "entries": health.entries,
         "open": health.open,
         "log": if health.log_ok { "ok" } else { "cannot be written" },
         "clock": if health.clock_ok { "ok" } else { "jumped" },
+        "witnesses": if health.witnesses_ok { "ok" } else { "ahead of this log" },
     });
     (status, Json(told)).into_response()
 }

@@ -28,6 +28,7 @@ pub struct Published {
     open: AtomicU64,
     log_ok: AtomicBool,
     clock_ok: AtomicBool,
+    behind: AtomicBool,
     stopped: AtomicBool,
     changes: broadcast::Sender<Change>,
     shadow: ShadowCounts,
@@ -87,6 +88,15 @@ pub struct Health {
     pub log_ok: bool,
     /// The clock did not jump.
     pub clock_ok: bool,
+    /// No witness knows more of this log than it has.
+    pub witnesses_ok: bool,
+}
+
+impl Health {
+    /// Whether it can.
+    pub fn can_issue(&self) -> bool {
+        self.log_ok && self.clock_ok && self.witnesses_ok
+    }
 }
 
 impl RevocationView {
@@ -111,6 +121,7 @@ impl Published {
             open: AtomicU64::new(0),
             log_ok: AtomicBool::new(true),
             clock_ok: AtomicBool::new(true),
+            behind: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             changes: broadcast::Sender::new(CHANGES),
             shadow: ShadowCounts::default(),
@@ -210,6 +221,7 @@ impl Published {
             open: self.open.load(Ordering::Relaxed),
             log_ok: self.log_ok.load(Ordering::Relaxed),
             clock_ok: self.clock_ok.load(Ordering::Relaxed),
+            witnesses_ok: !self.behind.load(Ordering::Relaxed),
         }
     }
 
@@ -232,6 +244,10 @@ impl Published {
     pub(super) fn set_head(&self, entries: u64, open: usize) {
         self.entries.store(entries, Ordering::Relaxed);
         self.open.store(open as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_behind(&self, behind: bool) {
+        self.behind.store(behind, Ordering::Relaxed);
     }
 
     pub(super) fn set_ok(&self, log: bool, clock: bool) {
