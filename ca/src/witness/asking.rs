@@ -178,7 +178,7 @@ struct Asker {
 
 /// What came of asking.
 enum Came {
-    Cosigned(Cosigned),
+    Cosigned(Box<Cosigned>),
     /// It has more than was asked about, not more than there is.
     HasMore(u64),
     Ahead(u64),
@@ -195,7 +195,7 @@ impl Asker {
             match came {
                 Came::Cosigned(cosigned) => {
                     let quickly = Duration::from_millis(now.saturating_sub(began)) <= WAIT;
-                    board.says_yes(self.place, head.size, cosigned, quickly);
+                    board.says_yes(self.place, head.size, *cosigned, quickly);
                     if std::mem::take(&mut self.failing) {
                         tracing::info!(event = "witness.back", witness = self.key.name());
                     }
@@ -288,7 +288,7 @@ impl Asker {
     fn cosigned(&self, text: &str, lines: &str) -> Came {
         match cosigned_by_lines(text, lines, [&self.key]) {
             Ok(found) => match found.into_iter().next() {
-                Some(one) => Came::Cosigned(one),
+                Some(one) => Came::Cosigned(Box::new(one)),
                 None => Came::Failed("its answer holds no cosignature of its key".into()),
             },
             Err(error) => Came::Failed(format!("its answer: {error}")),
