@@ -82,23 +82,22 @@ pub fn create(folder: &Path, random: &mut dyn Randomness) -> Result<(), KeyError
     };
     fs::DirBuilder::new().mode(0o700).create(folder).map_err(failed(folder))?;
     for purpose in Purpose::ALL {
-        let path = folder.join(purpose.file());
-        let seed = zeroize::Zeroizing::new(random.bytes32()?);
-        let pair = Ed25519Keypair::from_seed(&seed);
-        let key = ssh_key::PrivateKey::new(KeypairData::Ed25519(pair), format!("fireaxe {}", purpose.file()))
-            .map_err(|_| KeyError::Unreadable { path: path.clone() })?;
-        let text = key
-            .to_openssh(ssh_key::LineEnding::LF)
-            .map_err(|_| KeyError::Unreadable { path: path.clone() })?;
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed(&path))?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed(&path))?;
+        create_one(&folder.join(purpose.file()), &format!("fireaxe {}", purpose.file()), random)?;
     }
     fs::File::open(folder).and_then(|d| d.sync_all()).map_err(failed(folder))
+}
+
+/// Makes one key file, which must not exist yet. Its name is durable once its folder is.
+pub(crate) fn create_one(path: &Path, comment: &str, random: &mut dyn Randomness) -> Result<(), KeyError> {
+    let failed = |source| KeyError::File { path: path.to_owned(), source };
+    let unreadable = |_| KeyError::Unreadable { path: path.to_owned() };
+    let seed = zeroize::Zeroizing::new(random.bytes32()?);
+    let pair = Ed25519Keypair::from_seed(&seed);
+    let key = ssh_key::PrivateKey::new(KeypairData::Ed25519(pair), comment).map_err(unreadable)?;
+    let text = key.to_openssh(ssh_key::LineEnding::LF).map_err(unreadable)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
 /// Whether there is a file for it.
@@ -108,11 +107,15 @@ pub(crate) fn exists(folder: &Path, purpose: Purpose) -> bool {
 
 /// Reads one key.
 pub fn load(folder: &Path, purpose: Purpose) -> Result<SigningKey, KeyError> {
-    let path = folder.join(purpose.file());
-    let failed = |source| KeyError::File { path: path.clone(), source };
-    unexposed(&path)?;
-    let text = zeroize::Zeroizing::new(fs::read(&path).map_err(failed)?);
-    let unreadable = || KeyError::Unreadable { path: path.clone() };
+    load_file(&folder.join(purpose.file()))
+}
+
+/// Reads the key of a file.
+pub(crate) fn load_file(path: &Path) -> Result<SigningKey, KeyError> {
+    let failed = |source| KeyError::File { path: path.to_owned(), source };
+    unexposed(path)?;
+    let text = zeroize::Zeroizing::new(fs::read(path).map_err(failed)?);
+    let unreadable = || KeyError::Unreadable { path: path.to_owned() };
     let key = ssh_key::PrivateKey::from_openssh(text.as_slice()).map_err(|_| unreadable())?;
     let KeypairData::Ed25519(pair) = key.key_data() else { return Err(unreadable()) };
     let seed = zeroize::Zeroizing::new(pair.private.to_bytes());

@@ -16,3 +16,4 @@ pub mod snapshot;
 pub mod state;
 pub mod verify;
 pub mod views;
+pub mod witness;

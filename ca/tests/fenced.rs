@@ -22,7 +22,7 @@ const DB5: &str = "db-5.payments.prod";
 
 /// The log's files as they are now.
 fn kept(ca: &Installed) -> Vec<u8> {
-    let copy = ca.dir.path().join("kept");
+    let copy = ca.folder().join("kept");
     let _ = std::fs::remove_file(&copy);
     ca.reader().copy_to(&copy).unwrap();
     std::fs::read(copy).unwrap()

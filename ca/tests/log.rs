@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::SigningKey;
 use fireaxe_ca::log::{Log, LogError, Reader, WalKeeper};
 use fireaxe_protocol::keys::Ed25519Key;
+use fireaxe_protocol::limits;
 use fireaxe_protocol::log::tiles::{TILE_BYTES, TileKind, TilePath, decode_bundle};
 use fireaxe_protocol::log::tree::{leaf_hash, verify_consistency, verify_inclusion};
-use fireaxe_protocol::log::{Checkpoint, EntryError, Event, Hash, NoteSigner, PinnedKeys, receipt};
+use fireaxe_protocol::log::{Checkpoint, Cosigner, EntryError, Event, Hash, NoteSigner, PinnedKeys, receipt};
 use fireaxe_protocol::names::Origin;
 use rusqlite::Connection;
 
@@ -104,6 +105,78 @@ fn receipts_are_the_same_bytes_for_ever_and_prove_their_entries() {
         }
     }
     assert_eq!(reader.receipt(454), Err(LogError::OutOfRange));
+}
+
+fn cosigned(note: &str) -> String {
+    let witness = Cosigner::new("witness.example/w1", SigningKey::from_bytes(&[8; 32])).unwrap();
+    let (head, _) = note.split_once("\n\n").unwrap();
+    note.to_owned() + &witness.cosign(&format!("{head}\n"), 7)
+}
+
+#[test]
+fn what_witnesses_said_of_a_head_is_in_the_receipts_of_what_it_is_the_first_to_cover() {
+    let (_folder, path) = place();
+    let mut log = create(&path);
+    let plain = grow(&mut log, 4);
+    let reader = Reader::open(&path).unwrap();
+    let five = reader.latest_checkpoint().unwrap();
+    grow(&mut log, 4);
+    let nine = cosigned(&reader.latest_checkpoint().unwrap());
+    assert_eq!(reader.receipt(2).unwrap().encode(), plain[1], "nobody has cosigned anything");
+
+    let kept = log.keep_cosigned(&nine).unwrap().unwrap();
+    assert_eq!((kept.size(), kept.note()), (9, nine.as_str()));
+    assert_eq!(reader.latest_checkpoint().unwrap(), nine);
+    // Of entries before too, with another path; the body and the entry are the same.
+    let receipt = reader.receipt(2).unwrap();
+    assert_eq!(receipt.checkpoint, nine);
+    assert_eq!(receipt.line1, receipt::Receipt::decode(&plain[1]).unwrap().line1);
+    receipt::check(&body(2), 2, &receipt.encode(), signer().key(), &origin()).unwrap();
+
+    // What is settled stays: another note of that size, or of a smaller one, changes nothing.
+    assert_eq!(log.keep_cosigned(&reader.checkpoint_covering(8).unwrap().1).unwrap(), Some(kept));
+    assert_eq!(log.keep_cosigned(&cosigned(&five)).unwrap(), None);
+    grow(&mut log, 1);
+    assert!(!reader.latest_checkpoint().unwrap().contains("witness.example"), "nobody saw the newest yet");
+    log.keep_cosigned(&cosigned(&reader.latest_checkpoint().unwrap())).unwrap().unwrap();
+    assert_eq!(reader.receipt(2).unwrap(), receipt, "the first that covers it, for ever");
+
+    // A head that is not the log's own is not kept, and the log goes on once it has looked at its disk.
+    let root = Hash([7; 32]);
+    for size in [9, 500] {
+        let other = Checkpoint { origin: origin(), size, root }.sign(&signer()).unwrap();
+        assert!(log.keep_cosigned(&cosigned(&other)).is_err());
+        assert_eq!(log.batch().err(), Some(LogError::Poisoned));
+        log.recover().unwrap();
+    }
+    let long = nine.clone() + &"x".repeat(limits::COSIGNED_NOTE + 1 - nine.len());
+    assert!(matches!(log.keep_cosigned(&long), Err(LogError::Checkpoint(_))));
+    assert!(log.batch().is_ok());
+    // A row that somebody changed is passed over.
+    Connection::open(&path).unwrap().execute("UPDATE cosigned SET note = 'x' WHERE size = 9", []).unwrap();
+    assert_eq!(reader.receipt(2).unwrap().encode(), plain[1]);
+}
+
+#[test]
+fn a_log_of_schema_1_is_read_as_it_is_and_taken_over_by_its_writer() {
+    let (_folder, path) = place();
+    let receipts = grow(&mut create(&path), 2);
+    Connection::open(&path).unwrap().execute_batch("DROP TABLE cosigned; PRAGMA user_version = 1").unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let same = |reader: &Reader| {
+        assert_eq!(reader.receipt(1).unwrap().encode(), receipts[0]);
+        assert_eq!(reader.replay(|_, _, _| ()).unwrap().size, 3);
+        assert_eq!(reader.latest_cosigned().unwrap(), None);
+    };
+    same(&reader);
+    let mut log = Log::open(&path).unwrap();
+    same(&reader);
+    let note = cosigned(&reader.latest_checkpoint().unwrap());
+    log.keep_cosigned(&note).unwrap().unwrap();
+    assert_eq!(reader.receipt(1).unwrap().checkpoint, note);
+    let version: i64 =
+        Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 2);
 }
 
 #[test]
@@ -278,10 +351,10 @@ fn whatever_is_wrong_with_the_file_has_its_own_name() {
     assert!(Log::open(&path).is_ok());
 
     let change = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-    change("PRAGMA user_version = 2");
-    assert_eq!(Log::open(&path).err(), Some(LogError::NewerSchema { found: 2, known: 1 }));
-    assert_eq!(Reader::open(&path).err(), Some(LogError::NewerSchema { found: 2, known: 1 }));
-    change("PRAGMA user_version = 1; PRAGMA application_id = 7");
+    change("PRAGMA user_version = 3");
+    assert_eq!(Log::open(&path).err(), Some(LogError::NewerSchema { found: 3, known: 2 }));
+    assert_eq!(Reader::open(&path).err(), Some(LogError::NewerSchema { found: 3, known: 2 }));
+    change("PRAGMA user_version = 2; PRAGMA application_id = 7");
     assert_eq!(Log::open(&path).err(), Some(LogError::NotALog));
 
     let text = folder.path().join("text");

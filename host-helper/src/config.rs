@@ -63,6 +63,10 @@ pub struct Enrolled {
     /// The private host key, which signs reports.
     #[serde(default = "host_key")]
     pub host_key: PathBuf,
+    /// Which witnesses must have cosigned the log (C2SP tlog-policy). Nothing: none are asked for. A file that is
+    /// named and cannot be read refuses every certificate.
+    #[serde(default)]
+    pub witness_policy: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -129,8 +133,9 @@ impl Config {
             if enrolled.log_key.name() != written.origin.as_str() {
                 return Err(format!("log_key is not the key of {}", written.origin));
             }
-            if !enrolled.host_key.is_absolute() {
-                return Err(format!("{} is not an absolute path", enrolled.host_key.display()));
+            let paths = [Some(&enrolled.host_key), enrolled.witness_policy.as_ref()];
+            if let Some(path) = paths.into_iter().flatten().find(|path| !path.is_absolute()) {
+                return Err(format!("{} is not an absolute path", path.display()));
             }
         }
         if krl_key.name() != KrlNote::key_name(&written.origin) {
@@ -191,7 +196,11 @@ mod tests {
         assert_eq!(enrolled.host_key, Path::new("/etc/ssh/ssh_host_ed25519_key"));
         let other = text.replace("log_key = \"ca.", "log_key = \"cb.");
         assert!(Config::parse(&other).is_err());
-        assert!(Config::parse(&(text + "host_key = \"key\"\n")).unwrap_err().contains("absolute"));
+        assert!(Config::parse(&(text.clone() + "host_key = \"key\"\n")).unwrap_err().contains("absolute"));
+        let asked = Config::parse(&(text.clone() + "witness_policy = \"/etc/fireaxe/witness-policy\"\n"));
+        let policy = asked.unwrap().enrolled.unwrap().witness_policy;
+        assert_eq!(policy.as_deref(), Some(Path::new("/etc/fireaxe/witness-policy")));
+        assert!(Config::parse(&(text + "witness_policy = \"policy\"\n")).unwrap_err().contains("absolute"));
     }
 
     #[test]

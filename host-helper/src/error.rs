@@ -110,6 +110,9 @@ pub enum HostError {
     /// The CA's keys are not what they must be.
     #[error("the CA's keys cannot be used: {0}")]
     Keys(&'static str),
+    /// The file that says which witnesses are asked for.
+    #[error("the witness policy is not taken: {0}")]
+    Witnesses(String),
     /// sshd trusts another CA here.
     #[error("sshd trusts another CA here: {} does not hold this one's key", path.display())]
     OtherCa {
@@ -166,6 +169,7 @@ impl HostError {
             | HostError::Enrolled(_)
             | HostError::HoldsCa(_)
             | HostError::HostKey { .. }
+            | HostError::Witnesses(_)
             | HostError::Transport(TransportError::WrongPin { .. } | TransportError::Address(_))
             | HostError::NotJoined(TransportError::WrongPin { .. } | TransportError::Address(_)) => 78,
             _ => 1,
@@ -222,6 +226,9 @@ impl HostError {
                 .as_deref()
                 .unwrap_or("at the CA: `fireaxe-ca host invite HOST` makes a new token"),
             HostError::Keys(_) => "look at the CA with fireaxe-ca doctor",
+            HostError::Witnesses(_) => {
+                "mend the file, or give another with --witness-policy FILE; the token is still good"
+            }
             HostError::OtherCa { .. } => {
                 "fireaxe-host remove, then this again; or add the new CA's key to that file first"
             }
@@ -270,6 +277,7 @@ impl HostError {
             HostError::Running(_) => "host.running",
             HostError::Refused(_) => "host.refused",
             HostError::Keys(_) => "ca.keys",
+            HostError::Witnesses(_) => "host.witnesses",
             HostError::OtherCa { .. } => "host.other_ca",
             HostError::Certificate(_) => "host.certificate",
             HostError::Thread { .. } => "host.thread",

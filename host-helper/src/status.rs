@@ -14,6 +14,7 @@ use crate::daemon::{Live, call, renewal};
 use crate::files;
 use crate::host_key::HostKey;
 use crate::krl::{State, installed};
+use crate::login::witnesses::Witnesses;
 
 /// What is in force on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct Status {
     /// As whom this host is enrolled.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub enrolled: Option<EnrolledAs>,
+    /// What is asked of the log's witnesses, in words; nothing: none are asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub witnesses: Option<String>,
     /// Whether the log was seen with two pasts: the evidence is in the state's folder.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub log_forked: bool,
@@ -78,6 +82,7 @@ pub fn status(config: &Config, now: u64) -> Status {
         user_ca: keys.iter().map(|key| key.fingerprint().to_string()).collect(),
         drop_in: Path::new("/").join(crate::drop_in::DROP_IN).exists(),
         enrolled: config.enrolled.as_ref().map(|enrolled| enrolled_as(enrolled, now)),
+        witnesses: Witnesses::of(config).words(),
         log_forked: Witness::forked(&config.state),
         daemon: None,
     }
@@ -140,6 +145,9 @@ impl Status {
                 "enrolled         no: this host only fetches lists (fireaxe-host enrol changes that)\n",
             ),
         }
+        if let Some(witnesses) = &self.witnesses {
+            text.push_str(&format!("witnesses        {witnesses}\n"));
+        }
         if let Some(live) = &self.daemon {
             let feed = live.feed_since.map_or("not followed: the CA is not there".to_owned(), |since| {
                 format!("followed for {}", age_words(now.saturating_sub(since)))
@@ -190,6 +198,7 @@ mod tests {
             user_ca: Vec::new(),
             drop_in: true,
             enrolled: None,
+            witnesses: None,
             log_forked: false,
             daemon: None,
         };

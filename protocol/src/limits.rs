@@ -145,6 +145,20 @@ pub const RECEIPT: usize = 4 * 1024;
 pub const NOTE: usize = 8 * 1024;
 /// Signatures on one note: C2SP signed-note asks for at least 16.
 pub const NOTE_SIGNATURES: usize = 16;
+/// A checkpoint's note with its cosignatures, as a receipt carries it: beside 32 hashes of 45 bytes (a tree of four
+/// thousand million entries), an entry line of 400 and 100 of text, it stays within [`RECEIPT`]. A head with the
+/// longest name is 700 bytes; each cosignature is 105 and its name.
+pub const COSIGNED_NOTE: usize = 2 * 1024;
+/// A witness policy file: 96 lines of a key (name 253, base64 44) and an address of 200 are 50 KiB.
+pub const WITNESS_POLICY: usize = 64 * 1024;
+/// Logs, witnesses and groups of one: as many of each as C2SP tlog-policy asks every reader to take.
+pub const WITNESS_POLICY_LINES: usize = 32;
+/// A request to a witness: a line, 64 hashes of 45 bytes, and a note at its limit, are 11 KiB.
+pub const ADD_CHECKPOINT: usize = 12 * 1024;
+/// A witness's answer: sixteen lines of 400 bytes (see [`NOTE`]), 6.4 KiB.
+pub const WITNESS_ANSWER: usize = 8 * 1024;
+/// Hashes of a consistency proof to a witness: C2SP tlog-witness takes no more.
+pub const WITNESS_PROOF: usize = 63;
 /// Hashes of one Merkle proof: a tree of 2^64 leaves is 64 levels high.
 pub const PROOF: usize = 64;
 /// A whole certificate: principals, options and receipt at their limits.

@@ -12,7 +12,7 @@ use fireaxe_protocol::host::{RECORDER, Report, SessionClosed};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::krl::Krl;
 use fireaxe_protocol::log::{
-    Checkpoint, Event as Entry, Hash, KrlNote, NoteSigner, Receipt, encode_entry, line1, tree,
+    Checkpoint, Cosigner, Event as Entry, Hash, KrlNote, NoteSigner, Receipt, encode_entry, line1, tree,
 };
 use fireaxe_protocol::names::{EmergencyId, Origin};
 use fireaxe_protocol::policy::{Extension, Presence, Record, Terms};
@@ -35,6 +35,8 @@ pub struct Town {
     pub ca: SigningKey,
     /// Signs heads of the log: the host trusts the one that was here at first.
     pub log: NoteSigner,
+    /// Witnesses that cosign each of those heads.
+    pub witnesses: Vec<Cosigner>,
     daemon: Option<Child>,
     kind: Kind,
     revoked: Vec<u64>,
@@ -122,7 +124,8 @@ impl Town {
         let host = world.host("db-3.payments.prod", "payments-db");
         let log = NoteSigner::new(origin().as_str(), SigningKey::from_bytes(&[3; 32])).expect("a key");
         let ca = SigningKey::from_bytes(&[1; 32]);
-        let mut town = Town { world, host, ca, log, daemon: None, kind, revoked: vec![], serial: 5 };
+        let mut town =
+            Town { world, host, ca, log, witnesses: vec![], daemon: None, kind, revoked: vec![], serial: 5 };
         town.furnish();
         town.host.start();
         town
@@ -262,8 +265,9 @@ impl Town {
         // The last leaf of a log of `serial + 1` entries: beside it one whole tree for each bit of its index.
         let peaks = vec![Hash([7; 32]); serial.count_ones() as usize];
         let root = peaks.iter().fold(tree::leaf_hash(&entry), |node, peak| tree::node_hash(peak, &node));
-        let checkpoint =
-            Checkpoint { origin: origin(), size: serial + 1, root }.sign(&self.log).expect("a head");
+        let head = Checkpoint { origin: origin(), size: serial + 1, root };
+        let mut checkpoint = head.sign(&self.log).expect("a head");
+        self.witnesses.iter().for_each(|witness| checkpoint.push_str(&witness.cosign(&head.text(), at)));
         let receipt = Receipt { line1: line1(&entry).to_vec(), index: serial, hashes: peaks, checkpoint };
         let signed = body.with_receipt(&String::from_utf8(receipt.encode()).expect("text"));
         assemble(signed.clone(), &self.ca.sign(&signed).to_bytes())

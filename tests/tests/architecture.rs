@@ -166,6 +166,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("log", &[]),
     ("snapshot", &["log", "state"]),
     ("views", &["log"]),
+    ("witness", &["clock", "keys", "log", "randomness", "road"]),
     ("fence", &["data_dir", "log"]),
     ("road", &["clock", "fence", "keys", "log", "randomness", "snapshot", "state"]),
     ("door", &["clock", "fence", "log", "metrics", "recordings", "road", "views"]),

@@ -19,6 +19,8 @@ mod policy;
 mod rec;
 mod restore;
 mod serve;
+mod witness;
+mod witnesses;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,6 +71,9 @@ enum Command {
     Backup(backup::Backup),
     /// Make a CA's folder from a backup, from its mirror, or from both
     Restore(restore::Restore),
+    /// Make and run a witness for a second site
+    #[command(subcommand)]
+    Witness(witness::Witness),
     /// Look for what is wrong with this CA
     Doctor(doctor::Doctor),
 }
@@ -180,6 +185,7 @@ impl Cli {
             Command::Rec(rec) => rec.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
+            Command::Witness(witness) => witness.run(),
             Command::Doctor(doctor) => doctor.run(),
         };
         match result {

@@ -10,7 +10,7 @@ use fireaxe_protocol::log::{KrlNote, NoteSigner, SnapshotNote};
 use tokio::sync::watch;
 
 use super::mirror::MirrorTo;
-use super::{Data, Failed, tell};
+use super::{Data, Failed, tell, witnesses};
 use crate::clock::{Clock, SystemClock};
 use crate::data_dir::DataDir;
 use crate::door::{
@@ -66,6 +66,8 @@ pub(super) struct Serve {
     no_snapshot: bool,
     #[command(flatten)]
     mirror: MirrorTo,
+    #[command(flatten)]
+    witnesses: witnesses::Asked,
 }
 
 impl Serve {
@@ -106,6 +108,12 @@ impl Serve {
         let clock = Arc::new(SystemClock);
         let pager = self.pager.clone().map(|program| Pager::start(deliver_by(program))).transpose();
         let pager = pager.map_err(Failed::error)?;
+        // Before anything is signed: a log that is behind what a witness has seen signs nothing.
+        let (witnesses, confirmed) = self.witnesses.start(&dir, log.key(), clock.clone())?;
+        if confirmed {
+            // A quorum cosigned this very head, so none of it has seen another past or more of this one.
+            fence.confirm(&Source::Witness("a quorum".into())).map_err(Failed::error)?;
+        }
         let deps = Deps {
             log,
             reader: reader()?,
@@ -117,6 +125,7 @@ impl Serve {
             random: Box::new(SystemRandomness),
             pager,
             fence: fence.clone(),
+            witnesses,
         };
         let (road, writer) = Conductor::start(deps).map_err(|error| match error {
             StartError::Log(error) => unlogged(error),
@@ -319,7 +328,7 @@ async fn ended(writer: &std::thread::JoinHandle<()>) {
     }
 }
 
-async fn wait_for_signal() -> std::io::Result<()> {
+pub(super) async fn wait_for_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -331,7 +340,7 @@ async fn wait_for_signal() -> std::io::Result<()> {
 }
 
 /// JSON lines on stderr; `FIREAXE_LOG` filters (e.g. `info`, `fireaxe_ca=debug`). Default: warnings.
-fn start_logging() {
+pub(super) fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FIREAXE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();

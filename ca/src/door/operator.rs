@@ -117,6 +117,7 @@ pub(super) async fn healthz(State(door): State<Arc<Door>>) -> Response {
         "clock": if health.clock_ok { "ok" } else { "jumped" },
         "mirror": if health.mirror_ok { "ok" } else { "cannot be written" },
         "fence": door.road.published().fence().now().map_or_else(|| "open".to_owned(), |why| why.to_string()),
+        "witnesses": if health.witnesses_ok { "ok" } else { "ahead of this log" },
     });
     (status, Json(told)).into_response()
 }

@@ -217,6 +217,8 @@ impl From<Refusal> for Told {
             .next("the operator looks with: fireaxe-ca doctor   (and docs/OPERATIONS.md, \"The fence\")"),
             Refusal::ClockStopped => Told::new(StatusCode::SERVICE_UNAVAILABLE, "clock.stopped", said)
                 .next("the operator, once the clock is right: fireaxe-ca clock confirm --reason TEXT"),
+            Refusal::Ahead(_) => Told::new(StatusCode::SERVICE_UNAVAILABLE, "witness.ahead", said)
+                .next("the operator: docs/OPERATIONS.md, When a witness is ahead"),
             Refusal::Busy => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.busy", said).next(AGAIN),
             Refusal::Slow => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.slow", said).next(AGAIN),
             Refusal::Stopping => Told::new(StatusCode::SERVICE_UNAVAILABLE, "ca.stopping", said).next(AGAIN),

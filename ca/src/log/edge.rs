@@ -209,6 +209,12 @@ mod tests {
     }
 
     impl Pieces for Disk {
+        fn checkpoint(&self, _: u64) -> Result<Option<String>, LogError> {
+            Ok(None)
+        }
+        fn newest_cosigned(&self) -> Result<Option<(u64, String)>, LogError> {
+            Ok(None)
+        }
         fn entry(&self, index: u64) -> Result<Option<Vec<u8>>, LogError> {
             Ok((index < self.size).then(|| index.to_be_bytes().to_vec()))
         }

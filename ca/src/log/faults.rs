@@ -9,8 +9,11 @@ use std::sync::{Arc, Mutex};
 
 use ed25519_dalek::SigningKey;
 use fireaxe_protocol::keys::Ed25519Key;
+use fireaxe_protocol::log::cosignature::cosigned;
 use fireaxe_protocol::log::tree::{leaf_hash, node_hash};
-use fireaxe_protocol::log::{Checkpoint, Entry, Event, Hash, NoteSigner, PinnedKeys, receipt, with_body};
+use fireaxe_protocol::log::{
+    Checkpoint, Cosigner, Entry, Event, Hash, NoteSigner, PinnedKeys, Receipt, receipt, with_body,
+};
 use fireaxe_protocol::names::Origin;
 use rusqlite::Connection;
 
@@ -23,6 +26,10 @@ pub(super) fn origin() -> Origin {
 
 pub(super) fn signer() -> NoteSigner {
     NoteSigner::new(origin().as_str(), SigningKey::from_bytes(&[5; 32])).unwrap()
+}
+
+fn witness() -> Cosigner {
+    Cosigner::new("witness.example/w1", SigningKey::from_bytes(&[6; 32])).unwrap()
 }
 
 pub(super) fn keys() -> PinnedKeys {
@@ -87,6 +94,12 @@ impl Pieces for Faulty {
     fn count(&self) -> Result<u64, LogError> {
         self.plan.call("count", || self.store.count())
     }
+    fn checkpoint(&self, size: u64) -> Result<Option<String>, LogError> {
+        self.plan.call("checkpoint", || self.store.checkpoint(size))
+    }
+    fn newest_cosigned(&self) -> Result<Option<(u64, String)>, LogError> {
+        self.plan.call("newest_cosigned", || self.store.newest_cosigned())
+    }
 }
 
 impl Store for Faulty {
@@ -101,6 +114,9 @@ impl Store for Faulty {
     }
     fn put_checkpoint(&mut self, size: u64, note: &str) -> Result<(), LogError> {
         self.plan.call("put_checkpoint", || self.store.put_checkpoint(size, note))
+    }
+    fn put_cosigned(&mut self, size: u64, note: &str) -> Result<(), LogError> {
+        self.plan.call("put_cosigned", || self.store.put_cosigned(size, note))
     }
     fn commit(&mut self) -> Result<(), LogError> {
         self.plan.call("commit", || self.store.commit())
@@ -134,6 +150,13 @@ pub(super) fn commit(log: &mut Log, words: &[String]) -> Result<Vec<Answered>, L
     let mut batch = log.batch()?;
     let pending: Vec<_> = words.iter().map(|word| append(&mut batch, word)).collect();
     let committed = batch.commit(&signer())?;
+    if !words.iter().any(|word| word.starts_with("seed")) {
+        // As the road does: witnesses first, and what they said is kept before any receipt carries it.
+        let (head, _) = committed.note().split_once("\n\n").unwrap();
+        let line = witness().cosign(&format!("{head}\n"), 7);
+        let kept = log.keep_cosigned(&(committed.note().to_owned() + &line))?;
+        committed.carry(&kept.unwrap());
+    }
     pending
         .into_iter()
         .map(|one| {
@@ -151,6 +174,7 @@ fn run(path: &Path, plan: &Arc<Plan>) -> Vec<Answered> {
     let mut log = Faulty::open(path, plan).or_else(|_| Faulty::open(path, plan)).unwrap();
     for (number, count) in [1usize, 2, 8, 1].into_iter().enumerate() {
         let words: Vec<String> = (0..count).map(|n| format!("word {number}.{n}")).collect();
+        let before = log.size();
         loop {
             match commit(&mut log, &words) {
                 Ok(more) => break answered.extend(more),
@@ -159,9 +183,10 @@ fn run(path: &Path, plan: &Arc<Plan>) -> Vec<Answered> {
             assert_eq!(log.batch().err(), Some(LogError::Poisoned), "nothing goes on top of a failed write");
             let recovery = log.recover().or_else(|_| log.recover()).unwrap();
             assert_eq!(recovery.size, log.size());
-            if recovery.kept() {
+            // The batch was kept, or stood already when what witnesses said of it could not be.
+            if recovery.size > before {
                 let reader = Reader::open(path).unwrap();
-                for (word, index) in words.iter().zip(recovery.before..recovery.size) {
+                for (word, index) in words.iter().zip(before..recovery.size) {
                     let logged = reader.logged(index, |entry| entry.body).unwrap();
                     assert_eq!(logged.thing().as_deref(), Some(&*[BODY, word.as_bytes()].concat()));
                     let receipt = logged.receipt().unwrap().encode();
@@ -214,6 +239,14 @@ fn check(path: &Path, answered: &[Answered]) {
     }
     assert_eq!(notes.last().unwrap().0, rows.len() as u64, "the newest checkpoint covers all");
 
+    let mut query = db.prepare("SELECT size, note FROM cosigned").unwrap();
+    let kept = query.query_map([], |row| Ok((u64::from(row.get::<_, u32>(0)?), row.get(1)?))).unwrap();
+    for (size, note) in kept.map(Result::<(u64, String), _>::unwrap) {
+        let head = Checkpoint::open(&note, signer().key(), &origin()).unwrap();
+        assert_eq!((head.size, head.root), (size, mth(&leaves[..size as usize])));
+        assert_eq!(cosigned(&note, [witness().key()]).unwrap().len(), 1);
+    }
+
     let mut query = db.prepare("SELECT level, idx, bytes FROM tile").unwrap();
     let tiles: Vec<(u8, u64, Vec<u8>)> = query
         .query_map([], |row| Ok((row.get(0)?, row.get::<_, u32>(1)?.into(), row.get(2)?)))
@@ -233,7 +266,13 @@ fn check(path: &Path, answered: &[Answered]) {
         assert_eq!(proved.leaf, one.leaf);
         let again = reader.receipt(one.index).unwrap();
         assert_eq!(with_body(&again.line1, &body), rows[one.index as usize].1);
-        assert_eq!(again.encode(), one.receipt, "one receipt for ever");
+        // One receipt for ever, but that of a plain head gives way to one that witnesses cosigned.
+        let first = Receipt::decode(&one.receipt).unwrap();
+        let by = |receipt: &Receipt| cosigned(&receipt.checkpoint, [witness().key()]).unwrap().len();
+        assert!(again == first || (by(&first), by(&again)) == (0, 1), "{again:?}\n{first:?}");
+        assert_eq!(again.line1, first.line1);
+        let proved = receipt::check(&body, one.index, &again.encode(), signer().key(), &origin()).unwrap();
+        assert_eq!(proved.leaf, one.leaf);
     }
 }
 
@@ -260,7 +299,17 @@ fn whichever_store_call_fails_nothing_answered_is_lost_and_nothing_stands_twice(
         plan.calls.lock().unwrap().clone()
     };
     let calls = once(None, false);
-    for name in ["begin", "put_entry", "put_tile", "put_checkpoint", "commit", "entry", "head", "count"] {
+    for name in [
+        "begin",
+        "put_entry",
+        "put_tile",
+        "put_checkpoint",
+        "put_cosigned",
+        "commit",
+        "entry",
+        "head",
+        "count",
+    ] {
         assert!(calls.contains(&name), "the run never calls {name}");
     }
     // Of a long row of like calls (reading a tile's 250 entries) the ends and some between.

@@ -105,7 +105,8 @@ impl<T> Logged<T> {
         }
     }
 
-    /// The receipt: the same bytes whenever and from wherever it is made.
+    /// The receipt: the same bytes whenever and from wherever it is made, but that one made before enough
+    /// witnesses cosigned a head over the entry carries the plain head.
     pub fn receipt(&self) -> Result<Receipt, LogError> {
         match &self.proof {
             Proof::Batch(done) => done.receipt(self.index),

@@ -2,7 +2,8 @@
 //!
 //! One file, `log.sqlite`, one writer ([`Log`]), any number of [`Reader`]s. A batch of entries, the tiles
 //! it completes and the checkpoint over it become durable in one transaction; only then is there a
-//! [`Logged`], and nothing leaves the CA that is not one. What entries mean, and when to append them, is
+//! [`Logged`], and nothing leaves the CA that is not one. Notes that witnesses cosigned are kept beside the
+//! checkpoints, each in a transaction of its own. What entries mean, and when to append them, is
 //! left to the road; who is asked for signatures of witnesses, to the road too.
 //!
 //! **Trusted or not.** The file is trusted for order and secrecy, not for truth. Whoever can change it:
@@ -47,4 +48,4 @@ pub use mirror::{Mirror, MirrorError, Relation, Standing};
 pub use reader::{Beginning, Reader};
 pub use refill::{Mirrored, Refilled};
 pub use store::WalKeeper;
-pub use writer::{Batch, Committed, Log, Recovery};
+pub use writer::{Batch, Committed, Kept, Log, Recovery};

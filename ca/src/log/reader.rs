@@ -81,9 +81,18 @@ impl Reader {
         Ok(self.head()?.0)
     }
 
-    /// The newest checkpoint's note.
+    /// The newest checkpoint's note, with the cosignatures of witnesses once enough of them have signed it.
     pub fn latest_checkpoint(&self) -> Result<String, LogError> {
-        Ok(self.head()?.1)
+        let (size, note) = self.head()?;
+        Ok(match store::newest_cosigned(&self.connection)? {
+            Some((of, cosigned)) if of == size => cosigned,
+            _ => note,
+        })
+    }
+
+    /// The newest note that enough witnesses cosigned: its size and text.
+    pub fn latest_cosigned(&self) -> Result<Option<(u64, String)>, LogError> {
+        store::newest_cosigned(&self.connection)
     }
 
     /// The first checkpoint that covers entry `index`: its size and note.
@@ -118,10 +127,14 @@ impl Reader {
         decode(index, &self.entry_bytes(index)?)
     }
 
-    /// The bytes of an entry and its receipt under the first checkpoint that covers it, which is checked as
-    /// whoever gets it would: the checkpoint's signature, the proof from these bytes to its head.
+    /// The bytes of an entry and its receipt under the first cosigned head that covers it, else under the first
+    /// checkpoint, which is checked as whoever gets it would: its signature, the proof from these bytes to its head.
     fn proved(&self, index: u64) -> Result<(Vec<u8>, Receipt), LogError> {
-        let (size, checkpoint) = self.checkpoint_covering(index)?;
+        let (size, checkpoint) = match store::cosigned_after(&self.connection, index)? {
+            Some((size, note)) if self.is_head(size, &note) => (size, note),
+            // None, or a row that somebody changed: the plain head proves as much as it ever did.
+            _ => self.checkpoint_covering(index)?,
+        };
         let head = self.signed(&checkpoint)?;
         let bytes = store::entry(&self.connection, index)?.ok_or(LogError::OutOfRange)?;
         let rows = Remembering(Rows(&self.connection), &self.leaves);
@@ -256,8 +269,9 @@ impl Reader {
         Ok(head)
     }
 
-    /// The receipt of entry `index` under the first checkpoint that covers it: the same bytes as those
-    /// made when it was committed.
+    /// The receipt of entry `index` under the first cosigned head that covers it, or, as long as there is none,
+    /// under the first checkpoint: the same bytes as those made when it was committed, but for what witnesses
+    /// said since.
     pub fn receipt(&self, index: u64) -> Result<Receipt, LogError> {
         Ok(self.proved(index)?.1)
     }
@@ -335,6 +349,11 @@ impl Reader {
     fn head(&self) -> Result<(u64, String), LogError> {
         store::head(&self.connection)?.ok_or(LogError::Unfinished)
     }
+
+    fn is_head(&self, size: u64, note: &str) -> bool {
+        let head = Checkpoint::open(note, &self.key, &self.origin);
+        head.is_ok_and(|head| head.size == size) && self.size().is_ok_and(|newest| size <= newest)
+    }
 }
 
 fn decode(index: u64, bytes: &[u8]) -> Result<Entry, LogError> {
@@ -379,6 +398,12 @@ impl Pieces for Rows<'_> {
     fn count(&self) -> Result<u64, LogError> {
         store::count(self.0)
     }
+    fn checkpoint(&self, size: u64) -> Result<Option<String>, LogError> {
+        store::checkpoint(self.0, size)
+    }
+    fn newest_cosigned(&self) -> Result<Option<(u64, String)>, LogError> {
+        store::newest_cosigned(self.0)
+    }
 }
 
 /// A reader's rows, and the leaves of the entries that it read before.
@@ -411,6 +436,12 @@ impl Pieces for Remembering<'_> {
     }
     fn count(&self) -> Result<u64, LogError> {
         self.0.count()
+    }
+    fn checkpoint(&self, size: u64) -> Result<Option<String>, LogError> {
+        self.0.checkpoint(size)
+    }
+    fn newest_cosigned(&self) -> Result<Option<(u64, String)>, LogError> {
+        self.0.newest_cosigned()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The durable store: entries, full hash tiles and checkpoints in one SQLite file, behind a small port.
+//! The durable store: entries, full hash tiles, checkpoints and their cosigned notes in one SQLite file, behind a
+//! small port.
 //!
 //! The port is what the writer needs and no more, so that a test can fail each of its calls. What the
 //! rows mean is left to the writer and the reader.
@@ -30,6 +31,10 @@ pub(super) trait Pieces {
     fn head_after(&self, size: u64) -> Result<Option<(u64, String)>, LogError>;
     /// How many entries there are, if they are gapless from 0; else [`LogError::Corrupt`].
     fn count(&self) -> Result<u64, LogError>;
+    /// The checkpoint of exactly this size.
+    fn checkpoint(&self, size: u64) -> Result<Option<String>, LogError>;
+    /// The newest cosigned note: size and note.
+    fn newest_cosigned(&self) -> Result<Option<(u64, String)>, LogError>;
 }
 
 /// What the writer does. Between `begin` and `commit` nothing is durable; after `commit` everything is.
@@ -42,6 +47,8 @@ pub(super) trait Store: Pieces + Send {
     fn put_tile(&mut self, level: u8, index: u64, bytes: &[u8]) -> Result<(), LogError>;
     /// Adds a checkpoint; fails if there is one of that size.
     fn put_checkpoint(&mut self, size: u64, note: &str) -> Result<(), LogError>;
+    /// Adds a cosigned note; fails if there is one of that size.
+    fn put_cosigned(&mut self, size: u64, note: &str) -> Result<(), LogError>;
     /// Ends the transaction: returns after the bytes have reached the disk.
     fn commit(&mut self) -> Result<(), LogError>;
     /// Drops whatever was begun and reads the file afresh. Keeps the writer's lock.
@@ -74,6 +81,7 @@ impl SqliteStore {
             // One transaction: a crash leaves an empty database, which the next `create` takes over.
             let transaction = connection.transaction()?;
             transaction.execute_batch(SCHEMA)?;
+            transaction.execute_batch(COSIGNED)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             transaction.commit()?;
@@ -119,6 +127,12 @@ impl Pieces for SqliteStore {
     fn count(&self) -> Result<u64, LogError> {
         count(&self.connection)
     }
+    fn checkpoint(&self, size: u64) -> Result<Option<String>, LogError> {
+        checkpoint(&self.connection, size)
+    }
+    fn newest_cosigned(&self) -> Result<Option<(u64, String)>, LogError> {
+        newest_cosigned(&self.connection)
+    }
 }
 
 impl Store for SqliteStore {
@@ -143,6 +157,12 @@ impl Store for SqliteStore {
     fn put_checkpoint(&mut self, size: u64, note: &str) -> Result<(), LogError> {
         let mut put =
             self.connection.prepare_cached("INSERT INTO checkpoint (size, note) VALUES (?1, ?2)")?;
+        put.execute(params![number(size)?, note])?;
+        Ok(())
+    }
+
+    fn put_cosigned(&mut self, size: u64, note: &str) -> Result<(), LogError> {
+        let mut put = self.connection.prepare_cached("INSERT INTO cosigned (size, note) VALUES (?1, ?2)")?;
         put.execute(params![number(size)?, note])?;
         Ok(())
     }
@@ -241,6 +261,34 @@ pub(super) fn checkpoints(
     Ok(found)
 }
 
+/// The checkpoint of exactly this size.
+pub(super) fn checkpoint(connection: &Connection, size: u64) -> Result<Option<String>, LogError> {
+    let mut get = connection.prepare_cached("SELECT note FROM checkpoint WHERE size = ?1")?;
+    Ok(get.query_row([number(size)?], |row| row.get(0)).optional()?)
+}
+
+/// The first cosigned note that covers entry `index`.
+pub(super) fn cosigned_after(connection: &Connection, index: u64) -> Result<Option<(u64, String)>, LogError> {
+    let sql = "SELECT size, note FROM cosigned WHERE size > ?1 ORDER BY size LIMIT 1";
+    cosigned(connection, sql, number(index)?)
+}
+
+/// The newest cosigned note.
+pub(super) fn newest_cosigned(connection: &Connection) -> Result<Option<(u64, String)>, LogError> {
+    cosigned(connection, "SELECT size, note FROM cosigned WHERE size > ?1 ORDER BY size DESC LIMIT 1", -1)
+}
+
+/// A file of schema 1 that only readers have opened since has no such table, hence no such note.
+fn cosigned(connection: &Connection, sql: &str, above: i64) -> Result<Option<(u64, String)>, LogError> {
+    let has = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'cosigned')";
+    if !connection.prepare_cached(has)?.query_row([], |row| row.get::<_, bool>(0))? {
+        return Ok(None);
+    }
+    let mut get = connection.prepare_cached(sql)?;
+    let row = get.query_row([above], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    row.map(|(size, note)| Ok((unsigned(size)?, note))).transpose()
+}
+
 pub(super) fn count(connection: &Connection) -> Result<u64, LogError> {
     // The two ends, each one step down the tree. With a unique index, equal span and number would prove
     // there is no gap, but counting reads every page: a gap in the middle is found by replaying.
@@ -290,13 +338,18 @@ fn open_for_writing(path: &Path) -> Result<Connection, LogError> {
     }
     check_identity(&connection)?;
     for_writing(&connection)?;
+    if identity(&connection)? == (APPLICATION_ID, 1) {
+        // A crash before its end: the file is of schema 1 still, and the next opening does the same. After: it is
+        // of schema 2, and nothing that was there has changed.
+        connection.execute_batch(&format!("BEGIN IMMEDIATE;{COSIGNED}PRAGMA user_version = 2;COMMIT"))?;
+    }
     Ok(connection)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LogError> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
-    connection.set_prepared_statement_cache_capacity(16);
+    connection.set_prepared_statement_cache_capacity(24);
     Ok(connection)
 }
 
@@ -324,7 +377,7 @@ fn check_identity(connection: &Connection) -> Result<(), LogError> {
             let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
             Err(if tables == 0 { LogError::Unfinished } else { LogError::NotALog })
         }
-        (APPLICATION_ID, SCHEMA_VERSION) => Ok(()),
+        (APPLICATION_ID, 1..=SCHEMA_VERSION) => Ok(()),
         (APPLICATION_ID, found) if found > SCHEMA_VERSION => {
             Err(LogError::NewerSchema { found, known: SCHEMA_VERSION })
         }
@@ -336,11 +389,16 @@ const WRITE_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags
 
 /// `FIRE` in ASCII, so that `file` and a stray `sqlite3` tell this database from others.
 const APPLICATION_ID: i64 = 0x4649_5245;
-const SCHEMA_VERSION: i64 = 1;
+/// 2 has `cosigned` beside what 1 had.
+const SCHEMA_VERSION: i64 = 2;
 /// Rows are only ever added. Partial tiles are not kept: they are made from what is here.
 const SCHEMA: &str = "
 CREATE TABLE entry (idx INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
 CREATE TABLE tile (level INTEGER NOT NULL, idx INTEGER NOT NULL, bytes BLOB NOT NULL,
                    PRIMARY KEY (level, idx)) STRICT;
 CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
+";
+/// Notes that enough witnesses cosigned, of sizes that only grow: what receipts then carry.
+const COSIGNED: &str = "
+CREATE TABLE cosigned (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
 ";

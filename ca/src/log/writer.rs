@@ -1,13 +1,15 @@
 //! The writer: one process, one thread. Appends batches; each becomes durable whole or not at all.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use fireaxe_protocol::limits;
 use fireaxe_protocol::log::tree::{ProofError, consistency_proof};
 use fireaxe_protocol::log::tree::{inclusion_proof, leaf_hash, root, verify_consistency};
 use fireaxe_protocol::log::{
-    Checkpoint, Entry, Event, NoteKey, NoteSigner, PinnedKeys, Receipt, Succeeded, encode_entry, line1,
+    Checkpoint, Entry, Event, NoteError, NoteKey, NoteSigner, PinnedKeys, Receipt, Succeeded, encode_entry,
+    line1,
 };
 use fireaxe_protocol::names::Origin;
 
@@ -150,6 +152,43 @@ impl Log {
         Ok(Batch { log: self, id, growth, rows: Vec::new(), last_at })
     }
 
+    /// Keeps a checkpoint's note with the cosignatures of witnesses: from now on receipts of the entries that it is
+    /// the first such note to cover carry it. The head must be one of this log's; that enough witnesses cosigned
+    /// it is the caller's word. Gives what is kept of that size, which may be the note of an earlier call; nothing
+    /// when a larger head has one: what a receipt carries is settled then. An error of the store poisons the log,
+    /// as that of a batch does.
+    pub fn keep_cosigned(&mut self, note: &str) -> Result<Option<Kept>, LogError> {
+        if self.poisoned {
+            return Err(LogError::Poisoned);
+        }
+        if note.len() > limits::COSIGNED_NOTE {
+            return Err(LogError::Checkpoint(NoteError::TooLong(note.len()).into()));
+        }
+        let head = Checkpoint::open(note, &self.key, &self.origin)?;
+        let kept = self.put_cosigned(&head, note);
+        self.poisoned = kept.is_err();
+        kept
+    }
+
+    fn put_cosigned(&mut self, head: &Checkpoint, note: &str) -> Result<Option<Kept>, LogError> {
+        let plain = self.store.checkpoint(head.size)?.ok_or(LogError::OutOfRange)?;
+        if Checkpoint::open(&plain, &self.key, &self.origin)? != *head {
+            return Err(LogError::Corrupt("the head that witnesses cosigned is not the one of that size"));
+        }
+        match self.store.newest_cosigned()? {
+            Some((size, note)) if size == head.size => return Ok(Some(Kept { size, note })),
+            Some((size, _)) if size > head.size => return Ok(None),
+            _ => {}
+        }
+        // A crash in here: receipts carry the plain head, as they did before, and the witnesses are asked again.
+        self.store.begin()?;
+        self.store.put_cosigned(head.size, note)?;
+        // A crash within the commit: the note is kept or is not; entries and heads are as they were.
+        self.store.commit()?;
+        // A crash from here on: receipts carry this note, whoever makes them. Nobody was given one yet.
+        Ok(Some(Kept { size: head.size, note: note.to_owned() }))
+    }
+
     /// After a failed write: the head on disk decides. Reopens the file, and takes over what it finds if
     /// it is this log, ends in a signed checkpoint and begins with all that was durable before. Until it
     /// succeeds, nothing is appended; it may be called again.
@@ -179,6 +218,25 @@ impl Log {
     }
 }
 
+/// A cosigned note that is durable: only then may a receipt carry it. Made by [`Log::keep_cosigned`] alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    size: u64,
+    note: String,
+}
+
+impl Kept {
+    /// How many entries its head has.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The note.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+}
+
 /// Entries that become durable together. Holds the log: there is one at a time.
 pub struct Batch<'log> {
     log: &'log mut Log,
@@ -194,7 +252,7 @@ struct Row {
     issued: bool,
 }
 
-impl Batch<'_> {
+impl<'log> Batch<'log> {
     /// The index that the next entry will have.
     pub fn next_index(&self) -> u64 {
         self.growth.size()
@@ -239,6 +297,11 @@ impl Batch<'_> {
     /// transaction. On an error of the store the log is poisoned, and whether the batch is on disk is
     /// known only after [`Log::recover`].
     pub fn commit(self, signer: &NoteSigner) -> Result<Committed, LogError> {
+        self.commit_and(signer).map(|(committed, _)| committed)
+    }
+
+    /// [`Batch::commit`], giving the log back: for what witnesses say of the new head.
+    pub fn commit_and(self, signer: &NoteSigner) -> Result<(Committed, &'log mut Log), LogError> {
         let Batch { log, id, growth, rows, last_at } = self;
         if rows.is_empty() {
             return Err(LogError::EmptyBatch);
@@ -274,7 +337,8 @@ impl Batch<'_> {
         }
         log.edge = next;
         log.last_at = last_at;
-        Ok(Committed { done: Arc::new(Done { batch: id, from, rows, growth, note }) })
+        let done = Done { batch: id, from, rows, growth, note, cosigned: OnceLock::new() };
+        Ok((Committed { done: Arc::new(done) }, log))
     }
 }
 
@@ -288,6 +352,24 @@ impl Committed {
     /// How many entries the log has with this batch.
     pub fn size(&self) -> u64 {
         self.done.growth.size()
+    }
+
+    /// The plain note of its head.
+    pub fn note(&self) -> &str {
+        &self.done.note
+    }
+
+    /// Whether a certificate's body is among its entries.
+    pub fn issues(&self) -> bool {
+        self.done.rows.iter().any(|row| row.issued)
+    }
+
+    /// From now on its receipts carry this note, if it is of this very head.
+    pub fn carry(&self, kept: &Kept) {
+        if kept.size == self.size() {
+            // Set before: the same note, since there is one of each size.
+            let _ = self.done.cosigned.set(kept.note.clone());
+        }
     }
 
     /// Turns what waited for this batch into what is logged. Refuses what waited for another.
@@ -313,6 +395,7 @@ pub(super) struct Done {
     rows: Vec<Row>,
     growth: Growth,
     note: String,
+    cosigned: OnceLock<String>,
 }
 
 impl Done {
@@ -328,7 +411,8 @@ impl Done {
         let row = self.row(index).ok_or(LogError::OutOfRange)?;
         let hashes = inclusion_proof(index, self.growth.size(), &self.growth).map_err(proof_error)?;
         let line1 = if row.issued { line1(&row.bytes).to_vec() } else { Vec::new() };
-        Ok(Receipt { line1, index, hashes, checkpoint: self.note.clone() })
+        let checkpoint = self.cosigned.get().unwrap_or(&self.note).clone();
+        Ok(Receipt { line1, index, hashes, checkpoint })
     }
 }
 

@@ -22,7 +22,7 @@ use super::hosts::HostAsked;
 use super::shadow::Candidate;
 use super::turn::{Done, Turn};
 use super::watch::{Change, Extended, Published};
-use super::{Asked, Gate, Pager, QUEUE, Refusal, Road};
+use super::{Asked, Cosigners, Gate, Pager, QUEUE, Refusal, Road};
 use crate::clock::Clock;
 use crate::fence::Fence;
 use crate::log::{Log, LogError, Reader};
@@ -36,6 +36,9 @@ const BATCH: usize = 256;
 
 /// How often, in seconds, the list is published anew and the clock is looked at without any request.
 const SWEEP_S: u64 = 30;
+
+/// How often, in seconds, it is looked for what witnesses said while nobody waited for them.
+const LOOK_S: u64 = 1;
 
 /// What the writer works with.
 pub struct Deps {
@@ -59,6 +62,8 @@ pub struct Deps {
     pub pager: Option<Pager>,
     /// What may stand in the way of all of it.
     pub fence: Arc<Fence>,
+    /// Cosign heads, if anybody does.
+    pub witnesses: Option<Box<dyn Cosigners>>,
 }
 
 /// Why the writer cannot start.
@@ -189,14 +194,37 @@ impl Conductor {
         }
     }
 
+    /// Takes over what witnesses said beside the road; whether one of them is ahead of this log.
+    fn heard_of_witnesses(&mut self) -> Option<super::Ahead> {
+        let witnesses = self.deps.witnesses.as_deref()?;
+        let ahead = witnesses.ahead();
+        self.published.set_behind(ahead.is_some());
+        if ahead.is_none()
+            && self.broken.is_none()
+            && let Some(note) = witnesses.arrived()
+            && let Err(error) = self.deps.log.keep_cosigned(&note)
+        {
+            tracing::error!(event = "log.failed", %error);
+            self.broken = Some(error);
+        }
+        ahead
+    }
+
     /// Until the clock changes something, at most [`SWEEP_S`].
     fn patience(&self) -> Duration {
         let now = self.deps.clock.now().wall_s;
         let due = self.state.emergencies.next_due().map_or(u64::MAX, |(at, _)| at);
-        Duration::from_secs(due.saturating_sub(now).clamp(1, SWEEP_S))
+        // What witnesses say beside the road is looked for, not waited for.
+        let most = if self.deps.witnesses.is_some() { LOOK_S } else { SWEEP_S };
+        Duration::from_secs(due.saturating_sub(now).clamp(1, most))
     }
 
     fn batch(&mut self, asked: Vec<Asked>) {
+        // Here, and for a batch under way in its commit, this stops everything: closings too, for they would be
+        // entries of a past that is not this log's.
+        if let Some(ahead) = self.heard_of_witnesses() {
+            return refuse_all(asked, &Refusal::Ahead(ahead));
+        }
         if let Some(why) = self.broken
             && !self.recover()
         {
@@ -276,7 +304,7 @@ impl Conductor {
         if fenced.is_none() {
             turn.clockwork();
         }
-        match turn.commit(&self.deps.checkpoints) {
+        match turn.commit(&self.deps.checkpoints, self.deps.witnesses.as_deref()) {
             Ok(Done { deferred, revoked, touched, spoke, pages, differences, answers }) => {
                 self.deferred = deferred;
                 // Readers first: whoever is told of a closing finds it in the revocation list.
@@ -296,7 +324,7 @@ impl Conductor {
                 }
             }
             Err(error) => {
-                tracing::error!(event = "log.failed", %error);
+                tracing::error!(event = "batch.failed", %error);
                 // A fault of our own state is mended as one of the log is: from the disk.
                 self.broken = Some(error.of_log().unwrap_or(LogError::Poisoned));
                 self.published.set_ok(false, !self.guard.is_stopped());

@@ -43,6 +43,7 @@ mod speakers;
 mod standing;
 mod turn;
 mod watch;
+mod witnessing;
 
 pub(crate) use activate::again as decided_by_bundle;
 pub use activate::{Activated, Proposal};
@@ -77,6 +78,7 @@ pub(crate) use second::{lacks_presence, may_second};
 pub use shadow::ShadowCounts;
 pub(crate) use speakers::said_before;
 pub use speakers::{Heard, KnownHost, Speakers};
+pub use witnessing::{Ahead, Cosigners};
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};

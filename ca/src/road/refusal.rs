@@ -213,6 +213,9 @@ pub enum Refusal {
     /// The clock jumped. Nothing is signed until an operator says that it is right.
     #[error("the clock jumped; nothing is signed until an operator confirms it")]
     ClockStopped,
+    /// A witness knows more of this log than it has, or another past of it. Nothing is signed on top of that.
+    #[error("{0}; nothing is signed")]
+    Ahead(super::Ahead),
     /// Too many wait already.
     #[error("too many requests are waiting")]
     Busy,

@@ -16,8 +16,10 @@ use super::issue::{Opening, Prepared, sign};
 use super::pager::Page;
 use super::refusal::{Internal, Refusal};
 use super::shadow::{Candidate, Difference};
-use super::{Asked, FreshReader, Known, Recorded, Reply, clockwork, crash, evidence, standing};
-use crate::log::{Batch, Committed, LogError, Logged, Pending, Reader};
+use super::{
+    Ahead, Asked, Cosigners, FreshReader, Known, Recorded, Reply, clockwork, crash, evidence, standing,
+};
+use crate::log::{Batch, Committed, Log, LogError, Logged, Pending, Reader};
 use crate::randomness::Randomness;
 use crate::state::{Phase, State};
 
@@ -75,6 +77,9 @@ pub(super) enum Spoiled {
     /// Our own entries and state disagree.
     #[error("{0}")]
     Fault(Internal),
+    /// A witness knows more of this log than it has: what is in the log is not signed.
+    #[error("{0}")]
+    Ahead(Ahead),
 }
 
 impl Spoiled {
@@ -82,7 +87,7 @@ impl Spoiled {
     pub(super) fn of_log(&self) -> Option<LogError> {
         match self {
             Spoiled::Log(error) => Some(*error),
-            Spoiled::Fault(_) => None,
+            Spoiled::Fault(_) | Spoiled::Ahead(_) => None,
         }
     }
 }
@@ -223,7 +228,11 @@ impl<'a> Turn<'a> {
     ///
     /// An error means that the state here is worthless: it holds what the log may not. Everybody who
     /// waited is told that nothing was signed, and a retry will find out which it was.
-    pub(super) fn commit(self, signer: &NoteSigner) -> Result<Done, Spoiled> {
+    pub(super) fn commit(
+        self,
+        signer: &NoteSigner,
+        witnesses: Option<&dyn Cosigners>,
+    ) -> Result<Done, Spoiled> {
         let Turn {
             batch,
             state,
@@ -241,9 +250,7 @@ impl<'a> Turn<'a> {
         } = self;
         if let Some(fault) = fault {
             // Our own state and entries disagree: commit nothing of this batch, rebuild.
-            waiting.into_iter().for_each(|w| w.fail(&Refusal::Internal(fault.clone())));
-            deferred.into_iter().for_each(|a| a.refuse(Refusal::Internal(fault.clone())));
-            return Err(Spoiled::Fault(fault));
+            return Err(spoiled(Spoiled::Fault(fault), waiting, deferred));
         }
         if batch.is_empty() {
             // Nothing was appended, so nothing was given.
@@ -265,18 +272,18 @@ impl<'a> Turn<'a> {
         }
         crash::point("before-commit");
         // Dying before this line: nothing happened; the client's retry is a first request.
-        let committed = match batch.commit(signer) {
-            Ok(committed) => committed,
-            Err(error) => {
-                let refusal = Refusal::of_log(&error);
-                waiting.into_iter().for_each(|w| w.fail(&refusal));
-                deferred.into_iter().for_each(|a| a.refuse(refusal.clone()));
-                return Err(Spoiled::Log(error));
-            }
+        let (committed, log) = match batch.commit_and(signer) {
+            Ok(both) => both,
+            Err(error) => return Err(spoiled(Spoiled::Log(error), waiting, deferred)),
         };
         // Dying after it: the entries are there, unsigned; the retry is answered from them with the
         // bytes that would have gone out now.
         crash::point("after-commit");
+        if let Some(witnesses) = witnesses
+            && let Err(error) = cosigned(&committed, log, witnesses)
+        {
+            return Err(spoiled(error, waiting, deferred));
+        }
         let mut answers: Vec<Box<dyn FnOnce() + Send>> = Vec::with_capacity(waiting.len());
         for one in waiting {
             match one {
@@ -402,6 +409,37 @@ impl Waiting {
             Waiting::Answer(answer) => answer(Some(refusal.clone())),
         }
     }
+}
+
+/// Everybody who waited is told why there is nothing for them.
+fn spoiled(why: Spoiled, waiting: Vec<Waiting>, deferred: Vec<Asked>) -> Spoiled {
+    let refusal = match &why {
+        Spoiled::Log(error) => Refusal::of_log(error),
+        Spoiled::Fault(fault) => Refusal::Internal(fault.clone()),
+        Spoiled::Ahead(ahead) => Refusal::Ahead(ahead.clone()),
+    };
+    waiting.into_iter().for_each(|one| one.fail(&refusal));
+    deferred.into_iter().for_each(|one| one.refuse(refusal.clone()));
+    why
+}
+
+/// Step 4, witnessed: what certificates rest on is shown to witnesses before they are signed, and what those say in
+/// time is in their receipts. A batch without certificates waits for nobody; nor does one whose witnesses are away:
+/// hosts that ask for them refuse such a certificate and say why, others do not care.
+fn cosigned(committed: &Committed, log: &mut Log, witnesses: &dyn Cosigners) -> Result<(), Spoiled> {
+    if !committed.issues() {
+        witnesses.committed(committed.size(), committed.note());
+        return Ok(());
+    }
+    // Dying while they are asked: entries without a certificate, as after the commit.
+    if let Some(note) = witnesses.cosign(committed.size(), committed.note()) {
+        // Dying before it is kept: the witnesses have it, the receipt of a retry is of the plain head, or of this
+        // one once they were asked again. After: of this one.
+        if let Some(kept) = log.keep_cosigned(&note).map_err(Spoiled::Log)? {
+            committed.carry(&kept);
+        }
+    }
+    witnesses.ahead().map_or(Ok(()), |ahead| Err(Spoiled::Ahead(ahead)))
 }
 
 /// Step 4, second half: what the log now holds is signed.

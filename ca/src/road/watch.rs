@@ -31,6 +31,7 @@ pub struct Published {
     mirror_ok: AtomicBool,
     fence: Arc<Fence>,
     clock_ok: AtomicBool,
+    behind: AtomicBool,
     stopped: AtomicBool,
     changes: broadcast::Sender<Change>,
     shadow: ShadowCounts,
@@ -94,12 +95,14 @@ pub struct Health {
     pub mirror_ok: bool,
     /// Nothing says that the log has lost entries.
     pub fence_ok: bool,
+    /// No witness knows more of this log than it has.
+    pub witnesses_ok: bool,
 }
 
 impl Health {
     /// Whether the CA can issue.
     pub fn can_issue(&self) -> bool {
-        self.log_ok && self.clock_ok && self.fence_ok
+        self.log_ok && self.clock_ok && self.fence_ok && self.witnesses_ok
     }
 }
 
@@ -127,6 +130,7 @@ impl Published {
             open: AtomicU64::new(0),
             log_ok: AtomicBool::new(true),
             clock_ok: AtomicBool::new(true),
+            behind: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             changes: broadcast::Sender::new(CHANGES),
             shadow: ShadowCounts::default(),
@@ -228,6 +232,7 @@ impl Published {
             clock_ok: self.clock_ok.load(Ordering::Relaxed),
             mirror_ok: self.mirror_ok.load(Ordering::Relaxed),
             fence_ok: self.fence.now().is_none(),
+            witnesses_ok: !self.behind.load(Ordering::Relaxed),
         }
     }
 
@@ -260,6 +265,10 @@ impl Published {
     pub(super) fn set_head(&self, entries: u64, open: usize) {
         self.entries.store(entries, Ordering::Relaxed);
         self.open.store(open as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_behind(&self, behind: bool) {
+        self.behind.store(behind, Ordering::Relaxed);
     }
 
     pub(super) fn set_ok(&self, log: bool, clock: bool) {

@@ -112,7 +112,9 @@ pub fn verify_source(
 /// The key and the name that entry 0 gives the log, if it can be read. It is read again with the rest.
 fn log_key(source: &mut dyn Source) -> Option<(NoteKey, Origin)> {
     let first = source.entries(0).ok()?;
-    let Event::LogCreated { origin, keys, .. } = Entry::decode(first.first()?).ok()?.event else { return None };
+    let Event::LogCreated { origin, keys, .. } = Entry::decode(first.first()?).ok()?.event else {
+        return None;
+    };
     Some((NoteKey::new(origin.as_str(), &keys.log).ok()?, origin))
 }
 

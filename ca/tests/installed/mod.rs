@@ -36,7 +36,7 @@ use fireaxe_ca::log::{Log, LogError, Reader};
 use fireaxe_ca::metrics::Metrics;
 use fireaxe_ca::randomness::SystemRandomness;
 use fireaxe_ca::recordings::Recordings;
-use fireaxe_ca::road::{Conductor, Deps, Road};
+use fireaxe_ca::road::{Conductor, Cosigners, Deps, Road};
 use fireaxe_ca::views::Views;
 use fireaxe_protocol::api::{Opened, Problem, ReadProof};
 use fireaxe_protocol::keys::Ed25519Key;
@@ -185,6 +185,24 @@ impl Installed {
 
     /// Opens what is there, as `serve` does.
     pub fn open(dir: tempfile::TempDir, clock: Arc<HandClock>, first_number: u64) -> Installed {
+        Installed::open_with(dir, clock, first_number, None)
+    }
+
+    /// A CA with the default bundle and these witnesses.
+    pub fn witnessed(witnesses: Box<dyn Cosigners>) -> Installed {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path());
+        let wall = fireaxe_ca::clock::SystemClock.now().wall_s;
+        let clock = Arc::new(HandClock { wall_s: AtomicU64::new(wall), tick_ms: AtomicU64::new(0) });
+        Installed::open_with(dir, clock, 1, Some(witnesses))
+    }
+
+    fn open_with(
+        dir: tempfile::TempDir,
+        clock: Arc<HandClock>,
+        first_number: u64,
+        witnesses: Option<Box<dyn Cosigners>>,
+    ) -> Installed {
         let data = DataDir::at(&dir.path().join("data"));
         let load = |purpose| keys::load(&data.keys(), purpose).unwrap();
         let log = unlocked(&data);
@@ -200,6 +218,7 @@ impl Installed {
             random: Box::new(SystemRandomness),
             pager: None,
             fence: Arc::new(Fence::open(&data, &Reader::open(&data.log()).unwrap()).unwrap()),
+            witnesses,
         };
         let (road, writer) = Conductor::start(deps).unwrap();
         let krl = NoteSigner::new(&KrlNote::key_name(&origin), load(Purpose::Krl)).unwrap();

@@ -39,12 +39,27 @@ pub(super) struct Args {
     /// Where this host keeps its state.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/fireaxe")]
     state: PathBuf,
+    /// Admit only what witnesses of the log have cosigned: a C2SP tlog-policy file, copied to
+    /// /etc/fireaxe/witness-policy. Without it: as before.
+    #[arg(long, value_name = "FILE")]
+    witness_policy: Option<PathBuf>,
 }
 
 impl Args {
     pub(super) fn run(self, json: bool) -> Result<ExitCode, HostError> {
-        let Args { addr, pin, host, token_file, config, host_key, user_ca, revoked_keys, state } = self;
-        let plan = Plan { addr, pin, host, config, host_key, user_ca, revoked_keys, state };
+        let Args {
+            addr,
+            pin,
+            host,
+            token_file,
+            config,
+            host_key,
+            user_ca,
+            revoked_keys,
+            state,
+            witness_policy,
+        } = self;
+        let plan = Plan { addr, pin, host, config, host_key, user_ca, revoked_keys, state, witness_policy };
         let token = enrol::token(&token_file)?;
         let done = enrol::enrol(&plan, &token)?;
         let joined = &done.joined;

@@ -12,6 +12,7 @@ use crate::apply::{Room, has_pam_exec, host_certificate, only_roots, pam};
 use crate::config::{Config, Enrolled};
 use crate::drop_in::{DROP_IN, DropIn};
 use crate::escape::plain;
+use crate::login::witnesses::Witnesses;
 use crate::sink::Limits;
 use crate::{files, krl};
 
@@ -30,6 +31,13 @@ pub(super) fn findings(config: &Config, drop_in: Option<&DropIn>, now: u64) -> V
     match (&config.enrolled, drop_in) {
         (Some(enrolled), drop_in) => {
             certificate(enrolled, drop_in, now, &mut found);
+            if let Witnesses::Unreadable(why) = Witnesses::of(config) {
+                found.push(Finding::wrong(
+                    "host.witnesses",
+                    format!("no certificate opens anything: the witness policy {}", plain(&why, 300)),
+                    "put the file back as the fleet's owner gave it; only root may take witness_policy out of host.toml",
+                ));
+            }
         }
         (None, _) => found.push(Finding::note(
             "host.not_enrolled",
@@ -181,6 +189,7 @@ fn owners(config: &Config, found: &mut Vec<Finding>) {
     let drop_in = Path::new("/").join(DROP_IN);
     paths.push(&drop_in);
     paths.push(Path::new(pam::PAM));
+    paths.extend(config.enrolled.as_ref().and_then(|enrolled| enrolled.witness_policy.as_deref()));
     for path in paths {
         // The file and every folder above it: whoever may rename a folder may replace what is in it.
         for part in path.ancestors() {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use fireaxe_protocol::api::{Join, Joined, Keys};
 use fireaxe_protocol::host::JoinToken;
-use fireaxe_protocol::log::{Hash, KrlNote};
+use fireaxe_protocol::log::{Hash, KrlNote, NoteKey};
 use fireaxe_protocol::names::HostName;
 use fireaxe_protocol::statement::{Enrol, Header, Kind, Statement};
 use fireaxe_transport::{Address, Ca, Pin, Timeouts, TransportError};
@@ -22,10 +22,13 @@ use crate::config::{self, Config, Enrolled};
 use crate::daemon::renewal;
 use crate::error::HostError;
 use crate::host_key::HostKey;
+use crate::login::witnesses;
 use crate::{atomic, clock, drop_in, files, krl, randomness};
 
 /// The longest token file. A token is one line of less than 100. Bytes.
 const TOKEN: u64 = 1024;
+/// The file that says which witnesses are asked for, beside the configuration.
+const WITNESS_POLICY: &str = "witness-policy";
 /// Which enrolment this is: numbers of reports count from it.
 const FILE: &str = "enrolment.json";
 
@@ -48,6 +51,9 @@ pub struct Plan {
     pub revoked_keys: PathBuf,
     /// What this program remembers.
     pub state: PathBuf,
+    /// Which witnesses are asked for from now on: a file that is checked and copied beside the configuration.
+    /// Nothing: as before, if this host was enrolled before.
+    pub witness_policy: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -80,6 +86,8 @@ struct WrittenEnrolled {
     log_key: String,
     host_ca: String,
     host_key: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    witness_policy: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +125,8 @@ pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
     // Step 1: what the CA is, by the pin alone; and that nothing here speaks against it.
     let keys: Keys = ca.get("/v1/keys", None).map_err(HostError::NotJoined)?;
     let trusted = trusted(plan, &keys)?;
+    let log_key: NoteKey = keys.log.parse().map_err(|_| HostError::Keys("the log's key is none"))?;
+    let asked = witnesses_asked(plan, &log_key)?;
 
     // Step 2: join. A crash from here on: the host is enrolled at the CA and does not know; the same token
     // again gets the same answer.
@@ -135,9 +145,10 @@ pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
     let enrolled = Enrolled {
         host: plan.host.clone(),
         system: joined.system.clone(),
-        log_key: keys.log.parse().map_err(|_| HostError::Keys("the log's key is none"))?,
+        log_key,
         host_ca: keys.host_ca,
         host_key: plan.host_key.clone(),
+        witness_policy: asked.as_ref().map(|(path, _)| path.clone()),
     };
     if joined.host != plan.host {
         return Err(HostError::Certificate(format!("the CA enrolled {} instead", joined.host)));
@@ -166,12 +177,30 @@ pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
             other => other,
         })?;
 
-    // Step 6: from here on this host is enrolled.
+    // Step 6: from here on this host is enrolled. The policy comes before the configuration that names it: a crash
+    // in between leaves a file that nobody reads, or a stricter one in the place of the one before.
     if let Some(folder) = plan.config.parent() {
         atomic::folder(folder)?;
     }
+    if let Some((path, text)) = &asked {
+        atomic::write(path, text)?;
+    }
     atomic::write(&plan.config, text.as_bytes())?;
     Ok(Done { joined, krl_version: version })
+}
+
+/// Which witnesses this host will ask for, checked: those of the file that is given, else those that it asked for
+/// before, so that nobody who enrols a host anew makes it ask for less by leaving out a word.
+fn witnesses_asked(plan: &Plan, log: &NoteKey) -> Result<Option<(PathBuf, Vec<u8>)>, HostError> {
+    let before = Config::read(&plan.config).ok().and_then(|config| config.enrolled?.witness_policy);
+    let installed = || plan.config.with_file_name(WITNESS_POLICY);
+    let (from, to) = match (&plan.witness_policy, before) {
+        (Some(given), before) => (given.clone(), before.unwrap_or_else(installed)),
+        (None, Some(before)) => (before.clone(), before),
+        (None, None) => return Ok(None),
+    };
+    let (_, text) = witnesses::read(&from, log).map_err(HostError::Witnesses)?;
+    Ok(Some((to, text)))
 }
 
 /// Whether this CA is trusted here already. One that is not may only be put in the place of another while no
@@ -213,6 +242,7 @@ fn written(plan: &Plan, keys: &Keys, enrolled: &Enrolled) -> Result<String, Host
             log_key: keys.log.clone(),
             host_ca: keys.host_ca.to_string(),
             host_key: plan.host_key.clone(),
+            witness_policy: enrolled.witness_policy.clone(),
         },
     };
     let text = toml::to_string(&written)

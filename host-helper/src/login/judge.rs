@@ -16,6 +16,7 @@ use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::reason::Reason;
 use thiserror::Error;
 
+use super::witnesses::Witnesses;
 use crate::config::Config;
 
 /// What this host knows and trusts.
@@ -25,6 +26,8 @@ pub struct Here<'a> {
     pub config: &'a Config,
     /// Keys that may sign user certificates.
     pub user_ca: &'a [Ed25519Key],
+    /// Whose cosignatures a certificate's proof must carry.
+    pub witnesses: &'a Witnesses,
     /// The revocation list that sshd reads; nothing: there is none, or it is not the one that was confirmed.
     pub list: Option<ListAge>,
     /// Unix seconds, this host's clock.
@@ -91,6 +94,9 @@ pub enum Refusal {
     /// It is not proved to be in the log.
     #[error("it is not proved to be in the log: {0}")]
     Receipt(String),
+    /// Too few witnesses have seen the head that proves it, or nobody can tell which are asked for.
+    #[error("this host asks for witnesses of the log: {0}")]
+    Witnesses(String),
     /// No terms, or not as they are written.
     #[error("its terms cannot be read")]
     Terms,
@@ -136,6 +142,7 @@ impl Refusal {
             Refusal::NotYet(_) => "login.not_yet",
             Refusal::Expired(_) => "login.expired",
             Refusal::Receipt(_) => "login.receipt",
+            Refusal::Witnesses(_) => "login.witnesses",
             Refusal::Terms => "login.terms",
             Refusal::Recorder => "login.recorder",
             Refusal::Account => "login.account",
@@ -202,7 +209,7 @@ pub fn judge(certificate: &[u8], account: &AccountName, here: &Here<'_>) -> Resu
         refusals.push(Refusal::Expired(here.now - fields.valid_before));
     }
 
-    // Step 3: that the log has it.
+    // Step 3: that the log has it, and that enough witnesses have seen that log.
     let proved = cut_receipt(certificate)
         .map_err(|_| Refusal::Receipt(format!("it carries no {RECEIPT} that can be read")))
         .and_then(|Cut { body, receipt }| {
@@ -213,10 +220,14 @@ pub fn judge(certificate: &[u8], account: &AccountName, here: &Here<'_>) -> Resu
                 &enrolled.log_key,
                 &here.config.origin,
             )
+            .map(|proved| (proved.at, witnessed(receipt.as_bytes(), here.witnesses)))
             .map_err(|error| Refusal::Receipt(error.to_string()))
         });
     let issued_at = match proved {
-        Ok(proved) => proved.at,
+        Ok((at, witnessed)) => {
+            refusals.extend(witnessed.err());
+            at
+        }
         Err(refusal) => {
             refusals.push(refusal);
             0
@@ -302,6 +313,18 @@ fn is_signed(certificate: &[u8], fields: &Fields<'_>, signature: &[u8; 64]) -> b
     key.verify_strict(signed, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
 }
 
+/// Of a receipt that holds.
+fn witnessed(receipt: &[u8], asked: &Witnesses) -> Result<(), Refusal> {
+    match asked {
+        Witnesses::NotAsked => Ok(()),
+        Witnesses::Policy(policy) => match receipt::check_witnesses(receipt, policy) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Refusal::Witnesses(error.to_string())),
+        },
+        Witnesses::Unreadable(why) => Err(Refusal::Witnesses(why.clone())),
+    }
+}
+
 fn stale(terms: &HostTerms, here: &Here<'_>, issued_at: u64) -> Option<Refusal> {
     let most = terms.krl_max_age_s?;
     let Some(list) = here.list else { return Some(Refusal::NoList { most }) };
@@ -327,7 +350,8 @@ pub(crate) mod tests {
     use ed25519_dalek::{Signer, SigningKey};
     use fireaxe_protocol::certificate::{Body, Issue, Profile, Subject, assemble};
     use fireaxe_protocol::log::{
-        Checkpoint, Event, Hash, KrlNote, NoteSigner, Receipt, encode_entry, line1, tree,
+        Checkpoint, Cosigner, Event, Hash, KrlNote, NoteSigner, Receipt, WitnessPolicy, encode_entry, line1,
+        tree,
     };
     use fireaxe_protocol::names::Origin;
     use fireaxe_protocol::policy::{Presence, Terms};
@@ -365,6 +389,7 @@ pub(crate) mod tests {
                 log_key: log().key().clone(),
                 host_ca: Ed25519Key::from(&key(5)),
                 host_key: "/nowhere".into(),
+                witness_policy: None,
             }),
         }
     }
@@ -394,13 +419,21 @@ pub(crate) mod tests {
         ca: SigningKey,
         log: NoteSigner,
         at: u64,
+        witnesses: Vec<u8>,
         /// Changes the signed bytes before they are signed.
         bytes: fn(Vec<u8>) -> Vec<u8>,
     }
 
     impl Made {
         pub(crate) fn good() -> Made {
-            Made { terms: terms(), ca: key(1), log: log(), at: NOW, bytes: |bytes| bytes }
+            Made {
+                terms: terms(),
+                ca: key(1),
+                log: log(),
+                at: NOW,
+                witnesses: Vec::new(),
+                bytes: |bytes| bytes,
+            }
         }
 
         pub(crate) fn certificate(&self) -> Vec<u8> {
@@ -425,7 +458,12 @@ pub(crate) mod tests {
             let (left, leaf) = (Hash([7; 32]), tree::leaf_hash(&entry));
             // A tree of three leaves: the third beside the node over the first two.
             let root = tree::node_hash(&left, &leaf);
-            let checkpoint = Checkpoint { origin: origin(), size: 3, root }.sign(&self.log).unwrap();
+            let head = Checkpoint { origin: origin(), size: 3, root };
+            let mut checkpoint = head.sign(&self.log).unwrap();
+            for n in &self.witnesses {
+                let witness = Cosigner::new(&format!("witness.example/w{n}"), key(20 + n)).unwrap();
+                checkpoint.push_str(&witness.cosign(&head.text(), self.at));
+            }
             let receipt = Receipt { line1: line1(&entry).to_vec(), index: 2, hashes: vec![left], checkpoint };
             String::from_utf8(receipt.encode()).unwrap()
         }
@@ -441,7 +479,7 @@ pub(crate) mod tests {
         judge(
             certificate,
             &account.parse().unwrap(),
-            &Here { config: &config(), user_ca: &user_ca, list, now },
+            &Here { config: &config(), user_ca: &user_ca, witnesses: &Witnesses::NotAsked, list, now },
         )
     }
 
@@ -464,6 +502,57 @@ pub(crate) mod tests {
         let host = Terms { principals: vec!["ops:db-3.payments.prod".parse().unwrap()], ..terms() };
         let admitted = judged(&Made { terms: host, ..Made::good() }.certificate()).unwrap();
         assert_eq!(admitted.principals, ["ops:db-3.payments.prod".parse().unwrap()]);
+    }
+
+    fn asking(witnesses: &Witnesses, certificate: &[u8]) -> Result<Admitted, Vec<Refusal>> {
+        let user_ca = [Ed25519Key::from(&key(1))];
+        let list = Some(ListAge { version: 7, signed_at: NOW });
+        let here = Here { config: &config(), user_ca: &user_ca, witnesses, list, now: NOW + 10 };
+        judge(certificate, &"ops".parse().unwrap(), &here)
+    }
+
+    #[test]
+    fn a_host_that_asks_for_witnesses_admits_what_enough_of_them_have_seen() {
+        let witness = |n: u8| Cosigner::new(&format!("witness.example/w{n}"), key(20 + n)).unwrap();
+        let keys: String = (1..=3).map(|n| format!("witness w{n} {}\n", witness(n).key())).collect();
+        let text = format!("{keys}group two 2 w1 w2 w3\nquorum two\n");
+        let policy = WitnessPolicy::parse(text.as_bytes(), log().key()).unwrap();
+        let asked = Witnesses::Policy(Box::new(policy));
+        let seen = |by: &[u8]| Made { witnesses: by.to_vec(), ..Made::good() }.certificate();
+        assert!(asking(&asked, &seen(&[1, 3])).is_ok());
+        assert!(asking(&asked, &seen(&[1, 2, 3])).is_ok());
+        for few in [&[][..], &[2], &[2, 9]] {
+            assert_eq!(code(asking(&asked, &seen(few))), ["login.witnesses"], "{few:?}");
+        }
+        // Who does not ask does not mind.
+        assert!(asking(&Witnesses::NotAsked, &seen(&[])).is_ok());
+        assert!(asking(&Witnesses::NotAsked, &seen(&[1])).is_ok());
+        // A file that is gone or damaged asks for more than anybody has.
+        let gone = Witnesses::Unreadable("/etc/fireaxe/witness-policy: gone".into());
+        assert_eq!(code(asking(&gone, &seen(&[1, 2, 3]))), ["login.witnesses"]);
+        // A proof that does not hold is that and no more.
+        let other = Made { log: NoteSigner::new(origin().as_str(), key(8)).unwrap(), ..Made::good() };
+        assert_eq!(code(asking(&asked, &other.certificate())), ["login.receipt"]);
+    }
+
+    #[test]
+    fn a_policy_that_is_named_is_read_or_refuses_everybody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("witness-policy");
+        let mut config = config();
+        assert_eq!(Witnesses::of(&config), Witnesses::NotAsked);
+        config.enrolled.as_mut().unwrap().witness_policy = Some(path.clone());
+        let is_unreadable = |config: &Config| matches!(Witnesses::of(config), Witnesses::Unreadable(_));
+        assert!(is_unreadable(&config), "missing");
+        std::fs::write(&path, "quorum none\n").unwrap();
+        assert!(matches!(Witnesses::of(&config), Witnesses::Policy(_)));
+        for damaged in ["", "quorum none", "quorum w1\n", "\0\n"] {
+            std::fs::write(&path, damaged).unwrap();
+            assert!(is_unreadable(&config), "{damaged:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(is_unreadable(&config), "a folder");
     }
 
     #[test]
@@ -568,7 +657,13 @@ pub(crate) mod tests {
     fn a_host_that_never_joined_admits_nobody() {
         let config = Config { enrolled: None, ..config() };
         let user_ca = [Ed25519Key::from(&key(1))];
-        let here = Here { config: &config, user_ca: &user_ca, list: None, now: NOW };
+        let here = Here {
+            config: &config,
+            user_ca: &user_ca,
+            witnesses: &Witnesses::NotAsked,
+            list: None,
+            now: NOW,
+        };
         let judged = judge(&Made::good().certificate(), &"ops".parse().unwrap(), &here);
         assert_eq!(code(judged), ["login.not_enrolled"]);
     }

@@ -7,25 +7,27 @@ use fireaxe_protocol::limits;
 use fireaxe_protocol::log::Hash;
 
 use super::judge::{Here, ListAge};
+use super::witnesses::Witnesses;
 use crate::config::Config;
 use crate::krl::State;
 
-/// The keys that are trusted, and the list in force.
+/// The keys that are trusted, the list in force, and which witnesses are asked for.
 #[derive(Debug, Clone)]
 pub struct Known {
     user_ca: Vec<Ed25519Key>,
     list: Option<ListAge>,
+    witnesses: Witnesses,
 }
 
 impl Known {
     /// Reads what is said of the list; whatever cannot be read is not known.
     pub fn of(config: &Config, user_ca: Vec<Ed25519Key>) -> Known {
-        Known { user_ca, list: list(config) }
+        Known { user_ca, list: list(config), witnesses: Witnesses::of(config) }
     }
 
     /// With the moment.
     pub fn here<'a>(&'a self, config: &'a Config, now: u64) -> Here<'a> {
-        Here { config, user_ca: &self.user_ca, list: self.list, now }
+        Here { config, user_ca: &self.user_ca, witnesses: &self.witnesses, list: self.list, now }
     }
 
     /// The version of the list in force.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`judge`] | pure: whether a certificate may open an account here |
 //! | [`known`] | what the host knows for that, read from its files |
+//! | [`witnesses`] | which witnesses it asks for |
 //! | [`principals`] | `fireaxe-host principals`: sshd's AuthorizedPrincipalsCommand |
 //! | [`hook`] | `fireaxe-host hook`: PAM's `session` phase |
 //!
@@ -14,3 +15,4 @@ pub mod hook;
 pub mod judge;
 pub mod known;
 pub mod principals;
+pub mod witnesses;

@@ -12,6 +12,8 @@
 //! | [`note`] | signed notes and their keys |
 //! | `checkpoint` | the signed head |
 //! | `memory` | what a head says to whoever remembers an earlier one |
+//! | [`cosignature`] | what a witness adds to it |
+//! | `witness_policy` | which witnesses are enough |
 //! | [`receipt`] | the proof inside a certificate, and a host's check of it |
 //! | `krl_note` | the signed note beside a revocation list |
 //! | `snapshot_note` | the signed note in front of the CA's snapshot |
@@ -19,6 +21,7 @@
 
 mod author;
 mod checkpoint;
+pub mod cosignature;
 mod entry;
 mod event;
 mod evidence;
@@ -30,9 +33,11 @@ pub mod receipt;
 mod snapshot_note;
 pub mod tiles;
 pub mod tree;
+mod witness_policy;
 
 pub use author::{Activation, Closer, HostSaid, SignedBy};
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use cosignature::{Cosigned, Cosigner, WitnessKey};
 pub use entry::{Entry, EntryError, encode_entry, line1, with_body};
 pub use event::{Decided, Event, HostPattern, IncidentUpdate, PinnedKeys, Succeeded};
 pub use evidence::{Evidence, EvidenceReader};
@@ -42,3 +47,4 @@ pub use memory::{Beside, Gap};
 pub use note::{NoteError, NoteKey, NoteSigner};
 pub use receipt::{Proved, Receipt, ReceiptError};
 pub use snapshot_note::{SnapshotNote, SnapshotNoteError};
+pub use witness_policy::{PolicyError, PolicyWitness, WitnessPolicy};

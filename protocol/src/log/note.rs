@@ -1,7 +1,8 @@
 //! Signed notes (C2SP signed-note): a text, an empty line, and signature lines, each by a named key.
 //!
-//! Ed25519 only (signature type 0x01). Reading is strict and bounded; what a text means is left to
-//! the checkpoint and to the revocation list's note.
+//! Here are the grammar of a note, its lines and its keys' names, which all signatures share, and the plain
+//! Ed25519 signature (type 0x01). Reading is strict and bounded; what a text means is left to the checkpoint and
+//! to the revocation list's note, what a cosignature is to `cosignature`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -60,7 +61,7 @@ impl NoteKey {
         if key.is_weak() {
             return Err(NoteError::Key);
         }
-        Ok(NoteKey { id: key_id(name, &key)?, name: name.into(), key })
+        Ok(NoteKey { id: key_id(name, ED25519, key.as_bytes())?, name: name.into(), key })
     }
 
     /// The name signatures of this key carry.
@@ -81,9 +82,7 @@ impl NoteKey {
 
 impl fmt::Display for NoteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = u32::from_be_bytes(self.id);
-        let typed = [&[ED25519], self.key.as_bytes().as_slice()].concat();
-        write!(f, "{}+{id:08x}+{}", self.name, STANDARD.encode(typed))
+        f.write_str(&key_text(&self.name, self.id, ED25519, self.key.as_bytes()))
     }
 }
 
@@ -96,14 +95,8 @@ impl fmt::Debug for NoteKey {
 impl FromStr for NoteKey {
     type Err = NoteError;
     fn from_str(text: &str) -> Result<NoteKey, NoteError> {
-        let (name, rest) = text.split_once('+').ok_or(NoteError::Key)?;
-        let (_, base64) = rest.split_once('+').ok_or(NoteError::Key)?;
-        let typed = STANDARD.decode(base64).map_err(|_| NoteError::Key)?;
-        let key = match typed.split_first() {
-            Some((&ED25519, key)) => <[u8; 32]>::try_from(key).map_err(|_| NoteError::Key)?,
-            _ => return Err(NoteError::Key),
-        };
-        let key = NoteKey::new(name, &Ed25519Key(key))?;
+        let (name, key) = key_of_text(text, ED25519)?;
+        let key = NoteKey::new(name, &key)?;
         // Also checks the id, and that nothing has a second spelling.
         if key.to_string() == text { Ok(key) } else { Err(NoteError::Key) }
     }
@@ -133,8 +126,8 @@ impl NoteSigner {
         if !text.ends_with('\n') || has_control(text) {
             return Err(NoteError::Malformed);
         }
-        let signature = [self.key.id.as_slice(), &self.secret.sign(text.as_bytes()).to_bytes()].concat();
-        let note = format!("{text}\n{DASH}{} {}\n", self.key.name, STANDARD.encode(signature));
+        let signature = self.secret.sign(text.as_bytes()).to_bytes();
+        let note = format!("{text}\n{}", signature_line(&self.key.name, self.key.id, &signature));
         if note.len() > limits::NOTE { Err(NoteError::TooLong(note.len())) } else { Ok(note) }
     }
 }
@@ -171,6 +164,43 @@ pub struct Opened<'n, 'k> {
 /// Opens a note. Signatures by unknown keys are skipped, but must be well-formed; one by a known key that
 /// does not hold refuses the whole note, as do two under one name and id.
 pub fn open<'n, 'k>(note: &'n str, keys: &[&'k NoteKey]) -> Result<Opened<'n, 'k>, NoteError> {
+    let read = read(note)?;
+    let mut signed_by = Vec::new();
+    for line in &read.lines {
+        if let Some(key) = keys.iter().find(|key| line.is_by(&key.name, key.id)) {
+            key.verify(read.text, &line.signature)?;
+            signed_by.push(*key);
+        }
+    }
+    if signed_by.is_empty() { Err(NoteError::Unsigned) } else { Ok(Opened { text: read.text, signed_by }) }
+}
+
+/// A note's parts. No signature was looked at.
+#[derive(Debug)]
+pub(super) struct Read<'n> {
+    /// What is signed, its last newline included.
+    pub(super) text: &'n str,
+    /// Who says to have signed; no two under one name and id.
+    pub(super) lines: Vec<SignatureLine<'n>>,
+}
+
+/// A signature line: whose it says to be, and bytes that mean what the key's type makes of them.
+#[derive(Debug)]
+pub(super) struct SignatureLine<'n> {
+    name: &'n str,
+    id: [u8; 4],
+    pub(super) signature: Vec<u8>,
+}
+
+impl SignatureLine<'_> {
+    /// Whether it says to be by the key of this name and id.
+    pub(super) fn is_by(&self, name: &str, id: [u8; 4]) -> bool {
+        self.name == name && self.id == id
+    }
+}
+
+/// Takes a note apart, strictly.
+pub(super) fn read(note: &str) -> Result<Read<'_>, NoteError> {
     if note.len() > limits::NOTE {
         return Err(NoteError::TooLong(note.len()));
     }
@@ -180,11 +210,15 @@ pub fn open<'n, 'k>(note: &'n str, keys: &[&'k NoteKey]) -> Result<Opened<'n, 'k
     // The *last* empty line: the text may hold empty lines, signatures cannot.
     let end = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
     let (text, rest) = note.split_at_checked(end + 1).ok_or(NoteError::Malformed)?;
-    let lines = rest.strip_prefix('\n').and_then(|r| r.strip_suffix('\n')).ok_or(NoteError::Malformed)?;
-    let mut seen: Vec<(&str, [u8; 4])> = Vec::new();
-    let mut signed_by = Vec::new();
-    for line in lines.split('\n') {
-        if seen.len() == limits::NOTE_SIGNATURES {
+    let rest = rest.strip_prefix('\n').ok_or(NoteError::Malformed)?;
+    Ok(Read { text, lines: signature_lines(rest)? })
+}
+
+/// One signature line after the other, each ended by a newline; at least one.
+pub(super) fn signature_lines(text: &str) -> Result<Vec<SignatureLine<'_>>, NoteError> {
+    let mut found: Vec<SignatureLine<'_>> = Vec::new();
+    for line in text.strip_suffix('\n').ok_or(NoteError::Malformed)?.split('\n') {
+        if found.len() == limits::NOTE_SIGNATURES {
             return Err(NoteError::TooManySignatures);
         }
         let (name, base64) =
@@ -194,29 +228,46 @@ pub fn open<'n, 'k>(note: &'n str, keys: &[&'k NoteKey]) -> Result<Opened<'n, 'k
         if !is_key_name(name) || signature.is_empty() {
             return Err(NoteError::Malformed);
         }
-        if seen.contains(&(name, *id)) {
+        if found.iter().any(|other| other.is_by(name, *id)) {
             return Err(NoteError::Duplicate);
         }
-        seen.push((name, *id));
-        if let Some(key) = keys.iter().find(|key| key.name == name && key.id == *id) {
-            key.verify(text, signature)?;
-            signed_by.push(*key);
-        }
+        found.push(SignatureLine { name, id: *id, signature: signature.to_vec() });
     }
-    if signed_by.is_empty() { Err(NoteError::Unsigned) } else { Ok(Opened { text, signed_by }) }
+    Ok(found)
+}
+
+/// The line of a signature, its newline included.
+pub(super) fn signature_line(name: &str, id: [u8; 4], signature: &[u8]) -> String {
+    format!("{DASH}{name} {}\n", STANDARD.encode([id.as_slice(), signature].concat()))
+}
+
+/// A key as text: `<name>+<key id>+<base64 of type and key>`.
+pub(super) fn key_text(name: &str, id: [u8; 4], kind: u8, key: &[u8; 32]) -> String {
+    let typed = [&[kind], key.as_slice()].concat();
+    format!("{name}+{:08x}+{}", u32::from_be_bytes(id), STANDARD.encode(typed))
+}
+
+/// Name and key of such a text. That its id is right and its spelling the one there is, whoever calls this
+/// checks by writing the key again.
+pub(super) fn key_of_text(text: &str, kind: u8) -> Result<(&str, Ed25519Key), NoteError> {
+    let (name, rest) = text.split_once('+').ok_or(NoteError::Key)?;
+    let (_, base64) = rest.split_once('+').ok_or(NoteError::Key)?;
+    let typed = STANDARD.decode(base64).map_err(|_| NoteError::Key)?;
+    match typed.split_first() {
+        Some((found, key)) if *found == kind => {
+            Ok((name, Ed25519Key(key.try_into().map_err(|_| NoteError::Key)?)))
+        }
+        _ => Err(NoteError::Key),
+    }
 }
 
 /// SHA-256(name || newline || type || public key), its first four bytes.
-fn key_id(name: &str, key: &VerifyingKey) -> Result<[u8; 4], NoteError> {
+pub(super) fn key_id(name: &str, kind: u8, key: &[u8; 32]) -> Result<[u8; 4], NoteError> {
     if !is_key_name(name) {
         return Err(NoteError::Name);
     }
-    let digest: [u8; 32] = Sha256::new()
-        .chain_update(name)
-        .chain_update([b'\n', ED25519])
-        .chain_update(key.as_bytes())
-        .finalize()
-        .into();
+    let digest: [u8; 32] =
+        Sha256::new().chain_update(name).chain_update([b'\n', kind]).chain_update(key).finalize().into();
     digest.first_chunk::<4>().copied().ok_or(NoteError::Key)
 }
 

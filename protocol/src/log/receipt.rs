@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::limits;
 use crate::log::checkpoint::{Checkpoint, CheckpointError, hash_of_base64};
 use crate::log::note::NoteKey;
-use crate::log::{Entry, EntryError, Event, Hash, entry, tree};
+use crate::log::{Entry, EntryError, Event, Hash, WitnessPolicy, cosignature, entry, tree};
 use crate::names::Origin;
 
 /// A proof that entry `index` is in the log, as it stands in `receipt@fireaxe`.
@@ -68,6 +68,12 @@ pub enum ReceiptError {
     /// The entry is not under the checkpoint's head.
     #[error("the entry is not proved to be in the log")]
     NotIncluded,
+    /// Too few of the witnesses that are asked for have cosigned the checkpoint.
+    #[error("its checkpoint is cosigned by {found} of the witnesses that are required, which is not enough")]
+    Witnesses {
+        /// How many of the policy's witnesses did.
+        found: usize,
+    },
 }
 
 impl Receipt {
@@ -148,6 +154,22 @@ pub fn check(
     Ok(Proved { checkpoint, at: entry.at, leaf, of, terms })
 }
 
+/// Asks of a receipt that [`check`] has proved whether enough witnesses cosigned its checkpoint. Gives how many of
+/// the policy's did.
+///
+/// The times of cosignatures are not looked at: a certificate ends by itself in hours, and a witness that cosigned
+/// this head at all has refused every other past of this log before and since.
+pub fn check_witnesses(receipt: &[u8], policy: &WitnessPolicy) -> Result<usize, ReceiptError> {
+    let receipt = Receipt::decode(receipt)?;
+    let cosigned =
+        cosignature::cosigned(&receipt.checkpoint, policy.keys()).map_err(CheckpointError::from)?;
+    let by: Vec<_> = cosigned.iter().map(|one| &one.by).collect();
+    match policy.is_met_by(&by) {
+        true => Ok(by.len()),
+        false => Err(ReceiptError::Witnesses { found: by.len() }),
+    }
+}
+
 /// The first line of every tlog-proof.
 const FIRST: &str = "c2sp.org/tlog-proof@v1\n";
 
@@ -159,7 +181,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::log::note::NoteSigner;
+    use crate::log::note::{NoteError, NoteSigner};
 
     struct World {
         entries: Vec<Vec<u8>>,
@@ -329,6 +351,54 @@ mod tests {
         let world = world();
         let receipt = Receipt { index: 9_999_999, hashes: vec![Hash([9; 32]); 24], ..world.receipt(7) };
         assert!(receipt.encode().len() < 2048, "{}", receipt.encode().len());
+    }
+
+    #[test]
+    fn witnesses_are_asked_for_beside_the_log_and_count_once() {
+        use crate::log::Cosigner;
+        let world = world();
+        let witness = |n: u8| {
+            Cosigner::new(&format!("witness.example/w{n}"), SigningKey::from_bytes(&[40 + n; 32])).unwrap()
+        };
+        let keys: String = (1..=3).map(|n| format!("witness w{n} {}\n", witness(n).key())).collect();
+        let text = format!("{keys}group two 2 w1 w2 w3\nquorum two\n");
+        let policy = WitnessPolicy::parse(text.as_bytes(), world.signer.key()).unwrap();
+        let (head, _) = world.note.split_once("\n\n").unwrap();
+        let with = |by: &[(u8, u64)]| {
+            let lines: String =
+                by.iter().map(|(n, at)| witness(*n).cosign(&format!("{head}\n"), *at)).collect();
+            let receipt = Receipt { checkpoint: world.note.clone() + &lines, ..world.receipt(7) }.encode();
+            world.check(7, &receipt).map(|_| check_witnesses(&receipt, &policy))
+        };
+        assert_eq!(with(&[(1, 5), (3, 6)]), Ok(Ok(2)));
+        assert_eq!(with(&[(1, 5), (2, 0), (3, 6)]), Ok(Ok(3)));
+        assert_eq!(with(&[(1, 5)]), Ok(Err(ReceiptError::Witnesses { found: 1 })));
+        // A stranger's cosignature, and the same one twice, are no second.
+        assert_eq!(with(&[(1, 5), (4, 5)]), Ok(Err(ReceiptError::Witnesses { found: 1 })));
+        assert!(with(&[(1, 5), (1, 6)]).is_err());
+        assert_eq!(with(&[]), Ok(Err(ReceiptError::Witnesses { found: 0 })));
+        // Two good ones and a bad one of a known witness: refused, not outvoted.
+        let other = witness(3).cosign("another text\n", 5);
+        let bad = Receipt {
+            checkpoint: world.note.clone()
+                + &witness(1).cosign(&format!("{head}\n"), 5)
+                + &witness(2).cosign(&format!("{head}\n"), 5)
+                + &other,
+            ..world.receipt(7)
+        };
+        assert_eq!(
+            check_witnesses(&bad.encode(), &policy),
+            Err(ReceiptError::Checkpoint(NoteError::BadSignature.into()))
+        );
+    }
+
+    #[test]
+    fn a_cosigned_note_at_its_limit_fits_beside_a_path_of_a_huge_tree() {
+        let world = world();
+        let rest =
+            Receipt { index: u64::from(u32::MAX), hashes: vec![Hash([9; 32]); 32], ..world.receipt(7) };
+        let receipt = Receipt { checkpoint: "c".repeat(limits::COSIGNED_NOTE), ..rest };
+        assert!(receipt.encode().len() <= limits::RECEIPT, "{}", receipt.encode().len());
     }
 
     proptest! {

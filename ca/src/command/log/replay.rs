@@ -49,9 +49,8 @@ impl Replay {
                 .hint("fireaxe-ca log verify says whether these are the log's own entries"));
         }
         if let Some(id) = self.emergency.filter(|_| out.told.is_empty()) {
-            return Err(
-                Failed::error(format!("there is no {id} in this log")).hint("fireaxe-ca rec ls and fireaxe ls list them")
-            );
+            return Err(Failed::error(format!("there is no {id} in this log"))
+                .hint("fireaxe-ca rec ls and fireaxe ls list them"));
         }
         tell(format_args!(
             "{} decisions in {} entries under {} bundle(s), each the same again",
