@@ -469,6 +469,7 @@ fn recording() -> (Nonce, Vec<Vec<u8>>, fireaxe_protocol::host::Recorded) {
         command: None,
         asked: None,
         terminal: None,
+        sealed: Vec::new(),
     });
     let said = b"uid=0(root)\r\n".to_vec();
     let second = writer.data(vec![fireaxe_protocol::recording::Event {

@@ -315,6 +315,7 @@ mod tests {
             command: None,
             asked: None,
             terminal: None,
+            sealed: Vec::new(),
         };
         let (mut writer, first) = Writer::begin(header);
         let event = |offset_us| Event { offset_us, stream: Stream::Output, bytes: b"hello".to_vec() };
