@@ -63,6 +63,10 @@ pub struct Enrolled {
     /// The private host key, which signs reports.
     #[serde(default = "host_key")]
     pub host_key: PathBuf,
+    /// The file of auditors' keys: with it, recordings are sealed to them and never made in clear. Whoever can
+    /// change it reads what is recorded from then on.
+    #[serde(default)]
+    pub auditors: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +136,9 @@ impl Config {
             if !enrolled.host_key.is_absolute() {
                 return Err(format!("{} is not an absolute path", enrolled.host_key.display()));
             }
+            if let Some(auditors) = enrolled.auditors.as_ref().filter(|path| !path.is_absolute()) {
+                return Err(format!("{} is not an absolute path", auditors.display()));
+            }
         }
         if krl_key.name() != KrlNote::key_name(&written.origin) {
             return Err(format!("krl_key is not the key of {}", KrlNote::key_name(&written.origin)));
@@ -191,6 +198,11 @@ mod tests {
         assert_eq!(enrolled.host_key, Path::new("/etc/ssh/ssh_host_ed25519_key"));
         let other = text.replace("log_key = \"ca.", "log_key = \"cb.");
         assert!(Config::parse(&other).is_err());
+        assert_eq!(enrolled.auditors, None);
+        let sealed = |path: &str| Config::parse(&format!("{text}auditors = \"{path}\"\n"));
+        let read = sealed("/etc/fireaxe/auditors").unwrap().enrolled.unwrap();
+        assert_eq!(read.auditors.as_deref(), Some(Path::new("/etc/fireaxe/auditors")));
+        assert!(sealed("auditors").unwrap_err().contains("absolute"));
         assert!(Config::parse(&(text + "host_key = \"key\"\n")).unwrap_err().contains("absolute"));
     }
 

@@ -10,6 +10,7 @@ use super::{print, say};
 use crate::config;
 use crate::enrol::{self, Plan};
 use crate::error::HostError;
+use crate::sink::Sealing;
 
 /// Its words.
 #[derive(clap::Args)]
@@ -39,12 +40,21 @@ pub(super) struct Args {
     /// Where this host keeps its state.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/fireaxe")]
     state: PathBuf,
+    /// Seal recordings to the age keys in this file, e.g. /etc/fireaxe/auditors; the CA cannot read them.
+    #[arg(long, value_name = "FILE")]
+    auditors: Option<PathBuf>,
 }
 
 impl Args {
     pub(super) fn run(self, json: bool) -> Result<ExitCode, HostError> {
-        let Args { addr, pin, host, token_file, config, host_key, user_ca, revoked_keys, state } = self;
-        let plan = Plan { addr, pin, host, config, host_key, user_ca, revoked_keys, state };
+        let Args { addr, pin, host, token_file, config, host_key, user_ca, revoked_keys, state, auditors } =
+            self;
+        // Before the token is spent: a file that cannot be used would leave a host that records nothing.
+        if let Some(path) = auditors.clone().filter(|path| !path.is_absolute()) {
+            return Err(HostError::Auditors { path, lines: vec!["an absolute path is expected".into()] });
+        }
+        Sealing::to(auditors.as_deref()).read()?;
+        let plan = Plan { addr, pin, host, config, host_key, user_ca, revoked_keys, state, auditors };
         let token = enrol::token(&token_file)?;
         let done = enrol::enrol(&plan, &token)?;
         let joined = &done.joined;

@@ -48,6 +48,8 @@ pub struct Plan {
     pub revoked_keys: PathBuf,
     /// What this program remembers.
     pub state: PathBuf,
+    /// The file of auditors' keys, if recordings are sealed.
+    pub auditors: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -80,6 +82,8 @@ struct WrittenEnrolled {
     log_key: String,
     host_ca: String,
     host_key: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    auditors: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +142,7 @@ pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
         log_key: keys.log.parse().map_err(|_| HostError::Keys("the log's key is none"))?,
         host_ca: keys.host_ca,
         host_key: plan.host_key.clone(),
+        auditors: auditors(plan),
     };
     if joined.host != plan.host {
         return Err(HostError::Certificate(format!("the CA enrolled {} instead", joined.host)));
@@ -191,6 +196,11 @@ fn trusted(plan: &Plan, keys: &Keys) -> Result<bool, HostError> {
     }
 }
 
+/// To whom recordings are sealed: as told, else as it was. To enrol anew is no reason to record in clear.
+fn auditors(plan: &Plan) -> Option<PathBuf> {
+    plan.auditors.clone().or_else(|| Config::read(&plan.config).ok()?.enrolled?.auditors)
+}
+
 fn written(plan: &Plan, keys: &Keys, enrolled: &Enrolled) -> Result<String, HostError> {
     // The name of the notes' key is checked when the text is read again.
     let _: fireaxe_protocol::log::NoteKey = keys
@@ -213,6 +223,7 @@ fn written(plan: &Plan, keys: &Keys, enrolled: &Enrolled) -> Result<String, Host
             log_key: keys.log.clone(),
             host_ca: keys.host_ca.to_string(),
             host_key: plan.host_key.clone(),
+            auditors: enrolled.auditors.clone(),
         },
     };
     let text = toml::to_string(&written)

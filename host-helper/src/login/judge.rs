@@ -365,6 +365,7 @@ pub(crate) mod tests {
                 log_key: log().key().clone(),
                 host_ca: Ed25519Key::from(&key(5)),
                 host_key: "/nowhere".into(),
+                auditors: None,
             }),
         }
     }
