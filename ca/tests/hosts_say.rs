@@ -538,6 +538,8 @@ async fn a_recording_is_kept_as_it_comes_and_held_against_what_was_reported() {
     let (code, _, said) = tool(&["verify", "EM-1"]);
     assert!(code == Some(0) && said.contains("is what the host reported"), "{said}");
     let (code, cast, said) = tool(&["export", "EM-1"]);
+    assert!(code == Some(69) && cast.is_empty() && said.contains("--unlogged"), "{cast}{said}");
+    let (code, cast, said) = tool(&["export", "EM-1", "--unlogged"]);
     assert!(code == Some(0) && cast.contains("uid=0(root)"), "{cast}{said}");
 
     // Somebody changes a byte of the file.

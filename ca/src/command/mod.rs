@@ -5,6 +5,8 @@
 mod bundle_files;
 mod clock;
 mod doctor;
+mod evidence_access;
+mod expiring;
 mod fleet;
 mod host;
 mod incident;
@@ -58,7 +60,7 @@ enum Command {
     Clock(clock::Clock),
     /// How hosts are, and how far the newest revocation got
     Fleet(fleet::Fleet),
-    /// List, verify and play what hosts recorded
+    /// List, verify, search and play what hosts recorded
     #[command(subcommand)]
     Rec(rec::Rec),
     /// Look for what is wrong with this CA

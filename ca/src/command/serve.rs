@@ -9,6 +9,7 @@ use clap::Args;
 use fireaxe_protocol::log::{KrlNote, NoteSigner};
 use tokio::sync::watch;
 
+use super::expiring::Expiring;
 use super::{Data, Failed, tell};
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
@@ -123,6 +124,8 @@ impl Serve {
         door::start_herald(&door, reader()?).map_err(Failed::error)?;
         let keeper = WalKeeper::open(&dir.log()).map_err(unlogged)?;
         let kept = keep_wal_small(keeper, road.clone());
+        let expiring = Expiring { reader: reader()?, door: door.clone(), search: dir.search() };
+        let expired = expiring.start().map_err(Failed::error)?;
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -135,6 +138,7 @@ impl Serve {
         let ended = writer.join();
         let _ = std::fs::remove_file(dir.operator_socket());
         kept.thread().unpark();
+        expired.thread().unpark();
         runtime.shutdown_timeout(Duration::from_secs(2));
         served.and(ended.map_err(|_| Failed::error("the writer broke; look at the last lines of the log")))
     }
