@@ -16,6 +16,7 @@
 //! | [`history`] | generates a log of many emergencies |
 //! | [`dice`] | what is drawn in a generated history |
 //! | [`recorder`] | a flood through a recorded session |
+//! | [`search`] | words in 1,000 generated recordings |
 //! | [`process`] | CPU time and memory of the CA, read from `/proc` |
 //! | [`summary`] | figures, ratios, the file |
 
@@ -31,5 +32,6 @@ pub mod offline;
 pub mod process;
 pub mod reach;
 pub mod recorder;
+pub mod search;
 pub mod summary;
 pub mod upgrade;

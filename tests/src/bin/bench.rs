@@ -17,7 +17,7 @@ use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_tests::bench::hosts::Hosts;
 use fireaxe_tests::bench::reach;
 use fireaxe_tests::bench::summary::{Summary, quantile};
-use fireaxe_tests::bench::{ceilings, client, decide, load, offline, process, upgrade};
+use fireaxe_tests::bench::{ceilings, client, decide, load, offline, process, search, upgrade};
 use fireaxe_tests::holder::Holder;
 use fireaxe_tests::{Ca, Engineer, World};
 use fireaxe_transport::{Ca as Transport, Timeouts};
@@ -46,6 +46,9 @@ const ODD: u64 = 2000;
 fn main() {
     if std::env::args().nth(1).is_some_and(|first| first == "fleet") {
         return fleet_alone();
+    }
+    if std::env::args().nth(1).is_some_and(|first| first == "search") {
+        return search_alone();
     }
     let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(2);
     let fleet: u64 = std::env::args().nth(2).and_then(|s| s.parse().ok()).unwrap_or(10_000);
@@ -94,6 +97,9 @@ fn main() {
     decide::measure(&mut figures);
     offline::measure(&mut figures, &world);
 
+    eprintln!("search");
+    search::measure(&mut figures, &world.room("search"));
+
     hosts(&mut figures, fleet);
 
     eprintln!("ratios to the ceilings of this run");
@@ -102,6 +108,13 @@ fn main() {
     let told = ca.cmd(&["log", "verify"]);
     told.ok();
     eprint!("{}", told.stderr);
+}
+
+/// `bench search`: that part alone.
+fn search_alone() {
+    let (mut figures, world) = (Summary::default(), World::new());
+    search::measure(&mut figures, &world.room("search"));
+    written(&figures);
 }
 
 fn written(figures: &Summary) {

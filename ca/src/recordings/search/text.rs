@@ -16,6 +16,7 @@ pub struct Line {
 }
 
 /// One recording as text.
+#[derive(Default)]
 pub struct Text {
     screen: Option<Screen>,
     /// Lines of output, errors and input that have not ended.
@@ -29,21 +30,6 @@ pub struct Text {
     pub asked: Vec<u8>,
     /// How it ended.
     pub ended: Option<Ended>,
-}
-
-impl Default for Text {
-    fn default() -> Text {
-        Text {
-            screen: None,
-            open: Default::default(),
-            plain: 0,
-            cut: false,
-            latest_us: 0,
-            header: None,
-            asked: Vec::new(),
-            ended: None,
-        }
-    }
 }
 
 impl Text {
