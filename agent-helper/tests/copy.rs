@@ -233,6 +233,7 @@ const NAME: Nonce = Nonce([5; 16]);
 /// Four chunks, and the line that a list has of it.
 fn recording() -> (Vec<Vec<u8>>, RecordingLine) {
     let (mut writer, first) = Writer::begin(Header {
+        sealed: Vec::new(),
         v: 1,
         recording: NAME,
         connection: Nonce([1; 16]),

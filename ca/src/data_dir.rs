@@ -35,6 +35,11 @@ impl DataDir {
         self.0.join("views.sqlite")
     }
 
+    /// The index of what recordings showed: a view, may be deleted. In clear, as they are.
+    pub fn search(&self) -> PathBuf {
+        self.0.join("search.sqlite")
+    }
+
     /// What hosts recorded: evidence that the log holds the hashes of.
     pub fn recordings(&self) -> PathBuf {
         self.0.join("recordings")

@@ -75,6 +75,7 @@ async fn activate(ca: &Installed, roster: &str) {
 /// One of this many bytes of output, and what it comes to.
 fn recording(connection: u8, output: usize) -> (Vec<Vec<u8>>, Recorded) {
     let (mut writer, first) = Writer::begin(Header {
+        sealed: Vec::new(),
         v: 1,
         recording: NAME,
         connection: Nonce([connection; 16]),

@@ -474,6 +474,7 @@ fn recording() -> (Nonce, Vec<Vec<u8>>, fireaxe_protocol::host::Recorded) {
         command: None,
         asked: None,
         terminal: None,
+        sealed: Vec::new(),
     });
     let said = b"uid=0(root)\r\n".to_vec();
     let second = writer.data(vec![fireaxe_protocol::recording::Event {
@@ -542,6 +543,8 @@ async fn a_recording_is_kept_as_it_comes_and_held_against_what_was_reported() {
     let (code, _, said) = tool(&["verify", "EM-1"]);
     assert!(code == Some(0) && said.contains("is what the host reported"), "{said}");
     let (code, cast, said) = tool(&["export", "EM-1"]);
+    assert!(code == Some(69) && cast.is_empty() && said.contains("--unlogged"), "{cast}{said}");
+    let (code, cast, said) = tool(&["export", "EM-1", "--unlogged"]);
     assert!(code == Some(0) && cast.contains("uid=0(root)"), "{cast}{said}");
 
     // Somebody changes a byte of the file.

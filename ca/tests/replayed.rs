@@ -27,7 +27,7 @@ fn replayed(ca: &Installed, entries: &[Entry], about: Option<EmergencyId>) -> Re
     let path = folder.path().join("log.sqlite");
     let secret = fireaxe_ca::keys::load(&ca.data().keys(), fireaxe_ca::keys::Purpose::Log).unwrap();
     let signer = NoteSigner::new(ca.origin.as_str(), secret).unwrap();
-    let Event::LogCreated { origin, keys } = entries[0].event.clone() else { panic!("no first entry") };
+    let Event::LogCreated { origin, keys, .. } = entries[0].event.clone() else { panic!("no first entry") };
     let mut log = Log::create(&path, origin, keys, entries[0].at, &signer).unwrap();
     let mut batch = log.batch().unwrap();
     for entry in &entries[1..] {

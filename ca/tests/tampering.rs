@@ -101,7 +101,7 @@ async fn a_byte_of_each_class_is_found_at_its_entry() {
             text.find(before).unwrap_or_else(|| panic!("{kind} {before}: {text}")) + before.len() + by;
         // Another letter of the same alphabet, whatever it is: hex, base64, a digit, a word.
         bytes[start] = match bytes[start] {
-            b'0'..b'9' => bytes[start] + 1,
+            b'0'..=b'8' => bytes[start] + 1,
             b'9' => b'0',
             b'a' => b'b',
             b'A' => b'B',
@@ -196,7 +196,7 @@ async fn a_log_signed_anew_with_another_key_is_found_by_its_heads_or_by_the_key_
     let ca = everything().await;
     let log = entries(&ca);
     let other = SigningKey::from_bytes(&[77; 32]);
-    let Event::LogCreated { origin, mut keys } = log[0].event.clone() else { unreachable!() };
+    let Event::LogCreated { origin, mut keys, .. } = log[0].event.clone() else { unreachable!() };
     let real = NoteKey::new(origin.as_str(), &keys.log).unwrap();
 
     // The whole of it, with a first entry that names the other key: a good log, and not ours.

@@ -76,7 +76,7 @@ async fn the_command_reads_copies_and_says_what_only_the_database_shows() {
     let run = |args: &[&std::ffi::OsStr]| {
         Command::new(env!("CARGO_BIN_EXE_fireaxe-ca")).arg("log").args(args).output().unwrap()
     };
-    let data = ca.dir.path().join("data");
+    let data = ca.data().path().to_owned();
     let key = ca.reader().key().to_string();
     let of = |verb: &str, from: &str, path: &std::path::Path, more: &[&str]| {
         let mut args: Vec<std::ffi::OsString> = vec![verb.into(), from.into(), path.into()];
@@ -216,7 +216,7 @@ fn zips_that_were_made_to_do_harm_are_refused_by_name() {
     let end = many.windows(4).rposition(|bytes| bytes == b"PK\x05\x06").unwrap();
     many[end + 8..end + 12].copy_from_slice(&[0xff; 4]);
     let _ = refused(many);
-    assert!(ZIP_FILES < 1 << 16);
+    const { assert!(ZIP_FILES < 1 << 16) };
 }
 
 /// Bytes that look like a zip, and are whatever comes.

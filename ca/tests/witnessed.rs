@@ -95,9 +95,10 @@ async fn a_certificate_carries_what_witnesses_said_in_time_and_is_the_same_ever_
     let waited = site.0.lock().unwrap().heads.1.len();
     assert_eq!(waited, 1);
     ca.incident("pd:A", 1, "open", "payments-db").await;
-    let said = site.0.lock().unwrap();
-    assert_eq!((said.heads.1.len(), said.heads.0.last().copied()), (1, Some(ca.size())));
-    drop(said);
+    {
+        let said = site.0.lock().unwrap();
+        assert_eq!((said.heads.1.len(), said.heads.0.last().copied()), (1, Some(ca.size())));
+    }
     assert!(
         !ca.get("/log/checkpoint", None).await.text().contains("witness.example"),
         "the newest is not seen yet"

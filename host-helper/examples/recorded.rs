@@ -16,7 +16,7 @@ use fireaxe_host::daemon::{Connections, InForce, Rooms};
 use fireaxe_host::error::HostError;
 use fireaxe_host::processes::Cgroups;
 use fireaxe_host::reports::Reports;
-use fireaxe_host::sink::{Limits, Recordings};
+use fireaxe_host::sink::{Limits, Recordings, Sealing};
 use fireaxe_host::teardown::Moment;
 use fireaxe_protocol::host::Report;
 use fireaxe_protocol::krl::RevocationList;
@@ -48,7 +48,8 @@ fn main() -> Result<(), HostError> {
         now: Moment::now,
     })?;
     let limits = Limits { reserve: 0, ..Limits::default() };
-    let (sink, _) = Recordings::open(&config.state.join("recordings"), host, limits, reports, || ())?;
+    let (sink, _) =
+        Recordings::open(&config.state.join("recordings"), host, Sealing::default(), limits, reports, || ())?;
     let listener = bind(Path::new(SOCKET))?;
     let rooms = Rooms::new(Arc::new(registry.clone()), Arc::new(sink), || serde_json::Value::Null);
     let rooms: Arc<dyn Handler> = Arc::new(rooms);

@@ -67,6 +67,10 @@ pub struct Enrolled {
     /// named and cannot be read refuses every certificate.
     #[serde(default)]
     pub witness_policy: Option<PathBuf>,
+    /// The file of auditors' keys: with it, recordings are sealed to them and never made in clear. Whoever can
+    /// change it reads what is recorded from then on.
+    #[serde(default)]
+    pub auditors: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +141,9 @@ impl Config {
             if let Some(path) = paths.into_iter().flatten().find(|path| !path.is_absolute()) {
                 return Err(format!("{} is not an absolute path", path.display()));
             }
+            if let Some(auditors) = enrolled.auditors.as_ref().filter(|path| !path.is_absolute()) {
+                return Err(format!("{} is not an absolute path", auditors.display()));
+            }
         }
         if krl_key.name() != KrlNote::key_name(&written.origin) {
             return Err(format!("krl_key is not the key of {}", KrlNote::key_name(&written.origin)));
@@ -200,7 +207,17 @@ mod tests {
         let asked = Config::parse(&(text.clone() + "witness_policy = \"/etc/fireaxe/witness-policy\"\n"));
         let policy = asked.unwrap().enrolled.unwrap().witness_policy;
         assert_eq!(policy.as_deref(), Some(Path::new("/etc/fireaxe/witness-policy")));
-        assert!(Config::parse(&(text + "witness_policy = \"policy\"\n")).unwrap_err().contains("absolute"));
+        assert!(
+            Config::parse(&(text.clone() + "witness_policy = \"policy\"\n"))
+                .unwrap_err()
+                .contains("absolute")
+        );
+        assert_eq!(enrolled.auditors, None);
+        let sealed = |path: &str| Config::parse(&format!("{text}auditors = \"{path}\"\n"));
+        let read = sealed("/etc/fireaxe/auditors").unwrap().enrolled.unwrap();
+        assert_eq!(read.auditors.as_deref(), Some(Path::new("/etc/fireaxe/auditors")));
+        assert!(sealed("auditors").unwrap_err().contains("absolute"));
+        assert!(Config::parse(&(text + "host_key = \"key\"\n")).unwrap_err().contains("absolute"));
     }
 
     #[test]

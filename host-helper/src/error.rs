@@ -43,6 +43,17 @@ pub enum HostError {
         /// What is wrong.
         why: String,
     },
+    /// The file of auditors' keys is not one.
+    #[error("{}: {}", path.display(), lines.join("; "))]
+    Auditors {
+        /// Which.
+        path: PathBuf,
+        /// All that is wrong with it, each with its line.
+        lines: Vec<String>,
+    },
+    /// A chunk of a recording could not be sealed.
+    #[error("cannot seal a part of a recording: {0}")]
+    NotSealed(String),
     /// sshd's configuration stands against the drop-in.
     #[error("sshd's configuration stands against our file for sshd (10-fireaxe.conf):{}", list(.0))]
     Conflicts(Vec<Conflict>),
@@ -163,6 +174,7 @@ impl HostError {
             HostError::NoList { .. } | HostError::NoDaemon { .. } | HostError::Running(_) => 75,
             HostError::Name(_)
             | HostError::UserCa { .. }
+            | HostError::Auditors { .. }
             | HostError::Conflicts(_)
             | HostError::Config { .. }
             | HostError::NotEnrolled(_)
@@ -203,9 +215,13 @@ impl HostError {
             HostError::UserCa { .. } => {
                 "put the CA's public key there, one a line: the `user CA` that `fireaxe-ca init` printed"
             }
+            HostError::Auditors { .. } => {
+                "one age1... key a line, as `age-keygen -y` prints it, in a file that root alone can change"
+            }
             HostError::Read { .. } => {
                 "put that file there, readable for root (docs/OPERATIONS.md says what is in it)"
             }
+            HostError::NotSealed(_) => "look at the file of auditors with fireaxe-host doctor",
             HostError::Write { .. } => {
                 "run it as root, with room on the disk; what was in force is in force still"
             }
@@ -260,6 +276,8 @@ impl HostError {
             HostError::Write { .. } | HostError::Read { .. } => "host.file",
             HostError::Name(_) => "usage",
             HostError::UserCa { .. } => "host.user_ca",
+            HostError::Auditors { .. } => "host.auditors",
+            HostError::NotSealed(_) => "recording.not_sealed",
             HostError::Conflicts(_) => "host.conflict",
             HostError::NoList { .. } => "host.no_list",
             HostError::SshdRefuses(_) => "host.sshd_refuses",

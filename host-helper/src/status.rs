@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use fireaxe_protocol::log::Hash;
 use fireaxe_protocol::names::{HostName, SystemName};
+use fireaxe_protocol::recording::AuditorKey;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Enrolled};
 use crate::daemon::witness::Witness;
 use crate::daemon::words::{Answer, Ask};
 use crate::daemon::{Live, call, renewal};
+use crate::escape::plain;
 use crate::files;
 use crate::host_key::HostKey;
 use crate::krl::{State, installed};
 use crate::login::witnesses::Witnesses;
+use crate::sink::Sealing;
 
 /// What is in force on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +63,12 @@ pub struct EnrolledAs {
     pub host: HostName,
     /// Its system.
     pub system: SystemName,
+    /// To whom its recordings are sealed: age keys; none: whoever runs the CA can read them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub auditors: Vec<AuditorKey>,
+    /// Why nothing can be recorded: recordings are to be sealed, and the keys cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unsealed: Option<String>,
     /// When its host certificate ends, unix seconds; nothing: there is none that is good.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub certificate_until: Option<u64>,
@@ -92,9 +101,15 @@ fn enrolled_as(enrolled: &Enrolled, now: u64) -> EnrolledAs {
     // Only root can read the key; to others the certificate is unknown.
     let key = HostKey::read(&enrolled.host_key).ok();
     let certificate = key.and_then(|key| renewal::certificate(enrolled, &key, now));
+    let (auditors, unsealed) = match Sealing::to(enrolled.auditors.as_deref()).read() {
+        Ok(seal) => (seal.map(|seal| seal.keys().to_vec()).unwrap_or_default(), None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
     EnrolledAs {
         host: enrolled.host.clone(),
         system: enrolled.system.clone(),
+        auditors,
+        unsealed,
         certificate_until: certificate.map(|there| there.valid_before),
     }
 }
@@ -135,11 +150,20 @@ impl Status {
         let mut text =
             format!("revocation list  {list}\ntrusted CA keys  {keys}\nsshd drop-in     {drop_in}\n");
         match &self.enrolled {
-            Some(EnrolledAs { host, system, certificate_until }) => {
+            Some(EnrolledAs { host, system, auditors, unsealed, certificate_until }) => {
                 let until = certificate_until.map_or("no good host certificate".to_owned(), |until| {
                     format!("host certificate for {} more", age_words(until.saturating_sub(now)))
                 });
                 text.push_str(&format!("enrolled         {host} of {system}, {until}\n"));
+                let to = match unsealed {
+                    Some(why) => format!("NONE IS MADE: {}", plain(why, 300)),
+                    None if auditors.is_empty() => "in clear: whoever runs the CA can read them".into(),
+                    None => {
+                        let keys: Vec<&str> = auditors.iter().map(AuditorKey::as_str).collect();
+                        format!("sealed to {}", keys.join(", "))
+                    }
+                };
+                text.push_str(&format!("recordings       {to}\n"));
             }
             None => text.push_str(
                 "enrolled         no: this host only fetches lists (fireaxe-host enrol changes that)\n",
@@ -205,7 +229,15 @@ mod tests {
         let text = status.text(1_700_000_000);
         assert!(text.contains("this host only fetches lists") && !text.contains("daemon "), "{text}");
         let (host, system) = ("db-3.payments.prod".parse().unwrap(), "payments-db".parse().unwrap());
-        status.enrolled = Some(EnrolledAs { host, system, certificate_until: None });
-        assert!(status.text(1_700_000_000).contains("daemon           not asked"));
+        status.enrolled = Some(EnrolledAs {
+            host,
+            system,
+            auditors: Vec::new(),
+            unsealed: Some("no file".into()),
+            certificate_until: None,
+        });
+        let text = status.text(1_700_000_000);
+        assert!(text.contains("daemon           not asked"), "{text}");
+        assert!(text.contains("recordings       NONE IS MADE: no file"), "{text}");
     }
 }

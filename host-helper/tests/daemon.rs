@@ -298,6 +298,7 @@ fn a_recording_goes_to_the_ca_in_whole_chunks_also_after_an_outage_and_is_gone_t
         command: None,
         asked: None,
         terminal: None,
+        sealed: Vec::new(),
     };
     let (mut writer, mut bytes) = Writer::begin(header);
     for n in 0..40 {

@@ -23,7 +23,7 @@ use fireaxe_host::daemon::words::{Answer, Notice, Run, Terminal};
 use fireaxe_host::daemon::{Beginning, Begun, Connections, Considering, InForce, Opening, Rooms, Sink, Took};
 use fireaxe_host::error::HostError;
 use fireaxe_host::reports::Reports;
-use fireaxe_host::sink::{Limits, Recordings};
+use fireaxe_host::sink::{Limits, Recordings, Sealing};
 use fireaxe_protocol::api::FeedClosing;
 use fireaxe_protocol::host::{Recorded, Report};
 use fireaxe_protocol::policy::Record;
@@ -165,8 +165,15 @@ fn stack(record: Record) -> Stack {
     });
     let host = "db-3.payments.prod".parse().unwrap();
     let limits = Limits { reserve: 0, ..Limits::default() };
-    let (sink, _) =
-        Recordings::open(&dir.path().join("recordings"), host, limits, Arc::new(Silent), || ()).unwrap();
+    let (sink, _) = Recordings::open(
+        &dir.path().join("recordings"),
+        host,
+        Sealing::default(),
+        limits,
+        Arc::new(Silent),
+        || (),
+    )
+    .unwrap();
     let sink = Arc::new(Steered {
         sink,
         streams: Mutex::default(),

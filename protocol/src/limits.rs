@@ -175,6 +175,11 @@ pub const RECORDING_EVENT: usize = 32 * 1024;
 /// The beginning of a command in a recording's header: bytes. Escaped six-fold, with a forced command at its
 /// limit escaped two-fold (printable ASCII), 24 + 8 KiB, it leaves 16 KiB of [`RECORDING_CHUNK`].
 pub const RECORDING_ASKED: usize = 4 * 1024;
+/// Auditors to whom a recording is sealed: in its header 65 bytes each; in each chunk an age stanza of 98.
+pub const RECORDING_AUDITORS: usize = 16;
+/// What sealing adds to a chunk: sums 40, place 24, age's first line, mac, nonce and tag 102, the stanzas of
+/// [`RECORDING_AUDITORS`] 1,568, one that age makes up 270: 2 KiB, and as much again for a later age.
+pub const RECORDING_SEALING: usize = 4 * 1024;
 /// A terminal's name in a recording's header: bytes. `xterm-256color` has 14.
 pub const RECORDING_TERM: usize = 64;
 /// A snapshot of the CA's state on its disk: 10,000 hosts of 1,024 open connections each, 90 bytes a connection,

@@ -25,6 +25,7 @@ fn header() -> Header {
         command: None,
         asked: None,
         terminal: Some(Size { term: "xterm".into(), columns: 80, rows: 24 }),
+        sealed: Vec::new(),
     }
 }
 

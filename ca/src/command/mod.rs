@@ -6,6 +6,8 @@ mod backup;
 mod bundle_files;
 mod clock;
 mod doctor;
+mod evidence_access;
+mod expiring;
 mod fleet;
 mod folders;
 mod host;
@@ -64,7 +66,7 @@ enum Command {
     Clock(clock::Clock),
     /// How hosts are, and how far the newest revocation got
     Fleet(fleet::Fleet),
-    /// List, verify and play what hosts recorded
+    /// List, verify, search and play what hosts recorded
     #[command(subcommand)]
     Rec(rec::Rec),
     /// Copy a CA, running or not, to a new folder

@@ -9,6 +9,7 @@ use clap::Args;
 use fireaxe_protocol::log::{KrlNote, NoteSigner, SnapshotNote};
 use tokio::sync::watch;
 
+use super::expiring::Expiring;
 use super::mirror::MirrorTo;
 use super::{Data, Failed, tell, witnesses};
 use crate::clock::{Clock, SystemClock};
@@ -165,6 +166,8 @@ impl Serve {
         let made = (!self.no_snapshot).then(|| keep_snapshot(maker, road.clone(), clock));
         let follower = follower.map(|f| f.start(road.clone(), Arc::new(SystemClock))).transpose();
         let follower = follower.map_err(Failed::error)?;
+        let expiring = Expiring { reader: reader()?, door: door.clone(), search: dir.search() };
+        let expired = expiring.start().map_err(Failed::error)?;
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -177,6 +180,7 @@ impl Serve {
         let ended = writer.join();
         let _ = std::fs::remove_file(dir.operator_socket());
         kept.thread().unpark();
+        expired.thread().unpark();
         if let Some(made) = made {
             made.thread().unpark();
             // One that reads the whole log is not waited for: the one before stays, and the next run makes it.

@@ -6,13 +6,17 @@
 //! be, the host signed when its connection closed and the log keeps (`session.closed`). Before that, a file is
 //! as good as its chain.
 
+pub mod catalog;
+pub mod expiry;
+pub mod opening;
 mod room;
+pub mod search;
 mod shelf;
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -137,6 +141,33 @@ impl Recordings {
         }
     }
 
+    /// Removes one, if it is there; forgets how far it had come. Blocks on the disk.
+    pub fn remove(&self, host: &HostName, name: Nonce) -> Result<(), RecordingFault> {
+        let kept = self.kept(host, name);
+        let mut kept = lock(&kept);
+        kept.read = None;
+        let path = self.path(host, name);
+        let failed = |source| RecordingFault::File { path: path.clone(), source };
+        let size = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        fs::remove_file(&path).map_err(failed)?;
+        let folder = self.root.join(host.as_str());
+        sync(&folder).map_err(|source| RecordingFault::File { path: folder, source })?;
+        self.room.shrank(host, size);
+        Ok(())
+    }
+
+    /// All that are on the disk, with when each was written to last, unix seconds.
+    pub fn there(&self) -> impl Iterator<Item = (catalog::Name, u64)> {
+        files(&self.root).into_iter().map(|(name, path)| {
+            let changed = fs::metadata(&path).ok().map(|known| known.mtime().max(0).cast_unsigned());
+            (name, changed.unwrap_or(u64::MAX))
+        })
+    }
+
     fn add(
         &self,
         host: &HostName,
@@ -211,6 +242,23 @@ impl Recordings {
         *asked = now;
         one.clone()
     }
+}
+
+/// The recordings below `root`, as far as their names are ones.
+pub fn files(root: &Path) -> Vec<(catalog::Name, PathBuf)> {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(root).into_iter().flatten().flatten() {
+        let Some(host) = folder.file_name().to_str().and_then(|name| name.parse::<HostName>().ok()) else {
+            continue;
+        };
+        for file in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+            if let Some(name) = file.file_name().to_str().and_then(|name| name.parse::<Nonce>().ok()) {
+                found.push(((host.clone(), name), file.path()));
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 /// Reads a recording to its end, a piece at a time; `each` is given every chunk. Gives the chain and how many bytes
@@ -316,6 +364,7 @@ mod tests {
             command: None,
             asked: None,
             terminal: None,
+            sealed: Vec::new(),
         };
         let (mut writer, first) = Writer::begin(header);
         let event = |offset_us| Event { offset_us, stream: Stream::Output, bytes: b"hello".to_vec() };

@@ -132,6 +132,17 @@ impl Counted {
         }
     }
 
+    /// A file of so many bytes is gone.
+    pub(super) fn shrank(&self, host: &HostName, size: u64) {
+        if let Some(used) = lock(&self.used).get_mut(host) {
+            used.bytes = used.bytes.saturating_sub(blocks(size));
+            used.recordings = used.recordings.saturating_sub(1);
+        }
+        if let Some((all, _)) = &mut *lock(&self.all) {
+            *all = all.saturating_sub(1);
+        }
+    }
+
     /// As if a host had so many bytes of one recording.
     #[cfg(test)]
     pub(super) fn had(&self, host: &HostName, bytes: u64) {

@@ -194,7 +194,7 @@ fn a_quorum_that_is_not_there_holds_nobody_up_for_ever() {
     let one = served(folder.path(), "w1");
     let silent = Cosigner::new("witness.example/silent", SigningKey::from_bytes(&[7; 32])).unwrap();
     // Accepts, and says nothing.
-    let hangs = stranger(|stream| std::mem::forget(stream));
+    let hangs = stranger(std::mem::forget);
     let witnesses = start(&policy(2, &[(&one.key, one.address), (silent.key(), hangs)]), &log.path);
     witnesses.look().unwrap();
     for _ in 0..3 {

@@ -10,6 +10,7 @@ use super::{print, say};
 use crate::config;
 use crate::enrol::{self, Plan};
 use crate::error::HostError;
+use crate::sink::Sealing;
 
 /// Its words.
 #[derive(clap::Args)]
@@ -43,6 +44,9 @@ pub(super) struct Args {
     /// /etc/fireaxe/witness-policy. Without it: as before.
     #[arg(long, value_name = "FILE")]
     witness_policy: Option<PathBuf>,
+    /// Seal recordings to the age keys in this file, e.g. /etc/fireaxe/auditors; the CA cannot read them.
+    #[arg(long, value_name = "FILE")]
+    auditors: Option<PathBuf>,
 }
 
 impl Args {
@@ -58,8 +62,25 @@ impl Args {
             revoked_keys,
             state,
             witness_policy,
+            auditors,
         } = self;
-        let plan = Plan { addr, pin, host, config, host_key, user_ca, revoked_keys, state, witness_policy };
+        // Before the token is spent: a file that cannot be used would leave a host that records nothing.
+        if let Some(path) = auditors.clone().filter(|path| !path.is_absolute()) {
+            return Err(HostError::Auditors { path, lines: vec!["an absolute path is expected".into()] });
+        }
+        Sealing::to(auditors.as_deref()).read()?;
+        let plan = Plan {
+            addr,
+            pin,
+            host,
+            config,
+            host_key,
+            user_ca,
+            revoked_keys,
+            state,
+            witness_policy,
+            auditors,
+        };
         let token = enrol::token(&token_file)?;
         let done = enrol::enrol(&plan, &token)?;
         let joined = &done.joined;

@@ -29,7 +29,7 @@ use crate::error::HostError;
 use crate::host_key::HostKey;
 use crate::processes::Cgroups;
 use crate::reports::Reports;
-use crate::sink::{Limits, Recordings};
+use crate::sink::{Limits, Recordings, Sealing};
 use crate::spool::{Filled, Grown, Sender, Spool, Uploads, Voice};
 use crate::teardown::Moment;
 use crate::{apply, atomic, journal, status};
@@ -103,6 +103,7 @@ pub fn run(config: Config, places: &Places) -> Result<HostError, HostError> {
     let (sink, left) = Recordings::open(
         &recordings,
         enrolled.host.clone(),
+        Sealing::to(enrolled.auditors.as_deref()),
         Limits::default(),
         reports.clone(),
         move || wakes.grew(),

@@ -13,7 +13,7 @@ use crate::config::{Config, Enrolled};
 use crate::drop_in::{DROP_IN, DropIn};
 use crate::escape::plain;
 use crate::login::witnesses::Witnesses;
-use crate::sink::Limits;
+use crate::sink::{Limits, Sealing};
 use crate::{files, krl};
 
 /// A list older than this has not been confirmed by the CA for too long. Seconds; the feed says something
@@ -38,6 +38,7 @@ pub(super) fn findings(config: &Config, drop_in: Option<&DropIn>, now: u64) -> V
                     "put the file back as the fleet's owner gave it; only root may take witness_policy out of host.toml",
                 ));
             }
+            auditors(enrolled, &mut found);
         }
         (None, _) => found.push(Finding::note(
             "host.not_enrolled",
@@ -188,6 +189,7 @@ fn owners(config: &Config, found: &mut Vec<Finding>) {
     let mut paths = vec![&*config.user_ca, &*config.revoked_keys, &*config.state];
     let drop_in = Path::new("/").join(DROP_IN);
     paths.push(&drop_in);
+    paths.extend(config.enrolled.as_ref().and_then(|enrolled| enrolled.auditors.as_deref()));
     paths.push(Path::new(pam::PAM));
     paths.extend(config.enrolled.as_ref().and_then(|enrolled| enrolled.witness_policy.as_deref()));
     for path in paths {
@@ -223,6 +225,20 @@ fn unfinished(config: &Config, found: &mut Vec<Finding>) {
             "host.unfinished",
             sentence,
             "fireaxe-host apply --account NAME; it puts back first",
+        ));
+    }
+}
+
+/// Keys to seal recordings to, which are there when the configuration says so.
+fn auditors(enrolled: &Enrolled, found: &mut Vec<Finding>) {
+    if let Err(error) = Sealing::to(enrolled.auditors.as_deref()).read() {
+        found.push(Finding::wrong(
+            "host.auditors",
+            format!(
+                "nothing is recorded, for nobody is known to seal it to: {}",
+                plain(&error.to_string(), 600)
+            ),
+            "one age1... key a line in that file, which root alone can change",
         ));
     }
 }

@@ -54,6 +54,8 @@ pub struct Plan {
     /// Which witnesses are asked for from now on: a file that is checked and copied beside the configuration.
     /// Nothing: as before, if this host was enrolled before.
     pub witness_policy: Option<PathBuf>,
+    /// The file of auditors' keys, if recordings are sealed.
+    pub auditors: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -88,6 +90,7 @@ struct WrittenEnrolled {
     host_key: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     witness_policy: Option<PathBuf>,
+    auditors: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +152,7 @@ pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
         host_ca: keys.host_ca,
         host_key: plan.host_key.clone(),
         witness_policy: asked.as_ref().map(|(path, _)| path.clone()),
+        auditors: auditors(plan),
     };
     if joined.host != plan.host {
         return Err(HostError::Certificate(format!("the CA enrolled {} instead", joined.host)));
@@ -220,6 +224,11 @@ fn trusted(plan: &Plan, keys: &Keys) -> Result<bool, HostError> {
     }
 }
 
+/// To whom recordings are sealed: as told, else as it was. To enrol anew is no reason to record in clear.
+fn auditors(plan: &Plan) -> Option<PathBuf> {
+    plan.auditors.clone().or_else(|| Config::read(&plan.config).ok()?.enrolled?.auditors)
+}
+
 fn written(plan: &Plan, keys: &Keys, enrolled: &Enrolled) -> Result<String, HostError> {
     // The name of the notes' key is checked when the text is read again.
     let _: fireaxe_protocol::log::NoteKey = keys
@@ -243,6 +252,7 @@ fn written(plan: &Plan, keys: &Keys, enrolled: &Enrolled) -> Result<String, Host
             host_ca: keys.host_ca.to_string(),
             host_key: plan.host_key.clone(),
             witness_policy: enrolled.witness_policy.clone(),
+            auditors: enrolled.auditors.clone(),
         },
     };
     let text = toml::to_string(&written)

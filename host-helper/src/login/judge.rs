@@ -390,6 +390,7 @@ pub(crate) mod tests {
                 host_ca: Ed25519Key::from(&key(5)),
                 host_key: "/nowhere".into(),
                 witness_policy: None,
+                auditors: None,
             }),
         }
     }

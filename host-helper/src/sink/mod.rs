@@ -5,6 +5,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `words` | what a recorder says after it was let in |
+//! | `sealing` | to whom recordings are sealed, and the age files |
 //! | `recording` | one recording: events into chunks, chunks into its file |
 //! | `shelf` | the folder: names, marks of what is finished, what a crash left, room on the disk |
 //! | `places` | who holds how much of what recordings share |
@@ -27,6 +28,7 @@
 
 mod places;
 mod recording;
+mod sealing;
 mod shelf;
 mod taking;
 pub mod words;
@@ -44,6 +46,7 @@ use fireaxe_protocol::recording::Ended;
 
 use places::Places;
 use recording::Recording;
+pub use sealing::{Seal, Sealing};
 use shelf::Free;
 pub use shelf::{Found, Kept, Shelf};
 
@@ -92,6 +95,7 @@ pub struct Recordings {
 struct Inner {
     shelf: Shelf,
     host: HostName,
+    sealing: Sealing,
     limits: Limits,
     reports: Arc<dyn Reports>,
     places: Mutex<Places>,
@@ -99,6 +103,8 @@ struct Inner {
     unended: Mutex<Vec<(Recording, Ended)>>,
     /// Whether somebody was told that there is no room, since there last was.
     alarmed: AtomicBool,
+    /// Whether somebody was told that there is nobody to seal to, since there last was.
+    unsealed: AtomicBool,
     /// Called when a file has grown or ended: wakes who sends them.
     grown: Box<dyn Fn() + Send + Sync>,
 }
@@ -116,6 +122,7 @@ impl Recordings {
     pub fn open(
         folder: &Path,
         host: HostName,
+        sealing: Sealing,
         limits: Limits,
         reports: Arc<dyn Reports>,
         grown: impl Fn() + Send + Sync + 'static,
@@ -129,11 +136,13 @@ impl Recordings {
         let inner = Inner {
             shelf,
             host,
+            sealing,
             limits,
             reports,
             places: Mutex::default(),
             unended: Mutex::default(),
             alarmed: AtomicBool::new(false),
+            unsealed: AtomicBool::new(false),
             grown: Box::new(grown),
         };
         Ok((Recordings { inner: Arc::new(inner) }, found))
@@ -166,6 +175,23 @@ impl Inner {
         let reason = Reason::new("recording.no_room", format!("no session can be recorded: {lacks}"));
         self.alarm(&self.alarmed, &reason);
         Err(reason)
+    }
+
+    /// To whom the next recording is sealed; nothing: to nobody, it is in clear. When that cannot be known, why,
+    /// and an alarm, one for each time that it begins.
+    fn seal(&self) -> Result<Option<Seal>, Reason> {
+        match self.sealing.read() {
+            Ok(seal) => {
+                self.unsealed.store(false, Ordering::Relaxed);
+                Ok(seal)
+            }
+            Err(error) => {
+                let sentence = format!("nothing is recorded, for nobody is known to seal it to: {error}");
+                let reason = Reason::new("recording.not_sealed", sentence);
+                self.alarm(&self.unsealed, &reason);
+                Err(reason)
+            }
+        }
     }
 
     /// Keeps a recording whose end had no room, for when there is.

@@ -1,4 +1,5 @@
 //! One recording as it is written: events into chunks, chunks into its file, in order and never anything else.
+//! When it is sealed, events are nowhere but in this process until they are.
 
 use std::fs::File;
 use std::io::Write;
@@ -6,7 +7,7 @@ use std::io::Write;
 use fireaxe_protocol::host::Recorded;
 use fireaxe_protocol::recording::{Chunk, Ended, Event, Header, Stream, Writer};
 
-use super::{FLUSH, SYNC, Shelf};
+use super::{FLUSH, SYNC, Seal, Shelf};
 use crate::clock::Stopwatch;
 use crate::error::HostError;
 
@@ -18,6 +19,7 @@ pub(super) struct Recording {
     shelf: Shelf,
     file: File,
     writer: Writer,
+    seal: Option<Seal>,
     began: Stopwatch,
     /// Events that wait for their chunk.
     events: Vec<Event>,
@@ -40,7 +42,7 @@ pub(super) struct Recording {
 
 impl Recording {
     /// Begins one. Its first chunk is in the file when this returns, and on the disk within [`SYNC`].
-    pub(super) fn begin(shelf: &Shelf, header: Header) -> Result<Recording, HostError> {
+    pub(super) fn begin(shelf: &Shelf, header: Header, seal: Option<Seal>) -> Result<Recording, HostError> {
         let mut file = shelf.create(header.recording)?;
         let (writer, first) = Writer::begin(header);
         let recording = writer.recorded().recording;
@@ -53,6 +55,7 @@ impl Recording {
             shelf: shelf.clone(),
             file,
             writer,
+            seal,
             began: Stopwatch::start(),
             events: Vec::new(),
             waiting: 0,
@@ -153,7 +156,7 @@ impl Recording {
     }
 
     fn push(&mut self, event: Event) -> Result<(), HostError> {
-        if self.waiting + event.length() > Chunk::EVENTS
+        if self.waiting + event.length() > self.fits()
             && let Err(error) = self.flush()
         {
             self.drop(&event);
@@ -167,6 +170,11 @@ impl Recording {
         if self.waiting >= FULL { self.flush() } else { Ok(()) }
     }
 
+    /// Bytes of events that fit in a chunk.
+    fn fits(&self) -> usize {
+        if self.seal.is_some() { Chunk::SEALED_EVENTS } else { Chunk::EVENTS }
+    }
+
     /// Writes what waits, or counts it as lost.
     fn flush(&mut self) -> Result<(), HostError> {
         if self.events.is_empty() {
@@ -175,8 +183,11 @@ impl Recording {
         self.waiting = 0;
         let events = std::mem::take(&mut self.events);
         let mut after = self.writer.clone();
-        let chunk = after.data(events.clone());
-        if let Err(error) = self.append(&chunk) {
+        let chunk = match &self.seal {
+            None => Ok(after.data(events.clone())),
+            Some(seal) => after.sealed(events.clone(), |plain| seal.seal(plain)),
+        };
+        if let Err(error) = chunk.and_then(|chunk| self.append(&chunk)) {
             events.iter().for_each(|event| self.drop(event));
             return Err(error);
         }

@@ -66,17 +66,21 @@ pub(super) fn take(
 fn start(inner: &Arc<Inner>, begun: &Begun, beginning: &Beginning) -> Result<(Place, Recording), Reason> {
     let place = inner.place(begun)?;
     place.room()?;
+    let seal = inner.seal()?;
     let began = clock::now_us();
     let not_begun = |error: HostError| {
         let reason = Reason::new("recording.not_begun", error.to_string());
         inner.alarm(&inner.alarmed, &reason);
         reason
     };
-    let header = header(inner, begun, beginning, began);
-    let mut recording = Recording::begin(&inner.shelf, header).map_err(not_begun)?;
-    // A command whose end the header does not show would be a place to hide in.
+    let mut header = header(inner, begun, beginning, began);
+    let sealed = seal.is_some();
+    header.sealed = seal.as_ref().map(|seal| seal.keys().to_vec()).unwrap_or_default();
+    let mut recording = Recording::begin(&inner.shelf, header, seal).map_err(not_begun)?;
+    // A command whose end the header does not show would be a place to hide in; one that is to be sealed is not
+    // in the header at all.
     let asked = beginning.asked.as_deref().unwrap_or_default();
-    if asked.len() > limits::RECORDING_ASKED {
+    if sealed || asked.len() > limits::RECORDING_ASKED {
         for part in asked.as_bytes().chunks(limits::RECORDING_EVENT) {
             let event = Event { offset_us: 0, stream: Stream::Asked, bytes: part.to_vec() };
             recording.take(event).map_err(not_begun)?;
@@ -109,6 +113,7 @@ fn header(inner: &Inner, begun: &Begun, beginning: &Beginning, began_us: u64) ->
         command: begun.run.command.clone(),
         asked: beginning.asked.clone(),
         terminal: beginning.terminal.as_ref().map(size),
+        sealed: Vec::new(),
     }
 }
 

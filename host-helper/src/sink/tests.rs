@@ -17,6 +17,7 @@ use crate::daemon::words::{Answer, Notice, Run};
 
 mod disk;
 mod people;
+mod sealed;
 
 #[derive(Default)]
 struct Heard(Mutex<Vec<Report>>);
@@ -35,11 +36,15 @@ struct Scene {
 }
 
 fn scene(limits: Limits) -> Scene {
-    let dir = tempfile::tempdir().unwrap();
+    sealing_scene(tempfile::tempdir().unwrap(), Sealing::default(), limits)
+}
+
+fn sealing_scene(dir: tempfile::TempDir, sealing: Sealing, limits: Limits) -> Scene {
     let heard = Arc::new(Heard::default());
     let host = "db-3.payments.prod".parse().unwrap();
     let (sink, found) =
-        Recordings::open(&dir.path().join("recordings"), host, limits, heard.clone(), || ()).unwrap();
+        Recordings::open(&dir.path().join("recordings"), host, sealing, limits, heard.clone(), || ())
+            .unwrap();
     assert_eq!(found, []);
     Scene { dir, heard, sink }
 }
@@ -353,7 +358,8 @@ fn a_recording_that_cannot_be_closed_waits_and_keeps_neither_the_next_one_nor_th
     // No file that could be opened: as root nothing else refuses.
     fs::create_dir(folder.join(Nonce([1; 16]).to_string())).unwrap();
     let host = "db-3.payments.prod".parse().unwrap();
-    let (_, found) = Recordings::open(&folder, host, plenty(), scene.heard.clone(), || ()).unwrap();
+    let (_, found) =
+        Recordings::open(&folder, host, Sealing::default(), plenty(), scene.heard.clone(), || ()).unwrap();
     let names: Vec<Nonce> = found.iter().map(|found| found.recorded.recording).collect();
     assert_eq!(names, [Nonce([2; 16])]);
     assert!(folder.join(Nonce([1; 16]).to_string()).exists());

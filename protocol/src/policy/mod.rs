@@ -43,8 +43,8 @@ pub use narrowed::NotNarrowed;
 pub use proving::{Report, TestOutcome, check, run_cases, run_tests, unsound};
 pub use quorum::{is_met, missing};
 pub use shape::{
-    Action, Band, Case, CaseIncident, Exception, Expect, Given, Limits, Policy, Quorum, Reviews, Risk, Rule,
-    System, Tier, Tightening, Trigger, TriggerSource, Unknown, When,
+    Action, Band, Case, CaseIncident, Exception, Expect, Given, Keep, Limits, Policy, Quorum, Reviews, Risk,
+    Rule, System, Tier, Tightening, Trigger, TriggerSource, Unknown, When,
 };
 pub use signals::{
     MIN_HISTORY, NEAR_H, PAIR, RAISED_WITHIN_S, RATE, RATE_WITHIN_S, READ_S, Signal, Signals, UNUSED, raised,

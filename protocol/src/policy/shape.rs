@@ -26,6 +26,7 @@ pub struct Policy {
     pub(super) exceptions: Vec<Exception>,
     pub(super) limits: Limits,
     pub(super) reviews: Option<Reviews>,
+    pub(super) keep: Option<Keep>,
     pub(super) tests: Vec<Case>,
     pub(super) hosts: HostIndex<SystemName>,
 }
@@ -275,6 +276,23 @@ pub struct Reviews {
     pub from: Vec<At<GroupName>>,
     /// Seconds after the end.
     pub within_s: u32,
+}
+
+/// How long recordings are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Where it stands.
+    pub line: u32,
+    /// Seconds after the end of the connection, as the log has it.
+    pub recordings_s: u32,
+}
+
+impl Keep {
+    /// Whether a recording whose `session.closed` was logged at `closed_at` is kept no longer at `now`. Both
+    /// unix seconds. No `recording.expired` is right before.
+    pub fn is_over(&self, closed_at: u64, now: u64) -> bool {
+        now.saturating_sub(closed_at) >= u64::from(self.recordings_s)
+    }
 }
 
 /// A tightening.
@@ -540,6 +558,11 @@ impl Policy {
     /// Who looks back, if anybody must.
     pub fn reviews(&self) -> Option<&Reviews> {
         self.reviews.as_ref()
+    }
+
+    /// How long recordings are kept; nothing: for ever.
+    pub fn keep(&self) -> Option<&Keep> {
+        self.keep.as_ref()
     }
 
     /// The risk table.

@@ -32,6 +32,9 @@ impl Cast {
         match &chunk.body {
             Body::Header(header) => self.header(header, out),
             Body::Data(events) => events.iter().for_each(|event| self.event(event, out)),
+            Body::Sealed(sealed) => {
+                self.line(sealed.latest_us, 'm', "sealed: what was shown here, an auditor's key opens", out);
+            }
             Body::End(end) => {
                 for n in 0..2 {
                     let rest = self.cut.get_mut(n).map(std::mem::take).unwrap_or_default();

@@ -89,6 +89,22 @@ impl Chain {
         }
         match (&chunk.body, &self.header) {
             (Body::Header(header), None) => self.header = Some((**header).clone()),
+            (Body::Data(_), Some(header)) if !header.sealed.is_empty() => {
+                return Err(RecordingError::Mixed(chunk.seq));
+            }
+            (Body::Sealed(_), Some(header)) if header.sealed.is_empty() => {
+                return Err(RecordingError::Mixed(chunk.seq));
+            }
+            (Body::Sealed(sealed), Some(_)) => {
+                if sealed.latest_us < self.latest_us {
+                    return Err(RecordingError::Time(chunk.seq));
+                }
+                // Sums only grow. What they are the sums of, whoever opens it sees.
+                if !sealed.totals.is_at_least(&self.totals) {
+                    return Err(RecordingError::Totals);
+                }
+                (self.latest_us, self.totals) = (sealed.latest_us, sealed.totals);
+            }
             (Body::Data(events), Some(_)) => {
                 for event in events {
                     if event.offset_us < self.latest_us {

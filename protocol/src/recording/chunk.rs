@@ -3,10 +3,10 @@
 //! | field | bytes | what |
 //! |---|---|---|
 //! | length | 4 | bytes that follow, big-endian; the whole is at most [`limits::RECORDING_CHUNK`] |
-//! | kind | 1 | 1 header, 2 data, 3 end |
+//! | kind | 1 | 1 header, 2 data, 3 end, 4 sealed |
 //! | seq | 8 | 0, 1, 2 ... |
 //! | before | 32 | hash of the chunk before this one; zeros in the header |
-//! | body | the rest | header: JSON; data: events; end: how, offset, totals |
+//! | body | the rest | header: JSON; data: events; end: how, offset, totals; sealed: `sealed` |
 //!
 //! A chunk's hash is SHA-256 over `fireaxe-chunk/v1`, a zero byte, and all of its bytes, the length included.
 
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::event::Event;
+use super::sealed::{AuditorKey, Sealed};
 use crate::limits;
 use crate::log::Hash;
 use crate::names::{AccountName, HostName};
@@ -67,6 +68,15 @@ pub enum RecordingError {
     /// The totals at the end are not what the chunks hold.
     #[error("the totals at the end of the recording are not what it holds")]
     Totals,
+    /// Events in clear where the header says that they are sealed, or the other way round.
+    #[error("chunk {0} is in clear in a sealed recording, or sealed in one that is not")]
+    Mixed(u64),
+    /// It was sealed for another recording, or another number.
+    #[error("what chunk {0} holds sealed belongs to another place")]
+    Displaced(u64),
+    /// The sums in clear are not those of what is sealed.
+    #[error("what chunk {0} holds sealed is not what the host said in clear that it holds")]
+    SealedTotals(u64),
     /// Bytes are left that are no whole chunk.
     #[error("the recording is cut off within a chunk")]
     Cut,
@@ -135,6 +145,10 @@ pub struct Header {
     /// Its terminal, if it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub terminal: Option<Size>,
+    /// To whom its events are sealed, at most [`limits::RECORDING_AUDITORS`]; nobody: they are in clear. When
+    /// they are sealed, `asked` is not here but among them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub sealed: Vec<AuditorKey>,
 }
 
 /// How a recording ended.
@@ -196,6 +210,8 @@ pub enum Body {
     Data(Vec<Event>),
     /// The last.
     End(End),
+    /// Events that only auditors can read.
+    Sealed(Sealed),
 }
 
 impl Totals {
@@ -210,6 +226,12 @@ impl Totals {
             Stream::Lost => self.lost = self.lost.saturating_add(event.lost_bytes()),
             Stream::Resize | Stream::Notice | Stream::Asked => {}
         }
+    }
+
+    /// Whether no sum is smaller than the other's.
+    pub(super) fn is_at_least(&self, other: &Totals) -> bool {
+        let all = |of: &Totals| [of.output, of.error, of.input, of.lost];
+        all(self).into_iter().zip(all(other)).all(|(this, that)| this >= that)
     }
 
     /// Input and output together.
@@ -242,12 +264,14 @@ impl Chunk {
             Body::Header(_) => 1,
             Body::Data(_) => 2,
             Body::End(_) => 3,
+            Body::Sealed(_) => 4,
         });
         put_u64(&mut out, self.seq);
         out.extend_from_slice(&self.before.0);
         match &self.body {
             Body::Header(header) => out.extend(serde_json::to_vec(header).unwrap_or_default()),
             Body::Data(events) => events.iter().for_each(|event| event.put(&mut out)),
+            Body::Sealed(sealed) => sealed.put(&mut out),
             Body::End(end) => {
                 let (how, value) = match end.how {
                     Ended::Exited(code) => (1, code),
@@ -283,6 +307,7 @@ impl Chunk {
             1 => Body::Header(Box::new(header(inner.rest())?)),
             2 => Body::Data(events(inner.rest())?),
             3 => Body::End(end(inner)?),
+            4 => Body::Sealed(Sealed::read(inner.rest())?),
             other => return Err(RecordingError::Kind(other)),
         };
         Ok(Some((Chunk { seq, before, body }, 4 + length)))
@@ -302,6 +327,12 @@ fn header(bytes: &[u8]) -> Result<Header, RecordingError> {
     }
     if header.terminal.as_ref().is_some_and(|terminal| terminal.term.len() > limits::RECORDING_TERM) {
         return Err(wrong("its terminal has too long a name"));
+    }
+    if header.sealed.len() > limits::RECORDING_AUDITORS {
+        return Err(wrong("it is sealed to too many"));
+    }
+    if !header.sealed.is_empty() && header.asked.is_some() {
+        return Err(wrong("what was asked for is in clear, and the rest is sealed"));
     }
     // One spelling: what is signed for is found again byte by byte, and nothing hides between the values.
     if serde_json::to_vec(&header).unwrap_or_default() != bytes {

@@ -8,6 +8,7 @@
 //! | `chunk` | the framing: header, data and end chunks, their hashes |
 //! | `write` | makes the chunks of one recording, in order |
 //! | `chain` | reads them back and refuses whatever does not continue what came before |
+//! | `sealed` | a chunk whose events only auditors can read |
 //! | `cast` | asciicast v3 of a recording |
 //!
 //! Whoever holds the hash of the last chunk ([`crate::host::Recorded`], which the host signs and the log keeps)
@@ -18,10 +19,12 @@ mod cast;
 mod chain;
 mod chunk;
 mod event;
+mod sealed;
 mod write;
 
 pub use cast::{Cast, cast};
 pub use chain::Chain;
 pub use chunk::{Body, Chunk, End, Ended, Header, RecordingError, SessionKind, Size, Totals};
 pub use event::{Event, Stream};
+pub use sealed::{AuditorKey, Opened, Sealed};
 pub use write::Writer;

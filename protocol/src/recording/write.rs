@@ -2,6 +2,7 @@
 
 use super::chunk::{Body, Chunk, End, Ended, Header, Totals};
 use super::event::Event;
+use super::sealed::Sealed;
 use crate::host::Recorded;
 use crate::limits;
 use crate::log::Hash;
@@ -22,6 +23,9 @@ impl Writer {
     /// give the whole command again as events.
     pub fn begin(mut header: Header) -> (Writer, Vec<u8>) {
         header.v = 1;
+        if !header.sealed.is_empty() {
+            header.asked = None;
+        }
         cut(header.asked.as_mut(), limits::RECORDING_ASKED);
         cut(header.command.as_mut(), limits::FORCE_COMMAND);
         cut(header.terminal.as_mut().map(|terminal| &mut terminal.term), limits::RECORDING_TERM);
@@ -39,12 +43,24 @@ impl Writer {
     /// The next chunk with these events, which fit in one ([`Chunk::EVENTS`]). One that is dated before the
     /// last is dated like the last: time does not go back in a recording.
     pub fn data(&mut self, mut events: Vec<Event>) -> Vec<u8> {
-        for event in &mut events {
-            self.latest_us = self.latest_us.max(event.offset_us);
-            event.offset_us = self.latest_us;
-            self.totals.count(event);
-        }
+        self.count(&mut events);
         self.chunk(Body::Data(events))
+    }
+
+    /// The same, sealed: `seal` makes an age file of what it is given, at most [`limits::RECORDING_SEALING`] less
+    /// 64 bytes longer than that. The events fit ([`Chunk::SEALED_EVENTS`]). When it fails, nothing is written.
+    pub fn sealed<E>(
+        &mut self,
+        mut events: Vec<Event>,
+        seal: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+    ) -> Result<Vec<u8>, E> {
+        let mut after = self.clone();
+        after.count(&mut events);
+        let age = seal(&Sealed::plain(after.recording, after.chunks, &events))?;
+        let body = Body::Sealed(Sealed { latest_us: after.latest_us, totals: after.totals, age });
+        let chunk = after.chunk(body);
+        *self = after;
+        Ok(chunk)
     }
 
     /// The last chunk, and what the recording comes to.
@@ -69,6 +85,14 @@ impl Writer {
     pub(super) fn resume(recorded: &Recorded, totals: Totals, latest_us: u64) -> Writer {
         let Recorded { recording, chunks, head, .. } = *recorded;
         Writer { recording, chunks, head, totals, latest_us }
+    }
+
+    fn count(&mut self, events: &mut [Event]) {
+        for event in events {
+            self.latest_us = self.latest_us.max(event.offset_us);
+            event.offset_us = self.latest_us;
+            self.totals.count(event);
+        }
     }
 
     fn chunk(&mut self, body: Body) -> Vec<u8> {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use fireaxe_ca::clock::{Clock, Moment};
 use fireaxe_ca::data_dir::DataDir;
+use fireaxe_ca::fence::Fence;
 use fireaxe_ca::keys::{self, Purpose};
 use fireaxe_ca::log::{Log, Reader};
 use fireaxe_ca::randomness::SystemRandomness;
@@ -119,6 +120,11 @@ fn open(dir: &DataDir) -> (Arc<HandClock>, Origin, Road, std::thread::JoinHandle
         clock: clock.clone(),
         random: Box::new(SystemRandomness),
         pager: None,
+        fence: Arc::new(
+            Fence::open(dir, &Reader::open(&dir.log()).expect("log")).expect("the fence's files"),
+        ),
+        witnesses: None,
+        snapshot: None,
     };
     let (road, writer) = Conductor::start(deps).expect("the road");
     (clock, origin, road, writer)

@@ -18,6 +18,7 @@
 //! | [`audit`] | makes a log by the CA's own road; verifying and replaying it |
 //! | [`dice`] | what is drawn in a generated history |
 //! | [`recorder`] | a flood through a recorded session |
+//! | [`search`] | words in 1,000 generated recordings |
 //! | [`process`] | CPU time and memory of the CA, read from `/proc` |
 //! | [`summary`] | figures, ratios, the file |
 
@@ -35,5 +36,6 @@ pub mod offline;
 pub mod process;
 pub mod reach;
 pub mod recorder;
+pub mod search;
 pub mod summary;
 pub mod upgrade;

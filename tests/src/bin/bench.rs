@@ -17,7 +17,9 @@ use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_tests::bench::hosts::Hosts;
 use fireaxe_tests::bench::reach;
 use fireaxe_tests::bench::summary::{Summary, quantile};
-use fireaxe_tests::bench::{audit, ceilings, client, decide, load, log_size, offline, process, upgrade};
+use fireaxe_tests::bench::{
+    audit, ceilings, client, decide, load, log_size, offline, process, search, upgrade,
+};
 use fireaxe_tests::holder::Holder;
 use fireaxe_tests::{Ca, Engineer, World};
 use fireaxe_transport::{Ca as Transport, Timeouts};
@@ -56,6 +58,9 @@ fn main() {
         let mut figures = Summary::default();
         audit(&mut figures);
         return written(&figures);
+    }
+    if std::env::args().nth(1).is_some_and(|first| first == "search") {
+        return search_alone();
     }
     let seconds: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(2);
     let fleet: u64 = std::env::args().nth(2).and_then(|s| s.parse().ok()).unwrap_or(10_000);
@@ -105,6 +110,8 @@ fn main() {
     offline::measure(&mut figures, &world);
 
     audit(&mut figures);
+    eprintln!("search");
+    search::measure(&mut figures, &world.room("search"));
 
     hosts(&mut figures, fleet);
 
@@ -117,6 +124,13 @@ fn main() {
     let told = ca.cmd(&["log", "verify"]);
     told.ok();
     eprint!("{}", told.stderr);
+}
+
+/// `bench search`: that part alone.
+fn search_alone() {
+    let (mut figures, world) = (Summary::default(), World::new());
+    search::measure(&mut figures, &world.room("search"));
+    written(&figures);
 }
 
 fn written(figures: &Summary) {

@@ -13,7 +13,7 @@ use super::Failed;
 #[derive(Debug, Subcommand)]
 pub(super) enum LogCommand {
     /// Check tree, checkpoints, statements, decisions, certificates and state from the bytes
-    Verify(verify::Verify),
+    Verify(Box<verify::Verify>),
     /// Decide everything again; explain the decisions of one emergency
     Replay(replay::Replay),
 }

@@ -41,9 +41,15 @@ fn on(disk: &Disk) -> Scene {
     let scene = scene(plenty());
     let limits = Limits { notice: NOTICE, ..plenty() };
     let folder = disk.0.path().join("recordings");
-    let (sink, _) =
-        Recordings::open(&folder, "db-3.payments.prod".parse().unwrap(), limits, scene.heard.clone(), || ())
-            .unwrap();
+    let (sink, _) = Recordings::open(
+        &folder,
+        "db-3.payments.prod".parse().unwrap(),
+        Sealing::default(),
+        limits,
+        scene.heard.clone(),
+        || (),
+    )
+    .unwrap();
     Scene { sink, ..scene }
 }
 

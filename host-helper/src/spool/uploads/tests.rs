@@ -64,6 +64,7 @@ fn header(recording: Nonce) -> Header {
         command: None,
         asked: None,
         terminal: None,
+        sealed: Vec::new(),
     }
 }
 

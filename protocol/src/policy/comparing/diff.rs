@@ -29,7 +29,8 @@ pub struct BundleDiff {
 /// One part that is new, gone, or says something else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DiffLine {
-    /// `trigger`, `system`, `row`, `tier`, `action`, `rule`, `exception`, `limits`, `review`, `tests`,
+    /// `trigger`, `system`, `row`, `tier`, `action`, `rule`, `exception`, `limits`, `review`, `recordings`,
+    /// `tests`,
     /// `person`, `role`.
     pub kind: &'static str,
     /// Its name; empty for what there is only one of.
@@ -96,7 +97,7 @@ fn lines(before: &Bundle, after: &Bundle) -> Vec<DiffLine> {
     out
 }
 
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "trigger",
     "system",
     "row",
@@ -106,6 +107,7 @@ const KINDS: [&str; 12] = [
     "exception",
     "limits",
     "review",
+    "recordings",
     "tests",
     "person",
     "role",

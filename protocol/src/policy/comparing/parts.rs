@@ -33,6 +33,7 @@ pub(in crate::policy) fn parts(bundle: &Bundle) -> Vec<Part> {
         exceptions,
         limits: _,
         reviews: _,
+        keep: _,
         tests,
         hosts: _,
         rules_by_system: _,
@@ -280,6 +281,10 @@ fn limits_and_reviews(policy: &Policy) -> Vec<Part> {
         groups.sort();
         let fields = vec![("by", list(groups, " or ")), ("within", span(*within_s))];
         out.push(Part { kind: "review", name: String::new(), fields });
+    }
+    if let Some(crate::policy::shape::Keep { line: _, recordings_s }) = &policy.keep {
+        let fields = vec![("kept for", format!("{}, then removed", span(*recordings_s)))];
+        out.push(Part { kind: "recordings", name: String::new(), fields });
     }
     out
 }

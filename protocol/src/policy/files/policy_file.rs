@@ -15,7 +15,8 @@ use crate::names::{ActionName, GroupName, SELF_TEST_TIER, Severity, SystemName, 
 use crate::policy::finding::{At, Finding};
 use crate::policy::hosts::HostIndex;
 use crate::policy::shape::{
-    Action, Band, Limits, Policy, Quorum, Reviews, Risk, RulesBySystem, System, Tier, Trigger, TriggerSource,
+    Action, Band, Keep, Limits, Policy, Quorum, Reviews, Risk, RulesBySystem, System, Tier, Trigger,
+    TriggerSource,
 };
 use crate::policy::{Command, CommandPart, Extension, Presence, Record};
 use crate::shell::{is_printable, quoted};
@@ -51,6 +52,7 @@ pub(in crate::policy) fn read(text: &str) -> (Option<(Policy, Declared)>, Vec<Fi
         let exceptions = each(root.may("exception"), exception);
         let limits = root.may("limits").and_then(|v| read_limits(&v)).unwrap_or_default();
         let reviews = root.may("review").and_then(|v| read_reviews(&v));
+        let keep = root.may("recordings").and_then(|v| read_keep(&v));
         let tests = root.may("test").map(|v| read_cases(&v)).unwrap_or_default();
         root.finish();
         let declared = Declared { systems: systems.0, tiers: tiers.0, triggers: triggers.0 };
@@ -65,6 +67,7 @@ pub(in crate::policy) fn read(text: &str) -> (Option<(Policy, Declared)>, Vec<Fi
             exceptions,
             limits,
             reviews,
+            keep,
             tests,
             hosts: HostIndex::default(),
         };
@@ -454,6 +457,14 @@ fn read_reviews(value: &Value<'_, '_>) -> Option<Reviews> {
     let within_s = t.must("within").and_then(|v| v.duration(3600..=30 * 86_400));
     t.finish();
     Some(Reviews { line: value.place.line, from: from?, within_s: within_s? })
+}
+
+fn read_keep(value: &Value<'_, '_>) -> Option<Keep> {
+    let mut t = value.table()?;
+    // Less than a month, and an emergency's review could find nothing to look at.
+    let recordings_s = t.must("keep").and_then(|v| v.duration(30 * 86_400..=40 * 365 * 86_400));
+    t.finish();
+    Some(Keep { line: value.place.line, recordings_s: recordings_s? })
 }
 
 fn action(name: At<ActionName>, mut t: Table<'_, '_>) -> Option<Action> {

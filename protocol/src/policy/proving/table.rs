@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::check::{ON_CALL, Walk, Walked};
 use crate::names::Severity;
 use crate::policy::files::reading::span;
-use crate::policy::shape::{Action, Limits, Policy, Reviews, System, Tier, When};
+use crate::policy::shape::{Action, Keep, Limits, Policy, Reviews, System, Tier, When};
 use crate::policy::{Outcome, Presence, Record, Terms};
 
 const LABEL: usize = 14;
@@ -99,6 +99,10 @@ fn aside(out: &mut String, policy: &Policy) {
         let from: Vec<&str> = from.iter().map(|group| group.value.as_str()).collect();
         let _ = writeln!(out, "reviews");
         let _ = writeln!(out, "  {:<12} by {}  (policy.toml:{line})", span(*within_s), from.join(" or "));
+    }
+    if let Some(Keep { line, recordings_s }) = policy.keep() {
+        let _ = writeln!(out, "recordings");
+        let _ = writeln!(out, "  {:<12} kept, then removed  (policy.toml:{line})", span(*recordings_s));
     }
 }
 
