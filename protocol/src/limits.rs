@@ -163,3 +163,13 @@ pub const RECORDING_EVENT: usize = 32 * 1024;
 pub const RECORDING_ASKED: usize = 4 * 1024;
 /// A terminal's name in a recording's header: bytes. `xterm-256color` has 14.
 pub const RECORDING_TERM: usize = 64;
+/// A part's name in a dossier or a period: `recordings/`, a host's name, `/`, 32 digits and `.cast` are 302 bytes.
+pub const EVIDENCE_NAME: usize = 320;
+/// Parts of a dossier or a period: an emergency of 10,000 entries has six for each; a whole log of 10 million
+/// entries is 80,000 tiles and bundles.
+pub const EVIDENCE_PARTS: usize = 200_000;
+/// Its manifest: 200,000 parts of 160 bytes.
+pub const EVIDENCE_MANIFEST: usize = 32 << 20;
+/// The parts of a dossier that are held in memory to be checked, all of them together, bytes: everything but
+/// recordings. 10,000 entries of 2 KiB, twice, and ten bundles at their limit, twice.
+pub const EVIDENCE_HELD: usize = 256 << 20;

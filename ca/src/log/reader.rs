@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 
+use fireaxe_protocol::evidence::range;
 use fireaxe_protocol::log::tiles::{
     TILE_WIDTH, TileKind, TilePath, decode_tile, encode_bundle, encode_tile, subtree,
 };
@@ -152,6 +153,22 @@ impl Reader {
         let hashes = inclusion_proof(index, size, &nodes).map_err(proof_error)?;
         let line1 = if issued { line1(&bytes).to_vec() } else { Vec::new() };
         Ok(Receipt { line1, index, hashes, checkpoint })
+    }
+
+    /// The proof that entry `index` is in the log of `size` entries.
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, LogError> {
+        let rows = Rows(&self.connection);
+        let nodes = StoredNodes::new(&rows, self.size()?.max(size));
+        inclusion_proof(index, size, &nodes).map_err(proof_error)
+    }
+
+    /// The proof that entries `from..to` are in the log of `size` entries.
+    pub fn range(&self, from: u64, to: u64, size: u64) -> Result<String, LogError> {
+        if from > to || to > size || size > self.size()? {
+            return Err(LogError::OutOfRange);
+        }
+        let rows = Rows(&self.connection);
+        range::prove(from, to, size, &StoredNodes::new(&rows, self.size()?))
     }
 
     /// What is durable already, as [`Logged`]: for the retry of a statement whose entry was found. `make`
