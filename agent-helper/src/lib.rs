@@ -29,6 +29,7 @@ mod exit;
 mod failure;
 mod known_hosts;
 mod lockdown;
+mod parts;
 mod places;
 mod randomness;
 mod request;

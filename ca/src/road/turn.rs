@@ -189,6 +189,10 @@ impl<'a> Turn<'a> {
                 let recorded = self.append(*event);
                 self.later(recorded, reply);
             }
+            Asked::Certificates(serials, reply) => {
+                let signed = self.certificates(&serials);
+                self.later(signed, reply);
+            }
             Asked::Explain(person, request, reply) => {
                 let explained = self.explain(&person, &request);
                 self.later(explained.map(Box::new), reply);

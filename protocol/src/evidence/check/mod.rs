@@ -30,6 +30,8 @@ use crate::limits;
 pub struct Trust<'t> {
     /// The log's key, from elsewhere. None: the file's own is believed, and must be compared.
     pub key: Option<&'t NoteKey>,
+    /// Whether that key is for this very file: another log's is then wrong. Else a key of another log is none.
+    pub must: bool,
     /// The version of this program: words made by another are not compared.
     pub version: &'t str,
 }
@@ -144,8 +146,9 @@ fn key(manifest: &Manifest, trust: Trust<'_>, told: &mut Told) -> Option<NoteKey
         return None;
     };
     told.key = Some(own.clone());
-    told.anchored = trust.key == Some(&own);
-    if trust.key.is_some() && !told.anchored {
+    let key = trust.key.filter(|key| trust.must || key.name() == own.name());
+    told.anchored = key == Some(&own);
+    if key.is_some() && !told.anchored {
         let theirs = shown(manifest.origin.as_str());
         told.note(
             layout::KEY,
