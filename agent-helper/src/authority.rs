@@ -47,6 +47,13 @@ pub(crate) struct Known {
     pub(crate) host_ca: Option<Ed25519Key>,
 }
 
+/// The log's key as this client first saw it, whatever the configuration says by now.
+pub(crate) fn remembered_log_key(places: &Places) -> Option<NoteKey> {
+    let text = std::fs::read_to_string(places.known_ca()).ok()?;
+    let known: Known = serde_json::from_str(&text).ok()?;
+    known.log.parse().ok().filter(|_| known.schema == SCHEMA)
+}
+
 /// A certificate and what it must be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Agreed<'a> {

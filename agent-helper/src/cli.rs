@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use fireaxe_protocol::log::{NoteError, NoteKey};
 use fireaxe_protocol::names::{
     AccountName, ActionName, EmergencyId, HostName, IncidentId, NameError, PersonName, ReasonText, Severity,
     TargetName, TierName,
@@ -116,6 +117,11 @@ pub(crate) enum Verb {
         #[arg(value_parser = host)]
         host: HostName,
     },
+    /// Check a dossier or a period that an auditor was given: a zip, or its folder. Offline.
+    #[command(
+        after_help = "Examples:\n  fireaxe verify em-42.zip\n  fireaxe verify em-42.zip --key ca.payments/0123456789abcdef+..."
+    )]
+    Verify(Verify),
     /// Check everything an emergency needs, before it happens.
     Doctor,
     /// Print completions for a shell.
@@ -140,6 +146,20 @@ pub(crate) struct Enrol {
     /// A private key's file, or the .pub of one in your ssh-agent. Made if it is not there.
     #[arg(long)]
     pub(crate) key: Option<PathBuf>,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The zip, or the folder it was unpacked into.
+    pub(crate) path: PathBuf,
+    /// The log's key, from elsewhere: NAME+ID+BASE64. Left out: the one that this client remembers.
+    #[arg(long, value_parser = log_key)]
+    pub(crate) key: Option<NoteKey>,
+}
+
+fn log_key(text: &str) -> Result<NoteKey, String> {
+    text.trim().parse().map_err(|error: NoteError| error.to_string())
 }
 
 /// `open`

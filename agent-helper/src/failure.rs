@@ -118,6 +118,14 @@ pub(crate) enum Failure {
         /// What the system said.
         why: String,
     },
+    /// A dossier or a period that cannot be opened.
+    #[error("{path}: {why}")]
+    Evidence {
+        /// What was named.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// OpenSSH's client could not be started.
     #[error("ssh cannot be run: {0}")]
     Ssh(String),
@@ -171,6 +179,7 @@ impl Failure {
             Failure::NotYours(reason) => &reason.code,
             Failure::NothingWaits { .. } => "request.none",
             Failure::NothingHeld(_) | Failure::NotHeld(_) => "emergency.not_held",
+            Failure::Evidence { .. } => "evidence.unreadable",
             Failure::Ssh(_) => "ssh.failed",
             Failure::Copy(error) => error.code(),
             Failure::Recordings(_) => "recording.refused",

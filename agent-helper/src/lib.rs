@@ -33,6 +33,7 @@ mod failure;
 mod heads;
 mod known_hosts;
 mod lockdown;
+mod parts;
 mod places;
 mod randomness;
 mod request;

@@ -18,10 +18,12 @@
 //! | [`recording`] | chunks of a recorded session, their chain, and asciicast |
 //! | [`krl`] | OpenSSH's key revocation list, written and read |
 //! | [`log`] | entries, Merkle tree, signed notes, checkpoints, receipts, tiles |
+//! | [`evidence`] | what leaves the CA in one file: its layout, its page, every check of it |
 //! | [`api`] | the JSON shapes of the HTTP surface |
 
 pub mod api;
 pub mod certificate;
+pub mod evidence;
 pub mod host;
 pub mod keys;
 pub mod krl;

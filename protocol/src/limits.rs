@@ -209,3 +209,13 @@ pub const ZIP_LIST: u64 = 16 * 1024 * 1024;
 /// How many times longer a file of a zip may be unpacked: entries shrink to a quarter, text of one letter to a
 /// thousandth.
 pub const ZIP_RATIO: u64 = 200;
+/// A part's name in a dossier or a period: `recordings/`, a host's name, `/`, 32 digits and `.cast` are 302 bytes.
+pub const EVIDENCE_NAME: usize = 320;
+/// Parts of a dossier or a period: an emergency of 10,000 entries has six for each; a whole log of 10 million
+/// entries is 80,000 tiles and bundles.
+pub const EVIDENCE_PARTS: usize = 200_000;
+/// Its manifest: 200,000 parts of 160 bytes.
+pub const EVIDENCE_MANIFEST: usize = 32 << 20;
+/// The parts of a dossier that are held in memory to be checked, all of them together, bytes: everything but
+/// recordings. 10,000 entries of 2 KiB, twice, and ten bundles at their limit, twice.
+pub const EVIDENCE_HELD: usize = 256 << 20;

@@ -166,6 +166,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("log", &[]),
     ("snapshot", &["log", "state"]),
     ("views", &["log"]),
+    ("evidence", &["log", "recordings"]),
     ("witness", &["clock", "keys", "log", "randomness", "road"]),
     ("fence", &["data_dir", "log"]),
     ("road", &["clock", "fence", "keys", "log", "randomness", "snapshot", "state"]),

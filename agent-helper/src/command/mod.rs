@@ -25,6 +25,7 @@ mod second;
 mod ssh_config;
 mod standing;
 mod status;
+mod verify;
 mod wait;
 mod watch;
 mod why;
@@ -74,7 +75,11 @@ pub(crate) fn run(verb: Verb, screen: Screen) -> Result<ExitCode, Failure> {
     if let Verb::Completion { shell } = verb {
         return Ok(completion::run(shell).into());
     }
-    let places = Places::find(|name| std::env::var_os(name).map(PathBuf::from))?;
+    let places = Places::find(|name| std::env::var_os(name).map(PathBuf::from));
+    if let Verb::Verify(what) = &verb {
+        return verify::run(screen, places.as_ref().ok(), what).map(Into::into);
+    }
+    let places = places?;
     let cx = Context { screen, places };
     let done = match verb {
         // How its command ends is how it ends.
@@ -99,6 +104,8 @@ pub(crate) fn run(verb: Verb, screen: Screen) -> Result<ExitCode, Failure> {
         Verb::Follow(follow) => follow::run(&cx, &follow),
         Verb::Narrow { emergency, host } => narrow::run(&cx, emergency, &host),
         Verb::Doctor => doctor::run(&cx),
+        // Taken above: these need neither places nor a configuration.
+        Verb::Verify(_) => Ok(crate::exit::Exit::Ok),
         Verb::Completion { shell } => Ok(completion::run(shell)),
     };
     done.map(Into::into)

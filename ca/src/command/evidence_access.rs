@@ -1,16 +1,10 @@
 //! Reading evidence on the CA's own machine: the running CA puts it into the log before anything is read.
 
 use fireaxe_protocol::log::Evidence;
-use serde::Serialize;
 
 use super::{Failed, operator_client};
 use crate::data_dir::DataDir;
-
-#[derive(Serialize)]
-struct Access {
-    what: Evidence,
-    outcome: &'static str,
-}
+use crate::door::{EvidenceRequest, RecordedAnswer};
 
 /// Has the CA of `dir` log that whoever runs this reads `what`; returns when the entry is there. Without a running CA
 /// nothing is read, unless `unlogged` says that this is meant.
@@ -18,8 +12,8 @@ pub(super) fn tell_the_log(dir: &DataDir, what: Evidence, unlogged: bool) -> Res
     if unlogged {
         return Ok(());
     }
-    let body = Access { what, outcome: "read" };
-    let told: Result<serde_json::Value, Failed> = operator_client::post(dir, "/operator/evidence", &body);
+    let body = EvidenceRequest { what, manifest: None };
+    let told: Result<RecordedAnswer, Failed> = operator_client::post(dir, "/operator/evidence", &body);
     told.map(|_| ()).map_err(|mut failed| {
         failed.lines.insert(0, "reading evidence is logged by the running CA, and it was not".into());
         failed.hint("start the CA (fireaxe-ca serve), or say that this reading is in no log: --unlogged")

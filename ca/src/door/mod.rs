@@ -20,6 +20,7 @@
 //! | `tiles.rs` | checkpoint and tiles of the log |
 //! | `bundles.rs` | the local socket: another bundle |
 //! | `operator_hosts.rs` | the local socket: invite, retire, list hosts |
+//! | `operator_evidence.rs` | the local socket: evidence that is read there, or leaves the CA |
 //! | `operator.rs` | the local socket: incidents, clock, health, metrics |
 //! | `problem.rs`, `host_problem.rs` | the one place where a refusal becomes an answer |
 //! | `listen.rs` | sockets and TLS |
@@ -40,6 +41,7 @@ mod hosts;
 mod listen;
 mod networks;
 mod operator;
+mod operator_evidence;
 mod operator_hosts;
 mod places;
 mod policy;
@@ -63,6 +65,7 @@ use fireaxe_protocol::limits;
 
 pub use listen::{ListenError, Tls, listen_https, listen_operator};
 pub use operator::{ClockConfirmation, IncidentReport, Peer, RecordedAnswer};
+pub use operator_evidence::{CertificateAgain, CertificatesAnswer, CertificatesRequest, EvidenceRequest};
 pub use operator_hosts::{
     EnrolledOne, HostsAnswer, InvitationRequest, InvitedAnswer, InvitedOne, Reached, RetiredAnswer,
 };
@@ -180,6 +183,8 @@ pub fn operator_routes(door: Arc<Door>, peer: Peer, ca: Reached) -> Router {
         .route("/operator/hosts", get(operator_hosts::list).post(operator_hosts::invite))
         .route("/operator/hosts/{host}/retirement", post(operator_hosts::retire))
         .route("/operator/clock", post(operator::clock))
+        .route("/operator/evidence", post(operator_evidence::accessed))
+        .route("/operator/certificates", post(operator_evidence::certificates))
         .route("/operator/bundle", post(bundles::activate).layer(DefaultBodyLimit::max(bundles::BODY)))
         .route("/operator/shadow", post(bundles::shadow).layer(DefaultBodyLimit::max(bundles::BODY)))
         .route("/operator/fleet", get(fleet::operator_fleet))

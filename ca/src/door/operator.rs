@@ -100,7 +100,7 @@ pub(super) async fn clock(
     Ok(recorded(door.road.clock_corrected(confirmation.reason, peer.name()).await?))
 }
 
-fn recorded(recorded: crate::road::Recorded) -> Json<RecordedAnswer> {
+pub(super) fn recorded(recorded: crate::road::Recorded) -> Json<RecordedAnswer> {
     let crate::road::Recorded { index, leaf, at } = recorded;
     Json(RecordedAnswer { schema: "fireaxe.recorded/v1".into(), index, leaf, at })
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
+use fireaxe_protocol::evidence::range;
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::tiles::{
     TILE_WIDTH, TileKind, TilePath, decode_tile, encode_bundle, encode_tile, subtree,
@@ -274,6 +275,22 @@ impl Reader {
     /// said since.
     pub fn receipt(&self, index: u64) -> Result<Receipt, LogError> {
         Ok(self.proved(index)?.1)
+    }
+
+    /// The proof that entry `index` is in the log of `size` entries.
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, LogError> {
+        let rows = Rows(&self.connection);
+        let nodes = StoredNodes::new(&rows, self.size()?.max(size));
+        inclusion_proof(index, size, &nodes).map_err(proof_error)
+    }
+
+    /// The proof that entries `from..to` are in the log of `size` entries.
+    pub fn range(&self, from: u64, to: u64, size: u64) -> Result<String, LogError> {
+        if from > to || to > size || size > self.size()? {
+            return Err(LogError::OutOfRange);
+        }
+        let rows = Rows(&self.connection);
+        range::prove(from, to, size, &StoredNodes::new(&rows, self.size()?))
     }
 
     /// What is durable already, as [`Logged`]: for the retry of a statement whose entry was found. `make`

@@ -491,6 +491,7 @@ impl Asked {
             Asked::Incident(_, reply) | Asked::Evidence(_, reply) | Asked::Clock { reply, .. } => {
                 drop(reply.send(Err(refusal)));
             }
+            Asked::Certificates(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Explain(_, _, reply) => drop(reply.send(Err(refusal))),
             Asked::Reader(_, reply) => drop(reply.send(Err(refusal))),
             Asked::Report(_, reply) => drop(reply.send(Err(refusal))),

@@ -2,6 +2,7 @@
 //!
 //! | step | file | what it does |
 //! |---|---|---|
+//! | – | `again.rs` | what went out -> the same bytes, for evidence |
 //! | 2 | `caller.rs` | signed words -> a known person ([`Known`]) |
 //! | 3 | `facts.rs` | state -> the facts a decision may rest on |
 //! | 3, 4 | `declare.rs` | facts -> decision -> entries; the same words, the same answer |
@@ -18,6 +19,7 @@
 //! The door and the operator's commands talk to it through [`Road`].
 
 mod activate;
+mod again;
 mod approve;
 mod caller;
 mod clockwork;
@@ -48,6 +50,7 @@ mod witnessing;
 pub(crate) use activate::again as decided_by_bundle;
 pub use activate::{Activated, Proposal};
 pub(crate) use activate::{Signature, is_removed, may_not_activate};
+pub use again::CERTIFICATES;
 pub(crate) use approve::{may_not_answer, may_not_approve, unusual_approval, waiting as waiting_request};
 pub use caller::{Gate, Known};
 pub(crate) use caller::{check_time, fresh};
@@ -138,6 +141,8 @@ pub(crate) enum Asked {
     Evidence(Box<Event>, Reply<Recorded>),
     /// Step 3 without its entry.
     Explain(PersonName, Box<ExplainRequest>, Reply<Box<Explained>>),
+    /// Certificates as they went out, for evidence.
+    Certificates(Vec<u64>, Reply<Vec<(u64, String)>>),
     /// Whose emergency a fresh key belongs to.
     Reader(Fingerprint, Reply<FreshReader>),
     /// Steps 8 and 11: what a host said, to be logged.
@@ -286,6 +291,11 @@ impl Road {
     /// Records that evidence is handed out, or refused.
     pub async fn evidence_accessed(&self, access: Access) -> Result<Recorded, Refusal> {
         self.ask(|reply| Asked::Evidence(Box::new(access.into()), reply)).await
+    }
+
+    /// Those of `serials`, at most [`CERTIFICATES`], that may be signed again for evidence.
+    pub async fn certificates(&self, serials: Vec<u64>) -> Result<Vec<(u64, String)>, Refusal> {
+        self.ask(|reply| Asked::Certificates(serials, reply)).await
     }
 
     /// Records that a recording is about to be removed: `of` is the leaf of the entry that reported it.

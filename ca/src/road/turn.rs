@@ -205,6 +205,10 @@ impl<'a> Turn<'a> {
                 let recorded = holds.and_then(|()| self.append(*event));
                 self.later(recorded, reply);
             }
+            Asked::Certificates(serials, reply) => {
+                let signed = self.certificates(&serials);
+                self.later(signed, reply);
+            }
             Asked::Explain(person, request, reply) => {
                 let explained = self.explain(&person, &request);
                 self.later(explained.map(Box::new), reply);

@@ -116,9 +116,8 @@ fn is_operator(text: &str) -> bool {
 
 /// Whether the policy lets a recording go at `at` that was reported at `reported`, unix seconds. A policy that
 /// says nothing of it keeps all.
-fn is_kept_no_longer(_bundle: &Bundle, reported: u64, at: u64) -> bool {
-    // Joined with the policy's key for how long recordings are kept.
-    reported <= at
+fn is_kept_no_longer(bundle: &Bundle, reported: u64, at: u64) -> bool {
+    bundle.policy.keep().is_some_and(|keep| keep.is_over(reported, at))
 }
 
 #[cfg(test)]

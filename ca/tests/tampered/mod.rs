@@ -37,7 +37,7 @@ pub const RECORDING: Nonce = Nonce([9; 16]);
 /// spoke; evidence that was read, exported and refused; a recording that expired.
 pub async fn everything() -> Installed {
     let roster = roster().replace("[role]\n", "[role]\nauditor = { group = \"security\" }\n");
-    let ca = Installed::with(POLICY, &roster);
+    let ca = Installed::with(&format!("{POLICY}\n[recordings]\nkeep = \"30d\"\n"), &roster);
     ca.joins(DB3).await;
     let (waits, _) = ca.waits("payments-db").await;
     ca.clock.pass(30);
@@ -67,7 +67,7 @@ pub async fn everything() -> Installed {
     evidence(&ca, DAN, "dan", AccessOutcome::Exported(Hash::of(b"manifest"))).await;
     evidence(&ca, ANA, "ana", AccessOutcome::Refused(Reason::new("evidence.role", "ana is no auditor")))
         .await;
-    ca.clock.pass(3600);
+    ca.clock.pass(30 * 24 * 3600);
     ca.road.recording_expired(reported, DB3.parse().unwrap(), RECORDING).await.unwrap();
     let _ = host_key;
     ca

@@ -80,6 +80,16 @@ impl Entry {
         encode_entry(self.index, self.at, &self.event, self.body.as_deref())
     }
 
+    /// Its kind, as its line names it: `emergency.declared`.
+    pub fn kind(&self) -> String {
+        #[derive(serde::Deserialize)]
+        struct Tag {
+            kind: String,
+        }
+        let json = serde_json::to_vec(&self.event).unwrap_or_default();
+        serde_json::from_slice::<Tag>(&json).map(|tag| tag.kind).unwrap_or_default()
+    }
+
     /// Reads entry bytes; every other spelling of the same entry is refused.
     pub fn decode(bytes: &[u8]) -> Result<Entry, EntryError> {
         if bytes.len() > limits::ENTRY {

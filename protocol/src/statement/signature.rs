@@ -95,6 +95,12 @@ impl Claimed {
         &self.statement
     }
 
+    /// That key as `allowed_signers` has it: its type and its base64, no comment.
+    pub fn key_line(&self) -> Option<String> {
+        let key = ssh_key::PublicKey::from(self.sshsig.public_key().clone());
+        key.to_openssh().ok().map(|line| line.trim_end().to_owned())
+    }
+
     /// Checks the signature with the enrolled key, which must be the claimed one whole (a FIDO key's
     /// application too). Says what it proves; whether that suffices is the policy's.
     pub fn verify(self, key: &EnrolledKey) -> Result<Signed, SignatureError> {

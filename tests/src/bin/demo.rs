@@ -178,12 +178,33 @@ fn tell(signals: &Receiver<()>) {
     step(13, "An auditor verifies the whole log: every entry, signature, decision and certificate.");
     show(&scene.ca.cmd(&["log", "verify"]));
 
+    hand_over(&scene);
+
     let took = began.elapsed().as_secs();
     if std::env::var("KEEP").is_ok_and(|keep| !keep.is_empty() && keep != "0") {
         keep(&mut scene, signals);
     }
     drop(scene);
     say(&format!("\nSUCCESS: everything was as it should be ({took} s). Nothing is left running.\n"));
+}
+
+/// An auditor gets one file, and needs nothing else.
+fn hand_over(scene: &Scene) {
+    step(
+        14,
+        "She takes one file home: everything of EM-1. It is verified in an empty folder, on a machine that",
+    );
+    say("   has no CA, no configuration and no network.\n");
+    let desk = scene.world.room("auditor");
+    let zip = desk.join("em-1.zip");
+    let ran = scene.ca.cmd(&["log", "receipt", "EM-1", "-o", zip.to_str().expect("a path of text")]);
+    show_as(&ran, &desk);
+    let path = format!("PATH={}:/usr/bin:/bin", scene.world.programs().bin.display());
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--net", "env", "-i", &path, "fireaxe", "verify", "em-1.zip"]).current_dir(&desk);
+    let ran = fireaxe_tests::run(&mut command);
+    show(&Ran { command: "fireaxe verify em-1.zip".into(), ..ran });
+    say("   VERIFY.txt in it says how the same is done with nothing but sha256sum and ssh-keygen.\n");
 }
 
 /// What one person may not have alone: the weaker tier at once, the stronger one when a colleague says yes.

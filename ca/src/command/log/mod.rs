@@ -1,6 +1,9 @@
 //! `log`: what an auditor asks of the log. A verb a file.
 
 mod bar;
+mod export;
+mod handing_out;
+mod receipt;
 mod replay;
 mod source;
 mod verify;
@@ -16,6 +19,10 @@ pub(super) enum LogCommand {
     Verify(Box<verify::Verify>),
     /// Decide everything again; explain the decisions of one emergency
     Replay(replay::Replay),
+    /// Put everything of one emergency into one file that is checked offline
+    Receipt(receipt::Receipt),
+    /// Put everything of a period into one file: entries with their proof, tables, a page
+    Export(export::Export),
 }
 
 impl LogCommand {
@@ -23,6 +30,8 @@ impl LogCommand {
         match self {
             LogCommand::Verify(verify) => verify.run(),
             LogCommand::Replay(replay) => replay.run(),
+            LogCommand::Receipt(receipt) => receipt.run(),
+            LogCommand::Export(export) => export.run(),
         }
     }
 }
