@@ -42,6 +42,9 @@ pub enum Fault {
     Nothing(String),
 }
 
+/// Writes a part, the same bytes each time.
+type Make<'s> = dyn Fn(&mut dyn Write) -> Result<(), Fault> + 's;
+
 /// Where a part's bytes come from.
 pub(super) enum Source<'s> {
     /// They are here.
@@ -51,7 +54,7 @@ pub(super) enum Source<'s> {
     /// The picture of a recording.
     Cast(PathBuf),
     /// They are made as they are written.
-    Made(Box<dyn Fn(&mut dyn Write) -> Result<(), Fault> + 's>),
+    Made(Box<Make<'s>>),
 }
 
 impl Source<'_> {

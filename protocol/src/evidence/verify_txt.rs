@@ -57,8 +57,7 @@ pub(super) fn of_dossier(dossier: &Dossier) -> String {
          log/checkpoint, C2SP tlog-checkpoint); that each key was that person's or host's at that time; that each\n\
          decision comes out the same again from policy and facts; that approvals were by enough people, over exactly\n\
          what waited; that certificates are what the decisions gave; that recordings are what hosts reported.\n\n\
-         The leaf of an entry, by hand:\n\n    {}\n\n",
-        "printf '\\000' | cat - entries/000000.json | sha256sum"
+         The leaf of an entry, by hand:\n\n    printf '\\000' | cat - entries/000000.json | sha256sum\n\n"
     );
     let _ = write!(
         out,

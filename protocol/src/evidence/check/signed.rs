@@ -57,7 +57,7 @@ pub(super) fn statements(dossier: &Dossier, bundles: &Bundles, told: &mut Told) 
                 _ => None,
             };
             let signed = match one.who {
-                Who::Person { .. } => by_person(dossier, bundles, kept.entry.index, one),
+                Who::Person { .. } => by_person(bundles, kept.entry.index, one),
                 Who::Host { name, of } => {
                     let known = of
                         .and_then(|of| joined.get(&of))
@@ -79,7 +79,7 @@ pub(super) fn statements(dossier: &Dossier, bundles: &Bundles, told: &mut Told) 
     }
 }
 
-fn by_person(dossier: &Dossier, bundles: &Bundles, index: u64, one: Said<'_>) -> Result<Signed, String> {
+fn by_person(bundles: &Bundles, index: u64, one: Said<'_>) -> Result<Signed, String> {
     let Who::Person { name, key, counter, presence } = one.who else {
         return Err("it is no person's".into());
     };
@@ -102,7 +102,6 @@ fn by_person(dossier: &Dossier, bundles: &Bundles, index: u64, one: Said<'_>) ->
     {
         return Err("its key, counter or presence is not what its entry says".into());
     }
-    let _ = dossier;
     Ok(signed)
 }
 
