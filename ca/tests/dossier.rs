@@ -142,6 +142,7 @@ fn serials(ca: &Installed) -> Vec<u64> {
 
 fn recording(serial: u64) -> (Vec<Vec<u8>>, Recorded) {
     let (mut writer, first) = Writer::begin(Header {
+        sealed: Vec::new(),
         v: 1,
         recording: Nonce([5; 16]),
         connection: Nonce([1; 16]),

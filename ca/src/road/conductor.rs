@@ -464,6 +464,7 @@ impl Asked {
             | Asked::Say(..)
             | Asked::Grant(..)
             | Asked::Narrow(..)
+            | Asked::Certificates(..)
             | Asked::Host(_)
             | Asked::Activate(..)
             | Asked::Incident(..)
