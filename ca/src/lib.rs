@@ -4,6 +4,7 @@ pub mod clock;
 pub mod command;
 pub mod data_dir;
 pub mod door;
+pub mod evidence;
 pub mod keys;
 pub mod log;
 pub mod metrics;

@@ -165,6 +165,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("log", &[]),
     ("views", &["log"]),
+    ("evidence", &["recordings"]),
     ("road", &["clock", "keys", "log", "randomness", "state"]),
     ("door", &["clock", "log", "metrics", "recordings", "road", "views"]),
 ];
