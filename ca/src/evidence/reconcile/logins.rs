@@ -187,7 +187,7 @@ mod tests {
                          for a from ::1 port 1 ssh2\",\"OTHER\":\"";
             format!("{begin}{}\"}}\n", "a".repeat(length - begin.len() - 2))
         };
-        let log = format!("{}{}{}", line(SSHD_LINE), line(SSHD_LINE + 1), line(100));
+        let log = format!("{}{}{}", line(SSHD_LINE), line(SSHD_LINE + 1), line(200));
         let found = of(log.as_bytes(), None);
         assert_eq!((found.lines, found.logins.len(), found.unreadable), (3, 2, Some((2, 1))));
     }
