@@ -106,6 +106,12 @@ fn what_the_ca_did_not_issue_the_host_did_not_report_or_nobody_recorded_is_found
     // What the service counts by itself says the same.
     let fleet = scene.ca.cmd(&["fleet"]);
     fleet.says("missing: 1 session(s) without their recording");
+    let mut metrics = Command::new("curl");
+    metrics.args(["-sS", "--unix-socket"]).arg(scene.ca.data().join("operator.sock"));
+    let metrics = run(metrics.arg("http://localhost/metrics"));
+    let counted = |name: &str| metrics.stdout.lines().any(|line| line == name);
+    assert!(counted("fireaxe_sessions_unrecorded 1") && counted("fireaxe_sessions_unusual 0"), "{metrics}");
+    assert!(counted("fireaxe_reviews_overdue 0") && counted("fireaxe_closings_unconfirmed 0"), "{metrics}");
 
     // A log that somebody took the logins out of.
     let kept: Vec<String> = fs::read_to_string(&log)
