@@ -1,6 +1,6 @@
 //! The logins of an sshd log: lines in, bounded, and of each what is needed to find its counterpart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, Read};
 
 use fireaxe_protocol::limits::{SSHD_LINE, SSHD_LOGINS};
@@ -56,6 +56,8 @@ pub enum SshdLogError {
 
 /// Names of hosts that are not ours, which are kept apart: the rest is counted under one name.
 const ELSEWHERE: usize = 100;
+/// Names of hosts that are remembered with what they stand for: a fleet's, 16 KiB each at most.
+const NAMES: usize = 10_000;
 
 /// Reads `input` to its end. `host`: whose log it is, whatever its lines say.
 pub fn read(
@@ -67,6 +69,8 @@ pub fn read(
 ) -> Result<SshdLog, SshdLogError> {
     let mut log = SshdLog::default();
     let mut bytes = Vec::new();
+    // Looked for among all hosts once, not at each line.
+    let mut names: HashMap<String, Option<HostName>> = HashMap::new();
     while let Some(whole) = next_line(&mut input, &mut bytes)? {
         log.lines += 1;
         let line = log.lines;
@@ -78,7 +82,16 @@ pub fn read(
             continue;
         };
         log.of_sshd += 1;
-        let of = host.or_else(|| known.host_named(found.host.as_deref()?)).cloned();
+        let of = match (host, &found.host) {
+            (Some(host), _) => Some(host.clone()),
+            (None, None) => None,
+            (None, Some(name)) => {
+                if names.len() >= NAMES {
+                    names.clear();
+                }
+                names.entry(name.clone()).or_insert_with(|| known.host_named(name).cloned()).clone()
+            }
+        };
         if let (Some(of), Some(at)) = (&of, found.at) {
             let (first, last) = log.covers.entry(of.clone()).or_insert((at, at));
             (*first, *last) = ((*first).min(at), (*last).max(at));
