@@ -1,5 +1,6 @@
 //! Counters for the operator's dashboard. Names are `fireaxe_<thing>_total` and gauges without suffix.
 
+use fireaxe_protocol::api::Missing;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -37,6 +38,7 @@ pub struct Metrics {
     shadow: Family<Outcome, Gauge>,
     hosts: [Gauge; 5],
     evidence: Family<Outcome, Counter>,
+    missing: [Gauge; 4],
 }
 
 impl Default for Metrics {
@@ -80,7 +82,18 @@ impl Default for Metrics {
         }
         let evidence = Family::<Outcome, Counter>::default();
         registry.register("evidence_accesses", "Reads of entries and recordings", evidence.clone());
+        let missing: [Gauge; 4] = Default::default();
+        let named = [
+            ("sessions_unrecorded", "Connections that ended without the recording that their terms ask for"),
+            ("sessions_unusual", "Logins and ends that cannot be, going by the log"),
+            ("closings_unconfirmed", "Confirmations that hosts owe of closings more than a minute old"),
+            ("reviews_overdue", "Reviews that are overdue"),
+        ];
+        for ((name, help), gauge) in named.into_iter().zip(&missing) {
+            registry.register(name, help, gauge.clone());
+        }
         Metrics {
+            missing,
             evidence,
             hosts,
             shadow,
@@ -115,6 +128,14 @@ impl Metrics {
     /// How many hosts are enrolled, follow, have confirmed the newest list, are stale, and have seen a longer log.
     pub fn fleet(&self, counts: [usize; 5]) {
         for (gauge, count) in self.hosts.iter().zip(counts) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// What is missing.
+    pub fn missing(&self, counts: Missing) {
+        let Missing { unrecorded, unusual, unconfirmed, overdue } = counts;
+        for (gauge, count) in self.missing.iter().zip([unrecorded, unusual, unconfirmed, overdue]) {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }

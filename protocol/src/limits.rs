@@ -219,3 +219,12 @@ pub const EVIDENCE_MANIFEST: usize = 32 << 20;
 /// The parts of a dossier that are held in memory to be checked, all of them together, bytes: everything but
 /// recordings. 10,000 entries of 2 KiB, twice, and ten bundles at their limit, twice.
 pub const EVIDENCE_HELD: usize = 256 << 20;
+/// One line of an sshd log: bytes. sshd cuts what it says at 1 KiB; in JSON each byte of it may take six, and the
+/// journal's other fields 2 KiB. Longer lines are said and passed over.
+pub const SSHD_LINE: usize = 16 * 1024;
+/// Logins of one reading of sshd logs: of 300 bytes each, 300 MB. More are read a period at a time.
+pub const SSHD_LOGINS: usize = 1_000_000;
+/// A syslog message of the stream: bytes. RFC 5425 asks receivers to take 8,192; most take no more by themselves.
+pub const STREAM_MESSAGE: usize = 8 * 1024;
+/// Text of the events that are sent at once: bytes. One more entry at [`ENTRY`], escaped six-fold, may go over it.
+pub const STREAM_BATCH: usize = 1024 * 1024;

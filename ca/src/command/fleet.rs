@@ -1,7 +1,7 @@
 //! `fleet`: every enrolled host as a running CA sees it, and how far the newest revocation got.
 
 use clap::Args;
-use fireaxe_protocol::api::{Fleet as Told, FleetHost, Problem};
+use fireaxe_protocol::api::{Fleet as Told, FleetHost, Missing, Problem};
 use fireaxe_protocol::host::Mode;
 use fireaxe_protocol::names::{SystemName, shown};
 use time::OffsetDateTime;
@@ -64,11 +64,31 @@ impl Fleet {
             _ if fleet.hosts.is_empty() => tell("no host is stale"),
             _ => {}
         }
+        if let Some(missing) = &fleet.missing {
+            tell(lacks(missing));
+        }
         if let Some(reach) = &fleet.revocation {
             tell(reached(reach, now));
         }
         Ok(())
     }
+}
+
+/// "missing: 2 sessions without their recording, 1 closing not confirmed (...)"
+fn lacks(missing: &Missing) -> String {
+    let Missing { unrecorded, unusual, unconfirmed, overdue } = *missing;
+    let all = [
+        (unrecorded, "session(s) without their recording"),
+        (unusual, "report(s) of sessions that cannot be"),
+        (unconfirmed, "confirmation(s) of closings"),
+        (overdue, "review(s) overdue"),
+    ];
+    let said: Vec<String> =
+        all.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if said.is_empty() {
+        return "nothing is missing, going by what hosts say".into();
+    }
+    format!("missing: {}   fireaxe-ca log reconcile names each", said.join(", "))
 }
 
 /// "revoked 14:02:11Z, on 997 of 1000 by 14:02:13Z, not yet on: a, b, c"
@@ -158,6 +178,15 @@ mod tests {
         };
         let said = reached(&reach, 1_700_000_000);
         assert_eq!(said, "revoked 22:13:20Z, on 2 of 4, not yet on: db-3.payments.prod and 1 more");
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_the_command_that_names_it() {
+        assert_eq!(lacks(&Missing::default()), "nothing is missing, going by what hosts say");
+        let some = Missing { unrecorded: 2, overdue: 1, ..Missing::default() };
+        let said =
+            "missing: 2 session(s) without their recording, 1 review(s) overdue   fireaxe-ca log reconcile";
+        assert!(lacks(&some).starts_with(said));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
-use fireaxe_protocol::api::{Fleet as Told, FleetHost, Reach};
+use fireaxe_protocol::api::{Fleet as Told, FleetHost, Missing, Reach};
 use fireaxe_protocol::host::{Heartbeat, Report};
 use fireaxe_protocol::limits::STATEMENT_WINDOW_S;
 use fireaxe_protocol::log::Hash;
@@ -73,6 +73,8 @@ pub struct FleetCounts {
     pub stale: usize,
     /// Have seen a longer log than this one.
     pub ahead: usize,
+    /// What is missing.
+    pub missing: Missing,
 }
 
 impl Fleet {
@@ -181,12 +183,27 @@ impl Fleet {
             }
             hosts.push(line(host, seen, following, now));
         }
-        Told { schema: "fireaxe.fleet/v1".into(), now, krl_version: newest, revocation: reach, hosts }
+        Told {
+            schema: "fireaxe.fleet/v1".into(),
+            now,
+            krl_version: newest,
+            revocation: reach,
+            missing: None,
+            hosts,
+        }
+    }
+
+    /// The same of every host, with what is missing.
+    pub(super) fn told_all(&self, door: &Door) -> Told {
+        let now = door.clock.now().wall_s;
+        let published = door.road.published();
+        let missing = published.missing().counts(&published.speakers().all(), now);
+        Told { missing: Some(missing), ..self.told(door, |_| true) }
     }
 
     /// Counts, for the dashboard.
     pub(super) fn counts(&self, door: &Door) -> FleetCounts {
-        let told = self.told(door, |_| true);
+        let told = self.told_all(door);
         let newest = told.krl_version;
         let count = |is: &dyn Fn(&FleetHost) -> bool| told.hosts.iter().filter(|host| is(host)).count();
         FleetCounts {
@@ -195,6 +212,7 @@ impl Fleet {
             confirmed: count(&|host| host.krl_version.is_some_and(|version| version >= newest)),
             stale: count(&|host| is_stale(host, newest, told.now)),
             ahead: count(&|host| host.drift.iter().any(|reason| reason.code == AHEAD)),
+            missing: told.missing.unwrap_or_default(),
         }
     }
 }
@@ -252,7 +270,7 @@ pub(super) async fn fleet(State(door): State<Arc<Door>>, headers: HeaderMap, uri
         return Err(nothing());
     };
     if bundle.roster.has_role(person, Role::Auditor) {
-        return Ok(Json(door.fleet.told(&door, |_| true)));
+        return Ok(Json(door.fleet.told_all(&door)));
     }
     let groups = bundle.roster.person(person).map(|person| person.groups.clone()).unwrap_or_default();
     let theirs = |bundle: &Bundle, host: &KnownHost| {
@@ -281,5 +299,5 @@ fn nothing() -> problem::Told {
 
 /// `GET /operator/fleet`
 pub(super) async fn operator_fleet(State(door): State<Arc<Door>>) -> Json<Told> {
-    Json(door.fleet.told(&door, |_| true))
+    Json(door.fleet.told_all(&door))
 }

@@ -125,8 +125,9 @@ pub(super) async fn healthz(State(door): State<Arc<Door>>) -> Response {
 /// `GET /metrics`: OpenMetrics text.
 pub(super) async fn metrics(State(door): State<Arc<Door>>) -> Answer<Response> {
     let health = door.road.published().health();
-    let FleetCounts { enrolled, following, confirmed, stale, ahead } = door.fleet.counts(&door);
+    let FleetCounts { enrolled, following, confirmed, stale, ahead, missing } = door.fleet.counts(&door);
     door.metrics.fleet([enrolled, following, confirmed, stale, ahead]);
+    door.metrics.missing(missing);
     let text = door.metrics.text(&health, door.road.published().shadow()).ok_or_else(|| {
         Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics cannot be written")
     })?;

@@ -374,11 +374,13 @@ impl Conductor {
             let serials = self.state.revocations.listed();
             // Who owes a word before the list that it is about.
             self.published.speakers().set_closings(&self.state.reported);
+            self.published.missing().set_closings(&self.state);
             self.published.set_revocations(version, serials, now);
         }
         if let Some(bundle) = self.state.bundle() {
             self.published.set_bundle(bundle);
         }
+        self.published.missing().set_counted(&self.state);
         self.published.set_head(self.state.entries(), self.state.emergencies.count());
         self.published.set_ok(self.broken.is_none(), !self.guard.is_stopped());
         self.published.ring();
@@ -387,6 +389,8 @@ impl Conductor {
     /// What hosts are told of emergencies that end soon, and of those that go on longer. Heard of when the bell
     /// rings next.
     fn publish_countdowns(&self, now: u64) {
+        // Whatever ends or is looked back at is an emergency that was touched.
+        self.published.missing().set_reviews(&self.state);
         let closing = self.state.emergencies.closing_ones();
         let countdowns = closing.filter_map(|live| match live.phase {
             Phase::Closing { until } => Some(FeedClosing {

@@ -32,6 +32,7 @@ mod extend;
 mod facts;
 mod hosts;
 mod issue;
+mod missing;
 mod narrow;
 mod pager;
 mod refusal;
@@ -70,6 +71,7 @@ pub(crate) use hosts::{
     certificate_is_due, is_host_body_of, may_enrol, may_stay, may_test, self_test_terms, system_of,
 };
 pub use issue::Opening;
+pub use missing::Missing;
 pub use pager::{Page, Pager, deliver_by};
 pub use refusal::{Internal, Refusal};
 pub(crate) use reports::{Came, entry_of as entry_of_report, serial_of as serial_of_report};

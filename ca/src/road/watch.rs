@@ -36,6 +36,7 @@ pub struct Published {
     changes: broadcast::Sender<Change>,
     shadow: ShadowCounts,
     speakers: Speakers,
+    missing: super::Missing,
     countdowns: RwLock<Arc<Vec<FeedClosing>>>,
     extended: RwLock<Arc<Vec<Extended>>>,
     rung: Mutex<SinceThen>,
@@ -135,6 +136,7 @@ impl Published {
             changes: broadcast::Sender::new(CHANGES),
             shadow: ShadowCounts::default(),
             speakers: Speakers::default(),
+            missing: super::Missing::default(),
             countdowns: RwLock::default(),
             extended: RwLock::default(),
             rung: Mutex::default(),
@@ -166,6 +168,11 @@ impl Published {
     /// Hosts that are ours or may become so.
     pub fn speakers(&self) -> &Speakers {
         &self.speakers
+    }
+
+    /// What is missing, as far as is known without looking for it.
+    pub fn missing(&self) -> &super::Missing {
+        &self.missing
     }
 
     /// Emergencies whose countdown runs, by number.

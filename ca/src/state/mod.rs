@@ -28,7 +28,7 @@ pub use history::{Asks, History};
 pub use hosts::{Certified, EnrolledHost, Hosts, Invitation};
 pub use live::{Approval, Call, Issued, Live, Phase, Request, Settled, Wait};
 pub use narrowed::{CannotNarrow, Narrowed};
-pub use reported::{Hour, Reported, Speaker};
+pub use reported::{Counted, Hour, Reported, Speaker};
 pub use reviews::Owed;
 pub use revocations::Revocations;
 pub use saved::Unreadable;

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use fireaxe_protocol::api::Reports;
-use fireaxe_protocol::host::Report;
+use fireaxe_protocol::host::{EndReason, Report};
 use fireaxe_protocol::keys::Ed25519Key;
 use fireaxe_protocol::limits::{CONFIRMED, KRL_KEEP_S, LIFETIME_MAX_S, REPORTS_PER_HOUR};
 use fireaxe_protocol::log::{Event, Hash, HostSaid};
 use fireaxe_protocol::names::{EmergencyId, HostName, SystemName};
+use fireaxe_protocol::policy::Record;
 use fireaxe_protocol::statement::{Envelope, HostReport, Nonce, Statement};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,16 @@ const OWED_S: u64 = LIFETIME_MAX_S + KRL_KEEP_S;
 pub struct Reported {
     hosts: BTreeMap<HostName, Speaker>,
     closings: Closings,
+    counted: Counted,
+}
+
+/// Of what hosts reported since the log began, how much somebody should have looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counted {
+    /// Logins and ends that cannot be, going by the log.
+    pub unusual: u64,
+    /// Connections that ended without a recording although their terms ask for one, as the host says.
+    pub unrecorded: u64,
 }
 
 /// An enrolled host as far as its reports go.
@@ -74,6 +85,8 @@ pub struct Connection {
     pub serial: u64,
     /// Its number among the host's reports.
     pub seq: u64,
+    /// Whether its terms ask for a recording, as the host says.
+    pub record: Record,
 }
 
 /// Emergencies that were closed lately and had something alive.
@@ -90,9 +103,21 @@ struct Closings {
 struct Closing {
     entry: u64,
     leaf: Hash,
+    at: u64,
 }
 
 impl Reported {
+    /// What hosts reported that somebody should have looked at.
+    pub fn counted(&self) -> Counted {
+        self.counted
+    }
+
+    /// The closings of each scope that are owed confirmations, oldest first: entry, and when, unix seconds.
+    pub fn closings(&self) -> HashMap<String, Vec<(u64, u64)>> {
+        let all = self.closings.by_scope.iter();
+        all.map(|(scope, of)| (scope.clone(), of.iter().map(|one| (one.entry, one.at)).collect())).collect()
+    }
+
     /// Every enrolled host, by name.
     pub fn hosts(&self) -> impl Iterator<Item = (&HostName, &Speaker)> {
         self.hosts.iter()
@@ -159,23 +184,28 @@ impl Reported {
                 self.hosts.insert(host.clone(), speaker);
             }
             Event::HostRetired { host, .. } => drop(self.hosts.remove(host)),
-            Event::SessionOpened { by, .. } => {
+            Event::SessionOpened { by, unusual, .. } => {
+                self.counted.unusual += u64::from(!unusual.is_empty());
                 let words = self.heard(index, at, by)?;
                 let Report::SessionOpened(opened) = words.report else {
                     return Err(FoldError::Statement(index));
                 };
-                let connection = Connection { serial: opened.serial, seq: words.seq };
+                let connection = Connection { serial: opened.serial, seq: words.seq, record: opened.record };
                 if let Some(speaker) = self.hosts.get_mut(&by.host) {
                     speaker.open(opened.connection, connection);
                 }
             }
-            Event::SessionClosed { by, .. } => {
+            Event::SessionClosed { by, unusual, .. } => {
+                self.counted.unusual += u64::from(!unusual.is_empty());
                 let words = self.heard(index, at, by)?;
                 let Report::SessionClosed(closed) = words.report else {
                     return Err(FoldError::Statement(index));
                 };
                 if let Some(speaker) = self.hosts.get_mut(&by.host) {
-                    speaker.connections.remove(&closed.connection);
+                    let was = speaker.connections.remove(&closed.connection);
+                    let asked = was.is_some_and(|was| was.record != Record::None);
+                    let none = closed.recordings.is_empty() && closed.more == 0;
+                    self.counted.unrecorded += u64::from(asked && none && closed.why != EndReason::Refused);
                 }
             }
             Event::HostConfirmed { closed, by } => {
@@ -211,7 +241,7 @@ impl Reported {
     /// An emergency was closed, and certificates of it were alive.
     pub(super) fn closed(&mut self, index: u64, at: u64, leaf: Hash, emergency: EmergencyId, scope: &str) {
         let closings = &mut self.closings;
-        closings.by_scope.entry(scope.to_owned()).or_default().push_back(Closing { entry: index, leaf });
+        closings.by_scope.entry(scope.to_owned()).or_default().push_back(Closing { entry: index, leaf, at });
         closings.ended.insert(emergency, at);
         closings.by_age.push_back((at, scope.to_owned(), emergency));
     }
@@ -349,10 +379,10 @@ mod tests {
         let speaker = reported.hosts.get_mut(&host).unwrap();
         let name = |n: u64| Nonce(u128::from(n).to_be_bytes());
         for seq in 1..=CONNECTIONS as u64 {
-            speaker.open(name(seq), Connection { serial: 7, seq });
+            speaker.open(name(seq), Connection { serial: 7, seq, record: Record::None });
         }
         assert!(speaker.connection(&name(1)).is_some());
-        speaker.open(name(9999), Connection { serial: 7, seq: 9999 });
+        speaker.open(name(9999), Connection { serial: 7, seq: 9999, record: Record::None });
         assert!(speaker.connection(&name(1)).is_none() && speaker.connection(&name(2)).is_some());
     }
 

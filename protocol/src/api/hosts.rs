@@ -202,8 +202,24 @@ pub struct Fleet {
     /// How far it got.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub revocation: Option<Reach>,
+    /// What is missing; only for who sees every host.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub missing: Option<Missing>,
     /// By name.
     pub hosts: Vec<FleetHost>,
+}
+
+/// What somebody should have looked at, as far as the CA knows without looking for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Missing {
+    /// Connections that ended without a recording although their terms ask for one, since the log began.
+    pub unrecorded: u64,
+    /// Logins and ends that cannot be, going by the log, since it began.
+    pub unusual: u64,
+    /// Hosts' confirmations of closings that are more than a minute old, now.
+    pub unconfirmed: u64,
+    /// Reviews that are overdue now.
+    pub overdue: u64,
 }
 
 /// How far a revocation got: "revoked 14:02:11, on 997 of 1000 by 14:02:13".

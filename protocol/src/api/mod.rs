@@ -10,7 +10,7 @@ mod requests;
 pub use evidence::{RecordingLine, RecordingState, Recordings};
 pub use hosts::{
     ChunksTaken, Consistency, FeedClosing, FeedEvent, FeedHead, FeedList, Fleet, FleetHost, HostCertificate,
-    Join, Joined, Narrowed, Reach, Reports, ReportsTaken, SelfTestCertificate,
+    Join, Joined, Missing, Narrowed, Reach, Reports, ReportsTaken, SelfTestCertificate,
 };
 pub use read_proof::{ReadProof, ReadProofError};
 pub use requests::{

@@ -4,15 +4,17 @@ mod bar;
 mod export;
 mod handing_out;
 mod receipt;
+mod reconcile;
 mod replay;
 mod source;
+mod stream;
 mod verify;
 
 use clap::Subcommand;
 
 use super::Failed;
 
-/// Verify the log.
+/// Verify the log; compare it with what hosts' own logs show; stream it.
 #[derive(Debug, Subcommand)]
 pub(super) enum LogCommand {
     /// Check tree, checkpoints, statements, decisions, certificates and state from the bytes
@@ -23,6 +25,10 @@ pub(super) enum LogCommand {
     Receipt(receipt::Receipt),
     /// Put everything of a period into one file: entries with their proof, tables, a page
     Export(export::Export),
+    /// Compare what was issued with what hosts' sshd logs and recordings show
+    Reconcile(reconcile::Reconcile),
+    /// Send the log as events to another system, at least once and in order
+    Stream(stream::Stream),
 }
 
 impl LogCommand {
@@ -32,6 +38,8 @@ impl LogCommand {
             LogCommand::Replay(replay) => replay.run(),
             LogCommand::Receipt(receipt) => receipt.run(),
             LogCommand::Export(export) => export.run(),
+            LogCommand::Reconcile(reconcile) => reconcile.run(),
+            LogCommand::Stream(stream) => stream.run(),
         }
     }
 }
