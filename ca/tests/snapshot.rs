@@ -271,7 +271,8 @@ async fn a_signed_state_that_the_log_does_not_come_to_is_found_when_the_whole_lo
     ca.incident("pd:TRUE", 1, "open", "payments-db").await;
     let forked = tempfile::tempdir().unwrap();
     copy(ca.data().path(), &forked.path().join("data"));
-    // Another past of the same length, by the same keys.
+    // Another past of the same length, by the same keys, on a file that was not known before: a copy is fenced.
+    fs::remove_file(forked.path().join("data/log.home")).unwrap();
     let fork = Installed::open(forked, ca.clock.clone(), 50_000);
     ca.incident("pd:NEXT", 4, "open", "build").await;
     fork.incident("pd:FALSE", 1, "open", "payments-db").await;

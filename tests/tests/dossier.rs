@@ -113,6 +113,9 @@ fn a_period_is_verified_the_same_way() {
     scene.ca.cmd(&words).ok();
     let told = alone(&desk, &bin, "fireaxe --json verify period.zip");
     assert!(told.exits(0).stdout.contains("\"ok\":true"), "{told}");
+    // The whole log is in it, as a copy that the CA's own program verifies.
+    let told = alone(&desk, &bin, "fireaxe-ca log verify --tiles period.zip");
+    assert!(told.exits(0).stderr.contains("the log holds together"), "{told}");
     unpack(&zip, &desk);
     for line in commands(&desk.join("period")) {
         alone(&desk.join("period"), &bin, &line).exits(0);

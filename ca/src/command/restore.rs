@@ -56,6 +56,10 @@ impl Restore {
             let reader = Reader::open(&from.log()).map_err(|error| unreadable(&from, error))?;
             // Of a copy in SQLite's own way: what a CA that was killed left in its write-ahead log comes too.
             reader.copy_to(&to.log()).map_err(|error| unreadable(&from, error))?;
+            // A head of this log that it lacks is no less there for being restored.
+            if from.fence_note().exists() {
+                fs::copy(from.fence_note(), to.fence_note()).map_err(failed)?;
+            }
             if from.tls_certificate().exists() {
                 fs::copy(from.tls_certificate(), to.tls_certificate()).map_err(failed)?;
             }

@@ -13,8 +13,6 @@ use fireaxe_protocol::host::Recorded;
 use fireaxe_protocol::log::tree::leaf_hash;
 use fireaxe_protocol::log::{Checkpoint, Entry, Event, Evidence, Receipt};
 use fireaxe_protocol::names::{EmergencyId, HostName};
-use fireaxe_protocol::recording::Chunk;
-use fireaxe_protocol::recording::{Body, Header};
 use fireaxe_protocol::statement::Nonce;
 
 use super::collect::Collected;
@@ -92,7 +90,7 @@ fn add_recordings(
         let path = root.join(host.as_str()).join(name.to_string());
         // No more than whole chunks: a host may be sending the next.
         let read = recordings::read(&path, |_| ());
-        let Ok((_, good, _)) = read.as_ref() else {
+        let Ok((chain, good, _)) = read.as_ref() else {
             let expired = dossier.entries.values().any(|kept| match &kept.entry.event {
                 Event::RecordingExpired { host: h, recording, .. } => *h == host && *recording == name,
                 _ => false,
@@ -104,8 +102,9 @@ fn add_recordings(
         let file = Source::File(path.clone(), *good);
         let (bytes, sha256) = file.measure()?;
         parts.insert(layout::recording(&host, name), file);
-        // One that still grows has no picture yet.
-        let cast = reported.contains_key(&(host.clone(), name));
+        // One that still grows has no picture yet; one that is sealed has none without an auditor's key.
+        let sealed = chain.header().is_none_or(|header| !header.sealed.is_empty());
+        let cast = reported.contains_key(&(host.clone(), name)) && !sealed;
         if cast {
             parts.insert(layout::cast(&host, name), Source::Cast(path));
         }
@@ -127,7 +126,7 @@ fn unreported(root: &Path, dossier: &Dossier) -> Vec<(HostName, Nonce)> {
     for host in spoke {
         for file in std::fs::read_dir(root.join(host.as_str())).into_iter().flatten().flatten() {
             let name = file.file_name().to_str().and_then(|name| name.parse::<Nonce>().ok());
-            let header = header_of(&file.path());
+            let header = recordings::opening::header_of(&file.path());
             if let (Some(name), Some(header)) = (name, header)
                 && is_issued(dossier, header.serial)
             {
@@ -143,17 +142,6 @@ fn is_issued(dossier: &Dossier, serial: u64) -> bool {
         .entries
         .get(&serial)
         .is_some_and(|kept| matches!(kept.entry.event, Event::CertificateIssued { .. }))
-}
-
-fn header_of(path: &Path) -> Option<Header> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let most = fireaxe_protocol::limits::RECORDING_CHUNK as u64;
-    std::fs::File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
-    match Chunk::read(&bytes).ok()??.0.body {
-        Body::Header(header) => Some(*header),
-        _ => None,
-    }
 }
 
 /// Reads on as long as `each` says so: entries in order, a fault of its own ends it.

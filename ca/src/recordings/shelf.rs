@@ -2,14 +2,13 @@
 //! of them is for others.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 
-use fireaxe_protocol::limits::RECORDING_CHUNK;
 use fireaxe_protocol::names::HostName;
-use fireaxe_protocol::recording::{Body, Chunk, Header};
+use fireaxe_protocol::recording::Header;
 use fireaxe_protocol::statement::Nonce;
 
-use super::Recordings;
+use super::{Recordings, opening};
 
 impl Recordings {
     /// Hosts and names of at most `most` that are on disk, in order, from the one after `after` on. What is
@@ -47,13 +46,7 @@ impl Recordings {
 
     /// The header of one, if it has a whole one.
     pub fn header(&self, host: &HostName, name: Nonce) -> Option<Header> {
-        let mut bytes = Vec::new();
-        let file = File::open(self.path(host, name)).ok()?;
-        file.take(RECORDING_CHUNK as u64).read_to_end(&mut bytes).ok()?;
-        match Chunk::read(&bytes).ok()??.0.body {
-            Body::Header(header) => Some(*header),
-            _ => None,
-        }
+        opening::header_of(&self.path(host, name))
     }
 }
 

@@ -21,7 +21,7 @@ pub enum Unreadable {
 impl State {
     /// The shape of what [`State::save`] writes **and the rules by which entries are folded**. Raise it with
     /// every change of either: what an older program folded must not be taken for what this one would.
-    pub const SHAPE: u32 = 1;
+    pub const SHAPE: u32 = 2;
 
     /// All of the state. It grows with people, hosts, incidents, what is open and what is owed, not with the log.
     pub fn save(&self) -> Result<Vec<u8>, Unreadable> {

@@ -298,7 +298,7 @@ fn recordings(dossier: &Dossier, page: &mut Page) {
             let picture = if one.cast {
                 layout::cast(&one.host, one.name)
             } else {
-                "none: it cannot be read here".into()
+                "none: sealed, or not complete".into()
             };
             vec![
                 layout::recording(&one.host, one.name),

@@ -20,6 +20,8 @@ pub struct TilesLog<P> {
     place: P,
     note: String,
     size: u64,
+    /// The last bundle, where it is not full. Read at once: a mirror that goes on drops it soon.
+    edge: Option<Vec<u8>>,
 }
 
 impl<P: Place> TilesLog<P> {
@@ -31,7 +33,13 @@ impl<P: Place> TilesLog<P> {
         let note = String::from_utf8(bytes).map_err(|_| wrong("the checkpoint is not text".to_owned()))?;
         let says = note.split_once("\n\n").and_then(|(text, _)| Checkpoint::parse(&format!("{text}\n")).ok());
         let says = says.ok_or_else(|| wrong("the checkpoint cannot be read".to_owned()))?;
-        Ok(TilesLog { place, note, size: says.size })
+        let mut log = TilesLog { place, note, size: says.size, edge: None };
+        let width = u16::try_from(log.size % u64::from(TILE_WIDTH)).unwrap_or(0);
+        if width != 0 {
+            // A fault is said where its entries are read.
+            log.edge = log.bundle(log.size / u64::from(TILE_WIDTH), width).unwrap_or(None);
+        }
+        Ok(log)
     }
 
     /// The bundle that holds the first `width` entries of tile `index`, whole or as far as it goes.
@@ -69,7 +77,8 @@ impl<P: Place> Source for TilesLog<P> {
         let width = self.size.saturating_sub(from - first).min(TILE_WIDTH.into());
         let narrow = u16::try_from(width).unwrap_or(TILE_WIDTH);
         let name = TilePath { kind: TileKind::Entries, index, width: narrow };
-        let bytes = self.bundle(index, narrow).map_err(wrong)?;
+        let edge = self.edge.clone().filter(|_| index == self.size / u64::from(TILE_WIDTH));
+        let bytes = edge.map_or_else(|| self.bundle(index, narrow), |edge| Ok(Some(edge))).map_err(wrong)?;
         let bytes = bytes.ok_or_else(|| wrong(format!("there is no file {name}")))?;
         let entries = decode_bundle(&bytes).map_err(|error| wrong(format!("{name}: {error}")))?;
         if (entries.len() as u64) < width {

@@ -36,7 +36,7 @@ impl<R: Read + Seek> Zipped<R> {
         let mut archive =
             ZipArchive::new(from).map_err(|error| format!("no zip: {}", shown(&error.to_string())))?;
         if archive.len() > ZIP_FILES {
-            return Err(format!("it has {} files, {ZIP_FILES} are allowed", archive.len()));
+            return Err(format!("it has {} files, {ZIP_FILES} are allowed: {UNPACK}", archive.len()));
         }
         if archive.has_duplicate_names() {
             return Err("two of its files have one name".to_owned());
@@ -90,10 +90,12 @@ fn list_is_short(from: &mut (impl Read + Seek)) -> Result<(), String> {
     // Each place that could be that record counts, whichever the library takes.
     for found in end.windows(22).filter(|window| window.starts_with(b"PK\x05\x06")) {
         let listed = found.get(12..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
-        if listed == u32::MAX {
-            return Err(
-                "it is of the kind for more than 4 GiB or 65,535 files, which is not taken".to_owned()
-            );
+        // Whatever says so has its true numbers elsewhere, and the library makes room for as many as they say.
+        let beyond = |at: std::ops::Range<usize>| found.get(at).is_some_and(|b| b.iter().all(|b| *b == 0xff));
+        if beyond(8..10) || beyond(10..12) || beyond(12..16) || beyond(16..20) {
+            return Err(format!(
+                "it is of the kind for more than 4 GiB or 65,535 files, which is not taken: {UNPACK}"
+            ));
         }
         if u64::from(listed) > ZIP_LIST {
             return Err(format!("the list of its files has {listed} bytes, {ZIP_LIST} are allowed"));
@@ -101,6 +103,8 @@ fn list_is_short(from: &mut (impl Read + Seek)) -> Result<(), String> {
     }
     Ok(())
 }
+
+const UNPACK: &str = "unpack it, and name the folder that has the file checkpoint";
 
 /// A name that leads nowhere but into the folder it is unpacked in, also in other programs.
 fn may_have(name: &str) -> Result<(), String> {
@@ -112,13 +116,13 @@ fn may_have(name: &str) -> Result<(), String> {
     if good { Ok(()) } else { Err(format!("it names a file {}, which no tile is called", shown(name))) }
 }
 
-/// What stands before `checkpoint`: nothing, or one folder.
+/// What stands before `checkpoint`: nothing, one folder, or, in the export of a period, two.
 fn around<'n>(names: impl Iterator<Item = &'n str>) -> Result<String, String> {
     let mut found = Vec::new();
     for name in names {
-        let before = name.strip_suffix("checkpoint").filter(|before| {
-            before.is_empty() || before.strip_suffix('/').is_some_and(|folder| !folder.contains('/'))
-        });
+        let before = name
+            .strip_suffix("checkpoint")
+            .filter(|before| before.is_empty() || before.ends_with('/') && before.matches('/').count() <= 2);
         found.extend(before.map(str::to_owned));
     }
     match found.as_slice() {
