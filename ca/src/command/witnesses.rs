@@ -52,9 +52,8 @@ impl Asked {
                 "{ahead}: this log is an older copy, or another past of it; nothing is signed"
             ))
             .hint(format!(
-                "put back the newest copy of {}, and look with: fireaxe-ca log verify --data {}; if there is \
-                     none, make a new CA (docs/OPERATIONS.md, When a witness is ahead)",
-                dir.log().display(),
+                "fireaxe-ca restore --from {} --mirror MIRROR --data NEW, and serve NEW; without a mirror: \
+                 docs/OPERATIONS.md, When a witness is ahead",
                 dir.path().display()
             ))
         })?;
