@@ -138,7 +138,8 @@ impl Crashing {
         let entries: Vec<Vec<u8>> =
             (0..size).map(|index| reader.entry_bytes(index).expect("entry")).collect();
         drop(reader);
-        for name in ["log.sqlite", "log.sqlite-wal", "log.sqlite-shm", "views.sqlite"] {
+        // Another log in its place is fenced, unless it was the first that is known there.
+        for name in ["log.sqlite", "log.sqlite-wal", "log.sqlite-shm", "views.sqlite", "log.home"] {
             let _ = std::fs::remove_file(self.ca.data().join(name));
         }
         let key = keys::load(&self.ca.data().join("keys"), Purpose::Log).expect("key");
