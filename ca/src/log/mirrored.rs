@@ -284,6 +284,9 @@ fn a_log_in_doubt_leaves_its_mirror_as_it_is_until_it_commits() {
     commit(&mut log, &["not mirrored yet".into()]).unwrap();
     assert_eq!(log.mirrored(Mirror::open(&mirror).unwrap(), true), Ok(Standing::Behind(250)));
     assert_eq!(read_as_a_client(&mirror).len(), 250);
+    // Nor does a fault make it write there.
+    log.recover().unwrap();
+    assert_eq!(read_as_a_client(&mirror).len(), 250);
     commit(&mut log, &["confirmed".into()]).unwrap();
     drop(log);
     check(&path, &mirror);
