@@ -110,9 +110,11 @@ impl Serve {
         let pager = self.pager.clone().map(|program| Pager::start(deliver_by(program))).transpose();
         let pager = pager.map_err(Failed::error)?;
         // Before anything is signed: a log that is behind what a witness has seen signs nothing.
-        let (witnesses, confirmed) = self.witnesses.start(&dir, log.key(), clock.clone())?;
+        let asked = self.witnesses.start(&dir, log.key(), clock.clone(), fence.is_in_doubt());
+        let (witnesses, confirmed) = asked?;
         if confirmed {
-            // A quorum cosigned this very head, so none of it has seen another past or more of this one.
+            // A quorum had cosigned this very head before, and the rest of them have less: none has seen another past
+            // or more of this one. One that knew nothing was given nothing, and does not count.
             fence.confirm(&Source::Witness("a quorum".into())).map_err(Failed::error)?;
         }
         let deps = Deps {
