@@ -20,7 +20,7 @@ use crate::door::{
 };
 use crate::fence::{Fence, Source};
 use crate::keys::{self, Purpose};
-use crate::log::{Log, Reader, Standing, WalKeeper};
+use crate::log::{Log, Reader, WalKeeper};
 use crate::metrics::Metrics;
 use crate::randomness::SystemRandomness;
 use crate::recordings::Recordings;
@@ -99,9 +99,8 @@ impl Serve {
         let snapshots = snapshots.map_err(Failed::error)?;
         let reader = || Reader::open(&dir.log()).map_err(unlogged);
         let fence = Arc::new(Fence::open(&dir, &reader()?).map_err(Failed::error)?);
-        let (standing, follower) = self.mirror.begin(&dir, &mut log, reader()?, &fence)?;
-        if standing == Some(Standing::Equal) {
-            // Nobody but this log's key has signed past what is here, as far as the second copy knows.
+        let (confirmed, follower) = self.mirror.begin(&dir, &mut log, reader()?, &fence)?;
+        if confirmed {
             fence.confirm(&Source::Mirror).map_err(Failed::error)?;
         }
         let found = keys::public(&krl_key);

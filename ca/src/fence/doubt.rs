@@ -35,12 +35,17 @@ pub(super) struct Mark {
     pub(super) why: Why,
     /// Entries of the log then.
     pub(super) size: u64,
+    /// Whether its newest ones came from a mirror: what that lacks, this lacks too.
+    #[serde(default)]
+    pub(super) refilled: bool,
 }
 
 /// A doubt, and what hosts have said.
 #[derive(Debug)]
 pub(super) struct Doubt {
     why: Why,
+    /// See [`Mark::refilled`].
+    pub(super) refilled: bool,
     /// When the first host was heard: the clock's even hand.
     since_ms: Option<u64>,
     hosts: HashMap<HostName, Word>,
@@ -66,7 +71,7 @@ pub(super) struct Dispelled {
 
 impl Doubt {
     pub(super) fn of(mark: Mark) -> Doubt {
-        Doubt { why: mark.why, since_ms: None, hosts: HashMap::new() }
+        Doubt { why: mark.why, refilled: mark.refilled, since_ms: None, hosts: HashMap::new() }
     }
 
     pub(super) fn said(&self) -> Fenced {
@@ -115,7 +120,7 @@ mod tests {
     use super::*;
 
     fn doubt() -> Doubt {
-        Doubt::of(Mark { v: 1, why: Why::Copied, size: 9 })
+        Doubt::of(Mark { v: 1, why: Why::Copied, size: 9, refilled: false })
     }
 
     fn host(n: u32) -> HostName {

@@ -172,6 +172,13 @@ impl Fence {
         self.held.read().unwrap_or_else(PoisonError::into_inner).doubt.is_some()
     }
 
+    /// Whether the log is in doubt and its newest entries came from a mirror: then no mirror confirms it that may lack
+    /// what was answered.
+    pub fn was_refilled(&self) -> bool {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.doubt.as_ref().is_some_and(|doubt| doubt.refilled)
+    }
+
     /// Takes a head that the log's own key signed, and that `from` has: `note`, opened as `head`, standing so to
     /// a log of `ours` entries. One that the log had says nothing.
     pub fn raise(
@@ -258,9 +265,9 @@ impl Fence {
     }
 }
 
-/// Marks a folder that nobody uses yet as restored.
-pub fn mark_restored(dir: &DataDir, size: u64) -> Result<(), FenceError> {
-    home::mark(dir, &Mark { v: 1, why: Why::Restored, size })
+/// Marks a folder that nobody uses yet as restored; `refilled`: its newest entries came from a mirror.
+pub fn mark_restored(dir: &DataDir, size: u64, refilled: bool) -> Result<(), FenceError> {
+    home::mark(dir, &Mark { v: 1, why: Why::Restored, size, refilled })
 }
 
 /// What lies in a folder, for who looks at it from outside while nobody serves it.

@@ -293,6 +293,25 @@ fn a_log_in_doubt_leaves_its_mirror_as_it_is_until_it_commits() {
 }
 
 #[test]
+fn a_mirror_says_that_it_has_every_answer_only_while_answers_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mirror) = pair(folder.path(), 0);
+    let says = || Mirrored::open(&mirror).unwrap().has_all_answers();
+    assert_eq!(says(), Ok(true));
+    Mirror::open(&mirror).unwrap().answers_go_first().unwrap();
+    assert_eq!(says(), Ok(false));
+    // Where it is equal a log in doubt does not make it say so, and the first commit after does.
+    let mut log = open(&path);
+    assert_eq!(log.mirrored(Mirror::open(&mirror).unwrap(), true), Ok(Standing::Equal));
+    log.recover().unwrap();
+    assert_eq!(says(), Ok(false));
+    commit(&mut log, &["confirmed".into()]).unwrap();
+    assert_eq!(says(), Ok(true));
+    fs::remove_file(mirror.join("mode")).unwrap();
+    assert_eq!(says(), Ok(false), "one made before mirrors said so");
+}
+
+#[test]
 fn a_mirror_whose_folder_goes_stops_the_log_and_is_not_made_again() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mirror) = pair(folder.path(), 0);

@@ -145,6 +145,9 @@ impl Log {
     /// before it. A log that is in doubt must not write what is later to confirm it.
     pub fn mirrored(&mut self, mut mirror: Mirror, hold: bool) -> Result<Standing, LogError> {
         let standing = mirror.standing(&*self.store, &self.origin, &self.key)?;
+        if !hold {
+            mirror.answers_wait();
+        }
         if standing == Standing::Equal || !hold {
             mirror.catch_up(&*self.store, &self.origin, &self.key)?;
         }
@@ -340,6 +343,9 @@ impl<'log> Batch<'log> {
         // A crash from here on: the entries stand and were not answered. The same statements, sent again,
         // meet their entries and get the same bytes. A mirror that answers wait for is behind by this batch until
         // the next start brings it up.
+        if let Some(mirror) = &mut log.mirror {
+            mirror.answers_wait();
+        }
         if let Some(mirror) = &mut log.mirror
             && let Err(error) = mirror.catch_up(&*log.store, &log.origin, &log.key)
         {
