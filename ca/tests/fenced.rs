@@ -210,3 +210,43 @@ async fn two_of_three_hosts_or_all_of_them_too_soon_confirm_nothing() {
     }
     assert_eq!(ca.operator("GET", "/healthz", serde_json::json!({})).await.status, 503);
 }
+
+#[tokio::test]
+async fn one_host_that_says_it_knows_more_and_shows_nothing_does_not_hold_a_copied_log_up_for_ever() {
+    let ca = copied(with_hosts(&[DB3, DB4, DB5]).await);
+    let (size, root) = head(&ca);
+    let health = || ca.operator("GET", "/healthz", serde_json::json!({}));
+    for waited in [150, 149, 0] {
+        says(&ca, DB4, Some((size + 1000, root)), None).await;
+        for host in [DB3, DB5] {
+            says(&ca, host, Some((size, root)), None).await;
+        }
+        assert_eq!(health().await.status, 503);
+        ca.clock.pass(waited);
+    }
+    ca.clock.pass(1);
+    says(&ca, DB4, Some((size + 1000, root)), None).await;
+    assert_eq!(health().await.status, 200);
+    ca.open_emergency(ANA, &ca.declare(DB4)).await;
+}
+
+#[tokio::test]
+async fn a_note_that_could_not_be_kept_is_kept_as_soon_as_it_can_be_and_no_smaller_one_takes_its_place() {
+    let ca = with_hosts(&[DB3]).await;
+    let before = kept(&ca);
+    ca.open_emergency(ANA, &ca.declare(DB3)).await;
+    let smaller = note(&ca);
+    ca.open_emergency(BEN, &ca.declare("web")).await;
+    let newest = note(&ca);
+    let ca = put_back(ca, &before);
+    // Where the file would be written first there is something in the way.
+    let in_the_way = ca.data().path().join("fence.note.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    says(&ca, DB3, None, Some(newest.clone())).await;
+    ca.incident("pd:X1", 1, "open", "payments-db").await.problem(503, "ca.fenced");
+    assert!(!ca.data().fence_note().exists());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    says(&ca, DB3, None, Some(smaller)).await;
+    ca.incident("pd:X1", 1, "open", "payments-db").await.problem(503, "ca.fenced");
+    assert_eq!(std::fs::read_to_string(ca.data().fence_note()).unwrap(), newest);
+}

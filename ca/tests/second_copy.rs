@@ -64,13 +64,17 @@ fn agent() -> ureq::Agent {
 
 /// Starts it, and waits until it listens; or gives what it said when it refused to.
 fn serve(data: &Path, mirror: Option<&Path>) -> Result<Serving, Output> {
+    serve_in(data, mirror, "before")
+}
+
+fn serve_in(data: &Path, mirror: Option<&Path>, mode: &str) -> Result<Serving, Output> {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
     let mut program = program("serve", data);
     program.arg("--listen").arg(address.to_string()).stderr(Stdio::piped()).stdout(Stdio::piped());
     if let Some(mirror) = mirror {
-        program.arg("--mirror").arg(mirror);
+        program.arg("--mirror").arg(mirror).args(["--mirror-mode", mode]);
     }
     let mut child = program.spawn().unwrap();
     let mut looks = 0;
@@ -235,6 +239,19 @@ fn the_disk_is_lost_and_yesterdays_backup_signs_nothing_alone_and_goes_on_with_t
     assert_eq!(std::fs::read_to_string(alone.join("fence.note")).unwrap(), newest);
     let doctor = program("doctor", &alone).output().unwrap();
     assert!(String::from_utf8_lossy(&doctor.stderr).contains("FAIL  fence"));
+    // Restored again, it still lacks that head, which is said at once: both sizes.
+    let (theirs, ours) = (format!("a head of {before} entries"), format!("this log has {}", size(&backup)));
+    let restores = |name: &str, mirror: Option<&Path>| {
+        let mut restore = program("restore", &room.path().join(name));
+        restore.arg("--from").arg(&alone);
+        mirror.map(|mirror| restore.arg("--mirror").arg(mirror));
+        let told = ran(&mut restore);
+        String::from_utf8([told.stdout, told.stderr].concat()).unwrap()
+    };
+    let told = restores("alone-2", None);
+    assert!(told.contains(&theirs) && told.contains(&ours), "{told}");
+    let told = restores("whole-2", Some(&mirror));
+    assert!(!told.contains("signs nothing"), "{told}");
     // With the mirror it does not even start: both sizes are named.
     let told = serve(&alone, Some(&mirror)).err().unwrap();
     let (theirs, ours) = (format!("{before} entries"), format!("this log {}", size(&backup)));
@@ -279,6 +296,43 @@ fn the_disk_is_lost_and_yesterdays_backup_signs_nothing_alone_and_goes_on_with_t
     assert_eq!(size(&anew), size(&whole));
     let ca = serve(&anew, Some(&mirror)).unwrap_or_else(|told| panic!("{told:?}"));
     assert_eq!(ca.opens(&words[2])["certificate"], third["certificate"]);
+}
+
+#[test]
+fn a_log_that_was_made_from_a_mirror_that_no_answer_waited_for_is_not_confirmed_by_it() {
+    let room = tempfile::tempdir().unwrap();
+    let data = init(room.path());
+    let mirror = room.path().join("mirror");
+    std::fs::create_dir(&mirror).unwrap();
+    let ca = serve_in(&data, Some(&mirror), "after").unwrap_or_else(|told| panic!("{told:?}"));
+    let origin = Reader::open(&data.join("log.sqlite")).unwrap().origin().clone();
+    assert!(!mirror.join("mode").exists());
+    let words: Vec<Envelope> = (1..=2).map(|number| declares(&origin, number)).collect();
+    ca.opens(&words[0]);
+    let here = size(&data);
+    let head = || std::fs::read_to_string(mirror.join("checkpoint")).unwrap_or_default();
+    let mut looks = 0;
+    while head().lines().nth(1) != Some(&here.to_string()) {
+        looks += 1;
+        assert!(looks < 6000, "the mirror never follows");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(ca);
+    let made = restored(room.path(), "made", Some(&data), Some(&mirror));
+    // However it is served and however often: what the mirror says stays as it is.
+    for mode in ["before", "after", "before"] {
+        let ca = serve_in(&made, Some(&mirror), mode).unwrap_or_else(|told| panic!("{told:?}"));
+        assert_eq!(ca.post("/v1/emergencies", &words[1]).1["code"], "ca.fenced");
+    }
+    // From the folder alone it is compared with what it did not come from.
+    let whole = restored(room.path(), "whole", Some(&data), None);
+    let ca = serve(&whole, Some(&mirror)).unwrap_or_else(|told| panic!("{told:?}"));
+    ca.opens(&words[1]);
+    drop(ca);
+    assert_eq!(std::fs::read_to_string(mirror.join("mode")).unwrap(), "before\n");
+    // Before anything is answered that it may lack it says so.
+    drop(serve_in(&whole, Some(&mirror), "after").unwrap_or_else(|told| panic!("{told:?}")));
+    assert_eq!(std::fs::read_to_string(mirror.join("mode")).unwrap(), "after\n");
 }
 
 #[test]

@@ -8,11 +8,13 @@ mod installed;
 use std::sync::{Arc, Mutex};
 
 use ed25519_dalek::SigningKey;
+use fireaxe_ca::fence::{Fence, Source};
+use fireaxe_ca::log::Relation;
 use fireaxe_ca::road::{Ahead, Cosigners};
 use fireaxe_protocol::api::Opened;
 use fireaxe_protocol::certificate::cut_receipt;
 use fireaxe_protocol::log::cosignature::cosigned;
-use fireaxe_protocol::log::{Cosigner, Receipt};
+use fireaxe_protocol::log::{Checkpoint, Cosigner, Hash, Receipt};
 use fireaxe_protocol::statement::{Declare, Statement};
 use installed::{ANA, BEN, Installed, signed};
 
@@ -24,10 +26,14 @@ struct Said {
     /// What comes beside the road.
     beside: Vec<String>,
     ahead: Option<Ahead>,
+    /// A fence that is raised while they are asked.
+    raises: Option<Arc<Fence>>,
     /// Heads that nobody waited for, and those that somebody did.
     heads: (Vec<u64>, Vec<u64>),
     newest: String,
 }
+
+const OTHER: &str = "ca.payments/0123456789abcdef";
 
 #[derive(Clone, Default)]
 struct Site(Arc<Mutex<Said>>);
@@ -52,6 +58,10 @@ impl Cosigners for Site {
         let mut said = self.0.lock().unwrap();
         said.heads.1.push(size);
         said.newest = note.to_owned();
+        if let Some(fence) = said.raises.take() {
+            let head = Checkpoint { origin: OTHER.parse().unwrap(), size: size + 9, root: Hash([9; 32]) };
+            fence.raise(Source::Mirror, "a note", &head, Relation::Beyond, size).unwrap();
+        }
         said.answers.then(|| with_line(note))
     }
 
@@ -143,10 +153,26 @@ async fn a_witness_that_is_ahead_stops_everything_and_health_says_so() {
     assert!(problem.title.contains("999"), "{problem:?}");
     ca.close_emergency(ANA, &opened).await.problem(503, "witness.ahead");
     assert_eq!(ca.size(), size, "an entry on top of another past");
+    // What is read goes on, as behind any fence.
+    let (session, path) = (ca.login(BEN).await, "/v1/requests");
+    assert_eq!(ca.get(path, Some(&ca.proof(&session, "GET", path))).await.status, 200);
     let health = ca.operator("GET", "/healthz", serde_json::Value::Null).await;
     assert!(health.status == 503 && health.text().contains("ahead of this log"), "{}", health.text());
     // It was a mistake: it goes on by itself.
     site.0.lock().unwrap().ahead = None;
     assert_eq!(ca.close_emergency(ANA, &opened).await.status, 200);
     ca.verifies();
+}
+
+#[tokio::test]
+async fn a_fence_that_is_raised_during_a_commit_keeps_what_was_committed_unsigned() {
+    let site = Site::default();
+    site.0.lock().unwrap().answers = true;
+    let ca = Installed::witnessed(Box::new(site.clone()));
+    let before = ca.size();
+    site.0.lock().unwrap().raises = Some(ca.road.published().fence().clone());
+    let words = signed(ANA, &Statement::Declare(ca.declare("payments-db")));
+    ca.send(&words).await.problem(503, "ca.fenced");
+    assert!(ca.size() > before, "it is in the log");
+    ca.send(&words).await.problem(503, "ca.fenced");
 }

@@ -42,25 +42,33 @@ pub(super) struct Follower {
 
 impl MirrorTo {
     /// Takes the mirror, if there is to be one. Refuses one that this log is behind, or that does not fit. Says
-    /// how it stood, and what is left to be followed.
+    /// whether it confirms that this log is the newest, and what is left to be followed.
     pub(super) fn begin(
         &self,
         dir: &DataDir,
         log: &mut Log,
         reader: Reader,
         fence: &Fence,
-    ) -> Result<(Option<Standing>, Option<Follower>), Failed> {
-        let Some(folder) = &self.folder else { return Ok((None, None)) };
+    ) -> Result<(bool, Option<Follower>), Failed> {
+        let Some(folder) = &self.folder else { return Ok((false, None)) };
         let failed = |error| match error {
             LogError::Mirror(error) => refused(dir.path(), folder, error),
             error => Failed::log(dir, error),
         };
-        let mirror = Mirror::open(folder).map_err(|error| failed(error.into()))?;
+        let mut mirror = Mirror::open(folder).map_err(|error| failed(error.into()))?;
+        // Nobody but this log's key has signed past an equal head, as far as the mirror knows. A log that was made from
+        // it knows no more, so it must have had whatever was answered.
+        let has_all = mirror.has_all_answers().map_err(|error| failed(error.into()))?;
+        let knows = has_all || !fence.was_refilled();
         if self.mode == Mode::After {
             let standing = mirror.look(&reader).map_err(failed)?;
-            return Ok((Some(standing), Some(Follower { mirror, reader })));
+            if has_all {
+                mirror.answers_go_first().map_err(|error| failed(error.into()))?;
+            }
+            return Ok((knows && standing == Standing::Equal, Some(Follower { mirror, reader })));
         }
-        Ok((Some(log.mirrored(mirror, fence.is_in_doubt()).map_err(failed)?), None))
+        let standing = log.mirrored(mirror, fence.is_in_doubt()).map_err(failed)?;
+        Ok((knows && standing == Standing::Equal, None))
     }
 }
 

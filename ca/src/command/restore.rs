@@ -11,7 +11,7 @@ use super::folders::{beside, copy_tree, flush, move_whole};
 use super::mirror::refused;
 use super::{Data, Failed, tell};
 use crate::data_dir::DataDir;
-use crate::fence;
+use crate::fence::{self, Fenced};
 use crate::keys::{self, Purpose};
 use crate::log::{LogError, Mirrored, Reader, Refilled};
 
@@ -32,6 +32,10 @@ struct Made {
     head: Checkpoint,
     key: NoteKey,
     refilled: Option<Refilled>,
+    /// Whether the mirror says that whatever was answered is in it.
+    has_all: bool,
+    /// A head that the log still lacks.
+    lacks: Option<Fenced>,
     has_keys: bool,
 }
 
@@ -67,6 +71,7 @@ impl Restore {
             copy_tree(&from.keys(), &to.keys())?;
         }
         let refilled = self.mirror.as_deref().map(|folder| self.refill(folder, to)).transpose()?;
+        let (refilled, has_all) = refilled.map_or((None, false), |(refilled, all)| (Some(refilled), all));
         // All of it, from bytes: nothing is moved into place that `serve` would not start with.
         let reader = Reader::open(&to.log()).map_err(|error| unreadable(to, error))?;
         let head = reader.replay(|_, _, _| ()).map_err(|error| unreadable(to, error))?;
@@ -74,21 +79,25 @@ impl Restore {
         if has_keys {
             fits(to, &reader)?;
         }
-        fence::mark_restored(to, head.size).map_err(Failed::error)?;
+        let lacks = fence::look(to, &reader).map_err(Failed::error)?;
+        fence::mark_restored(to, head.size, refilled.is_some()).map_err(Failed::error)?;
         flush(to.path())?;
-        Ok(Made { head, key: reader.key().clone(), refilled, has_keys })
+        Ok(Made { head, key: reader.key().clone(), refilled, has_all, lacks, has_keys })
     }
 
-    fn refill(&self, folder: &Path, to: &DataDir) -> Result<Refilled, Failed> {
+    fn refill(&self, folder: &Path, to: &DataDir) -> Result<(Refilled, bool), Failed> {
         let failed = |error| match error {
             LogError::Mirror(error) => refused(self.from.as_deref().unwrap_or(folder), folder, error),
             error => unreadable(to, error),
         };
         let mirror = Mirrored::open(folder).map_err(|error| failed(error.into()))?;
-        match self.from {
-            Some(_) => mirror.refill(&to.log()).map_err(failed),
-            None => mirror.rebuild(&to.log()).map_err(failed),
-        }
+        // Read before the entries are: who writes it meanwhile may begin to wait for it, and has not yet.
+        let has_all = mirror.has_all_answers().map_err(|error| failed(error.into()))?;
+        let refilled = match self.from {
+            Some(_) => mirror.refill(&to.log()),
+            None => mirror.rebuild(&to.log()),
+        };
+        Ok((refilled.map_err(failed)?, has_all))
     }
 
     fn say(&self, made: &Made) {
@@ -103,6 +112,12 @@ impl Restore {
                     "  certificates of those carry another receipt than before, when they are asked for again",
                 );
             }
+            if !made.has_all {
+                tell(
+                    "  answers did not wait for this mirror, so that it may lack the last of them. This CA signs",
+                );
+                tell("  nothing until hosts or a witness confirm its head");
+            }
         } else {
             tell(
                 "  without a mirror: what came after the backup is missing. This CA signs nothing until hosts or a",
@@ -110,6 +125,9 @@ impl Restore {
             tell(
                 "  witness confirm its head; if they know more, find the mirror, or make a new CA with --succeeds",
             );
+        }
+        if let Some(why) = &made.lacks {
+            tell(format_args!("  it signs nothing: {why}"));
         }
         if !made.has_keys {
             tell(format_args!(

@@ -20,7 +20,7 @@ use crate::door::{
 };
 use crate::fence::{Fence, Source};
 use crate::keys::{self, Purpose};
-use crate::log::{Log, Reader, Standing, WalKeeper};
+use crate::log::{Log, Reader, WalKeeper};
 use crate::metrics::Metrics;
 use crate::randomness::SystemRandomness;
 use crate::recordings::Recordings;
@@ -99,9 +99,8 @@ impl Serve {
         let snapshots = snapshots.map_err(Failed::error)?;
         let reader = || Reader::open(&dir.log()).map_err(unlogged);
         let fence = Arc::new(Fence::open(&dir, &reader()?).map_err(Failed::error)?);
-        let (standing, follower) = self.mirror.begin(&dir, &mut log, reader()?, &fence)?;
-        if standing == Some(Standing::Equal) {
-            // Nobody but this log's key has signed past what is here, as far as the second copy knows.
+        let (confirmed, follower) = self.mirror.begin(&dir, &mut log, reader()?, &fence)?;
+        if confirmed {
             fence.confirm(&Source::Mirror).map_err(Failed::error)?;
         }
         let found = keys::public(&krl_key);
@@ -110,9 +109,11 @@ impl Serve {
         let pager = self.pager.clone().map(|program| Pager::start(deliver_by(program))).transpose();
         let pager = pager.map_err(Failed::error)?;
         // Before anything is signed: a log that is behind what a witness has seen signs nothing.
-        let (witnesses, confirmed) = self.witnesses.start(&dir, log.key(), clock.clone())?;
+        let asked = self.witnesses.start(&dir, log.key(), clock.clone(), fence.is_in_doubt());
+        let (witnesses, confirmed) = asked?;
         if confirmed {
-            // A quorum cosigned this very head, so none of it has seen another past or more of this one.
+            // A quorum had cosigned this very head before, and the rest of them have less: none has seen another past
+            // or more of this one. One that knew nothing was given nothing, and does not count.
             fence.confirm(&Source::Witness("a quorum".into())).map_err(Failed::error)?;
         }
         let deps = Deps {

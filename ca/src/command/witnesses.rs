@@ -26,12 +26,13 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Starts asking, and waits a moment for what they know. Refuses when one of them is ahead of this log; else
-    /// also says whether enough of them have cosigned its newest head.
+    /// also says whether they confirm its newest head ([`Witnesses::look`]).
     pub(super) fn start(
         &self,
         dir: &DataDir,
         log: &NoteKey,
         clock: Arc<dyn Clock>,
+        in_doubt: bool,
     ) -> Result<(Option<Box<dyn Cosigners>>, bool), Failed> {
         let Some(path) = &self.witness_policy else { return Ok((None, false)) };
         let policy = read(path, log)?;
@@ -45,7 +46,7 @@ impl Asked {
                 return Err(Failed::config(vec![line]).hint("name a PEM file of them: --witness-ca FILE"));
             }
         };
-        let witnesses = Witnesses::start(Settings { policy, roots, clock }, &dir.log())
+        let witnesses = Witnesses::start(Settings { policy, roots, clock, in_doubt }, &dir.log())
             .map_err(|e| Failed::config(vec![format!("{}: {e}", path.display())]))?;
         let confirmed = witnesses.look().map_err(|ahead| {
             Failed::error(format!(

@@ -61,7 +61,7 @@ pub(super) fn settle(dir: &DataDir, size: u64) -> Result<Option<Mark>, FenceErro
     let before: Option<Home> = json(&path)?;
     if before.as_ref().is_some_and(|before| before.is_another(&now)) && look(dir)?.is_none() {
         // Dying between the two: marked already, and found to be a copy again.
-        mark(dir, &Mark { v: 1, why: Why::Copied, size })?;
+        mark(dir, &Mark { v: 1, why: Why::Copied, size, refilled: false })?;
     }
     if before.as_ref() != Some(&now) {
         put_whole(&path, &serde_json::to_vec(&now).unwrap_or_default()).map_err(failed)?;
@@ -123,7 +123,7 @@ mod tests {
         for (from, to) in [(dir.log(), copy.log()), (dir.log_home(), copy.log_home())] {
             std::fs::copy(from, to).unwrap();
         }
-        let mark = Some(Mark { v: 1, why: Why::Copied, size: 3 });
+        let mark = Some(Mark { v: 1, why: Why::Copied, size: 3, refilled: false });
         assert_eq!(settle(&copy, 3).unwrap(), mark);
         // Also when it is started again where it is now.
         assert_eq!(settle(&copy, 3).unwrap(), mark);

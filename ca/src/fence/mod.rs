@@ -19,7 +19,7 @@ mod home;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use fireaxe_protocol::limits;
 use fireaxe_protocol::log::Checkpoint;
@@ -27,7 +27,7 @@ use fireaxe_protocol::names::HostName;
 use thiserror::Error;
 
 pub use doubt::Why;
-use doubt::{Doubt, Mark};
+use doubt::{Dispelled, Doubt, Mark};
 
 use crate::data_dir::{DataDir, put_whole};
 use crate::log::{LogError, Reader, Relation};
@@ -124,6 +124,8 @@ pub enum FenceError {
 pub struct Fence {
     dir: DataDir,
     held: RwLock<Held>,
+    /// A note that could not be kept yet. Locked while one is taken and written: the file has the one that stands.
+    unkept: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -142,7 +144,7 @@ impl Fence {
     pub fn open(dir: &DataDir, reader: &Reader) -> Result<Fence, FenceError> {
         let mark = home::settle(dir, reader.size()?)?;
         let held = Held { beyond: kept(dir, reader)?, doubt: mark.map(Doubt::of) };
-        let fence = Fence { dir: dir.clone(), held: RwLock::new(held) };
+        let fence = Fence { dir: dir.clone(), held: RwLock::new(held), unkept: Mutex::new(None) };
         if let Some(why) = fence.now() {
             tracing::error!(event = "ca.fenced", %why);
         }
@@ -170,6 +172,13 @@ impl Fence {
         self.held.read().unwrap_or_else(PoisonError::into_inner).doubt.is_some()
     }
 
+    /// Whether the log is in doubt and its newest entries came from a mirror: then no mirror confirms it that may lack
+    /// what was answered.
+    pub fn was_refilled(&self) -> bool {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.doubt.as_ref().is_some_and(|doubt| doubt.refilled)
+    }
+
     /// Takes a head that the log's own key signed, and that `from` has: `note`, opened as `head`, standing so to
     /// a log of `ours` entries. One that the log had says nothing.
     pub fn raise(
@@ -185,24 +194,34 @@ impl Fence {
             Relation::Beyond => Fenced::Behind { from, size: head.size, ours },
             Relation::Other => Fenced::Forked { from, size: head.size },
         };
+        let mut unkept = self.unkept();
         if !self.asks(head.size) {
-            return Ok(());
+            return self.put(&mut unkept);
         }
         tracing::error!(event = "ca.fenced", why = %fenced);
         // In memory first: nothing more is signed, whatever becomes of the file.
         self.held.write().unwrap_or_else(PoisonError::into_inner).beyond = Some(fenced);
-        let path = self.dir.fence_note();
-        put_whole(&path, note.as_bytes()).map_err(|source| FenceError::File { path, source })
+        *unkept = Some(note.to_owned());
+        self.put(&mut unkept)
     }
 
-    /// Takes the bare word of a source that the operator chose to believe, a witness: it has a head of `size` entries
-    /// of this log, which has `ours`. Not kept: it is asked again at every start. Never to be called with a host's.
-    pub fn behind(&self, from: Source, size: u64, ours: u64) {
-        if size > ours && self.asks(size) {
-            let fenced = Fenced::Behind { from, size, ours };
-            tracing::error!(event = "ca.fenced", why = %fenced);
-            self.held.write().unwrap_or_else(PoisonError::into_inner).beyond = Some(fenced);
-        }
+    /// Writes the note that could not be written before, if there is one. Called again and again while the fence
+    /// stands, so that a disk that was full costs no restart its fence.
+    pub fn keep(&self) -> Result<(), FenceError> {
+        self.put(&mut self.unkept())
+    }
+
+    fn unkept(&self) -> MutexGuard<'_, Option<String>> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A crash in here: the note before or this one, whole. Whoever has this one says it again.
+    fn put(&self, unkept: &mut Option<String>) -> Result<(), FenceError> {
+        let Some(note) = unkept.as_deref() else { return Ok(()) };
+        let path = self.dir.fence_note();
+        put_whole(&path, note.as_bytes()).map_err(|source| FenceError::File { path, source })?;
+        *unkept = None;
+        Ok(())
     }
 
     /// Takes the word that this log's newest head is the newest there is. Ends a doubt; ends no other fence.
@@ -235,15 +254,20 @@ impl Fence {
             doubt.is_dispelled(enrolled, tick_ms)
         };
         match enough {
-            Some(hosts) => self.confirm(&Source::Hosts(hosts)),
+            Some(Dispelled { by, ignored }) => {
+                for host in ignored {
+                    tracing::warn!(event = "host.shows_nothing", %host, "it says that it saw more of this log");
+                }
+                self.confirm(&Source::Hosts(by))
+            }
             None => Ok(()),
         }
     }
 }
 
-/// Marks a folder that nobody uses yet as restored.
-pub fn mark_restored(dir: &DataDir, size: u64) -> Result<(), FenceError> {
-    home::mark(dir, &Mark { v: 1, why: Why::Restored, size })
+/// Marks a folder that nobody uses yet as restored; `refilled`: its newest entries came from a mirror.
+pub fn mark_restored(dir: &DataDir, size: u64, refilled: bool) -> Result<(), FenceError> {
+    home::mark(dir, &Mark { v: 1, why: Why::Restored, size, refilled })
 }
 
 /// What lies in a folder, for who looks at it from outside while nobody serves it.

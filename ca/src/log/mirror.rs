@@ -92,6 +92,16 @@ pub struct Mirror {
     shelf: Box<dyn Shelf>,
     /// The size of the checkpoint that is there; nothing: it must be read.
     at: Option<u64>,
+    /// Whether answers wait for it from now on, and whether it says so already.
+    awaited: Awaited,
+}
+
+/// See [`Mirror::answers_wait`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    No,
+    ToBeSaid,
+    Said,
 }
 
 impl Mirror {
@@ -101,7 +111,27 @@ impl Mirror {
     }
 
     pub(super) fn on(shelf: Box<dyn Shelf>) -> Mirror {
-        Mirror { shelf, at: None }
+        Mirror { shelf, at: None, awaited: Awaited::No }
+    }
+
+    /// Whether it says that whatever was answered is in it: see [`Mirror::answers_wait`].
+    pub fn has_all_answers(&self) -> Result<bool, MirrorError> {
+        says_all(self.shelf.as_ref())
+    }
+
+    /// From now on no answer goes out that it lacks: it says so itself, once it is where the log is. A log that is made
+    /// from it can then be confirmed by it.
+    pub(super) fn answers_wait(&mut self) {
+        if self.awaited == Awaited::No {
+            self.awaited = Awaited::ToBeSaid;
+        }
+    }
+
+    /// From now on answers go out that it may lack: it says so before the first of them.
+    pub fn answers_go_first(&mut self) -> Result<(), MirrorError> {
+        self.awaited = Awaited::No;
+        self.shelf.put(MODE, AFTER)?;
+        self.shelf.sync()
     }
 
     /// Brings the mirror to the head that `reader` has. Says how it stood before.
@@ -142,6 +172,7 @@ impl Mirror {
         };
         let standing = standing(from, size);
         if known == Some(size) {
+            self.say_awaited()?;
             self.at = known;
             return Ok(standing);
         }
@@ -155,10 +186,21 @@ impl Mirror {
         // A crash in here: the checkpoint before or this one, whole; all that either covers is on the disk.
         self.shelf.put(CHECKPOINT, note.as_bytes())?;
         self.shelf.sync()?;
+        self.say_awaited()?;
         self.at = Some(size);
         // A crash or a fault from here on: partial tiles that nobody needs. The next commit removes them.
         self.clear(edge);
         Ok(standing)
+    }
+
+    /// A crash in here: it says what it said before, which is true or too little.
+    fn say_awaited(&mut self) -> Result<(), MirrorError> {
+        if self.awaited == Awaited::ToBeSaid {
+            self.shelf.put(MODE, BEFORE)?;
+            self.shelf.sync()?;
+            self.awaited = Awaited::Said;
+        }
+        Ok(())
     }
 
     fn put_tiles<P: Pieces + ?Sized>(&mut self, log: &P, edge: Growing) -> Result<(), LogError> {
@@ -214,6 +256,12 @@ impl Mirror {
             }
         }
     }
+}
+
+/// Whether the mirror in this folder says that whatever was answered is in it. One that says nothing was made by
+/// others, or before mirrors said so.
+pub(super) fn says_all(shelf: &dyn Shelf) -> Result<bool, MirrorError> {
+    Ok(shelf.read(MODE, MODE_BYTES)?.as_deref() == Some(BEFORE))
 }
 
 fn standing(from: u64, size: u64) -> Standing {
@@ -309,6 +357,12 @@ pub(super) fn heads_path(index: u64) -> String {
 }
 
 pub(super) const CHECKPOINT: &str = "checkpoint";
+/// Whether answers wait for the mirror: a line.
+const MODE: &str = "mode";
+const BEFORE: &[u8] = b"before\n";
+const AFTER: &[u8] = b"after\n";
+/// Longer than either, bytes.
+const MODE_BYTES: usize = 16;
 /// Partial tiles that stay beside the newest: a reader fetches a checkpoint, then what it covers; in between
 /// there may be some commits.
 const PARTIALS: usize = 4;

@@ -284,9 +284,31 @@ fn a_log_in_doubt_leaves_its_mirror_as_it_is_until_it_commits() {
     commit(&mut log, &["not mirrored yet".into()]).unwrap();
     assert_eq!(log.mirrored(Mirror::open(&mirror).unwrap(), true), Ok(Standing::Behind(250)));
     assert_eq!(read_as_a_client(&mirror).len(), 250);
+    // Nor does a fault make it write there.
+    log.recover().unwrap();
+    assert_eq!(read_as_a_client(&mirror).len(), 250);
     commit(&mut log, &["confirmed".into()]).unwrap();
     drop(log);
     check(&path, &mirror);
+}
+
+#[test]
+fn a_mirror_says_that_it_has_every_answer_only_while_answers_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mirror) = pair(folder.path(), 0);
+    let says = || Mirrored::open(&mirror).unwrap().has_all_answers();
+    assert_eq!(says(), Ok(true));
+    Mirror::open(&mirror).unwrap().answers_go_first().unwrap();
+    assert_eq!(says(), Ok(false));
+    // Where it is equal a log in doubt does not make it say so, and the first commit after does.
+    let mut log = open(&path);
+    assert_eq!(log.mirrored(Mirror::open(&mirror).unwrap(), true), Ok(Standing::Equal));
+    log.recover().unwrap();
+    assert_eq!(says(), Ok(false));
+    commit(&mut log, &["confirmed".into()]).unwrap();
+    assert_eq!(says(), Ok(true));
+    fs::remove_file(mirror.join("mode")).unwrap();
+    assert_eq!(says(), Ok(false), "one made before mirrors said so");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use fireaxe_protocol::names::Origin;
 
 use super::edge::{Edge, Growth};
 use super::error::LogError;
-use super::mirror::{MirrorError, Relation, head_of, heads_path, relation};
+use super::mirror::{MirrorError, Relation, head_of, heads_path, relation, says_all};
 use super::shelf::{Folder, Shelf};
 use super::store::{SqliteStore, Store};
 use super::writer::{first_entry, load, note_key};
@@ -41,6 +41,11 @@ impl Mirrored {
     /// The mirror in this folder. Who writes it meanwhile does no harm: the head that is read first decides.
     pub fn open(folder: &Path) -> Result<Mirrored, MirrorError> {
         Ok(Mirrored { shelf: Box::new(Folder::look(folder)?) })
+    }
+
+    /// Whether it says that whatever was answered is in it.
+    pub fn has_all_answers(&self) -> Result<bool, MirrorError> {
+        says_all(self.shelf.as_ref())
     }
 
     /// Makes the log at `path`, which must not be there, from nothing but the mirror. The key that its first

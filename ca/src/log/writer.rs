@@ -31,6 +31,8 @@ pub struct Log {
     poisoned: bool,
     /// The second copy, if answers wait for it.
     mirror: Option<Mirror>,
+    /// Whether the mirror is left as it is: this log is in doubt.
+    hold: bool,
 }
 
 /// What [`Log::recover`] found.
@@ -94,8 +96,16 @@ impl Log {
     ) -> Result<Log, LogError> {
         let key = note_key(&origin, &keys)?;
         let edge = Edge::empty();
-        let mut log =
-            Log { store, key, origin: origin.clone(), edge, last_at: 0, poisoned: false, mirror: None };
+        let mut log = Log {
+            store,
+            key,
+            origin: origin.clone(),
+            edge,
+            last_at: 0,
+            poisoned: false,
+            mirror: None,
+            hold: false,
+        };
         let mut batch = log.batch()?;
         let _created = batch.append(at, &Event::LogCreated { origin, keys, succeeds }, None, ())?;
         batch.commit(signer)?;
@@ -105,7 +115,7 @@ impl Log {
     pub(super) fn from_store(store: Box<dyn Store>) -> Result<Log, LogError> {
         let (origin, key) = first_entry(&*store)?;
         let (edge, last_at) = load(&*store, &origin, &key)?;
-        Ok(Log { store, key, origin, edge, last_at, poisoned: false, mirror: None })
+        Ok(Log { store, key, origin, edge, last_at, poisoned: false, mirror: None, hold: false })
     }
 
     /// How many entries are durable, as far as this process knows.
@@ -131,14 +141,17 @@ impl Log {
     /// From now on a batch is committed once `mirror` has it too: until then nothing is signed or answered.
     /// Brings it to where the log is, and says how it stood before. Refuses one that the log is behind.
     ///
-    /// `hold`: leaves one that is not where the log is as it was, until the next commit. A log that is in doubt must
-    /// not write what is later to confirm it.
+    /// `hold`: leaves one that is not where the log is as it was, until the next commit, whatever faults there are
+    /// before it. A log that is in doubt must not write what is later to confirm it.
     pub fn mirrored(&mut self, mut mirror: Mirror, hold: bool) -> Result<Standing, LogError> {
         let standing = mirror.standing(&*self.store, &self.origin, &self.key)?;
+        if !hold {
+            mirror.answers_wait();
+        }
         if standing == Standing::Equal || !hold {
             mirror.catch_up(&*self.store, &self.origin, &self.key)?;
         }
-        self.mirror = Some(mirror);
+        (self.mirror, self.hold) = (Some(mirror), hold);
         Ok(standing)
     }
 
@@ -209,7 +222,7 @@ impl Log {
         verify_consistency(before, size, &proof, &self.edge.root()?, &edge.root()?)
             .map_err(|_| LogError::Corrupt("durable entries have changed"))?;
         // What the disk kept of the failed write nobody was told of. It stands, and so it must in both copies.
-        if let Some(mirror) = &mut self.mirror {
+        if let Some(mirror) = self.mirror.as_mut().filter(|_| !self.hold) {
             mirror.catch_up(&*self.store, &self.origin, &self.key)?;
         }
         (self.edge, self.last_at) = (edge, last_at);
@@ -309,6 +322,8 @@ impl<'log> Batch<'log> {
         if *signer.key() != log.key {
             return Err(LogError::WrongSigner);
         }
+        // Nobody commits in doubt. From here on the mirror follows, also if this very write fails.
+        log.hold = false;
         // The new state, in locals. A crash up to the transaction's end: the disk is as before, the signed
         // head exists only in this process, and nobody has been answered.
         let (from, size) = (log.edge.size(), growth.size());
@@ -328,6 +343,9 @@ impl<'log> Batch<'log> {
         // A crash from here on: the entries stand and were not answered. The same statements, sent again,
         // meet their entries and get the same bytes. A mirror that answers wait for is behind by this batch until
         // the next start brings it up.
+        if let Some(mirror) = &mut log.mirror {
+            mirror.answers_wait();
+        }
         if let Some(mirror) = &mut log.mirror
             && let Err(error) = mirror.catch_up(&*log.store, &log.origin, &log.key)
         {

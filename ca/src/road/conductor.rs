@@ -210,6 +210,15 @@ impl Conductor {
         ahead
     }
 
+    /// What the fence says; while it stands, its note is kept.
+    fn fenced(&self) -> Option<Refusal> {
+        let why = self.deps.fence.now()?;
+        if let Err(error) = self.deps.fence.keep() {
+            tracing::error!(event = "fence.not_kept", %error);
+        }
+        Some(Refusal::Fenced(Box::new(why)))
+    }
+
     /// Until the clock changes something, at most [`SWEEP_S`].
     fn patience(&self) -> Duration {
         let now = self.deps.clock.now().wall_s;
@@ -220,23 +229,20 @@ impl Conductor {
     }
 
     fn batch(&mut self, asked: Vec<Asked>) {
-        // Here, and for a batch under way in its commit, this stops everything: closings too, for they would be
-        // entries of a past that is not this log's.
-        if let Some(ahead) = self.heard_of_witnesses() {
-            return refuse_all(asked, &Refusal::Ahead(ahead));
-        }
+        let ahead = self.heard_of_witnesses();
         if let Some(why) = self.broken
             && !self.recover()
         {
             return refuse_all(asked, &Refusal::of_log(&self.broken.unwrap_or(why)));
         }
-        // Nothing is appended behind the fence, by the clock neither: another may hold these indices.
-        let fenced = self.deps.fence.now();
+        // Nothing is appended behind the fence, by the clock neither, nor by a closing: another may hold these
+        // indices. The same where a witness knows more. A batch under way looks again in its commit.
+        let fenced = ahead.map(Refusal::Ahead).or_else(|| self.fenced());
         let asked = match &fenced {
             None => asked,
             Some(why) => {
                 let (reads, others) = asked.into_iter().partition(Asked::only_reads);
-                refuse_all(others, &Refusal::Fenced(Box::new(why.clone())));
+                refuse_all(others, why);
                 reads
             }
         };
@@ -304,7 +310,7 @@ impl Conductor {
         if fenced.is_none() {
             turn.clockwork();
         }
-        match turn.commit(&self.deps.checkpoints, self.deps.witnesses.as_deref()) {
+        match turn.commit(&self.deps.checkpoints, self.deps.witnesses.as_deref(), &self.deps.fence) {
             Ok(Done { deferred, revoked, touched, spoke, pages, differences, answers }) => {
                 self.deferred = deferred;
                 // Readers first: whoever is told of a closing finds it in the revocation list.
@@ -428,7 +434,8 @@ impl Conductor {
     /// The certificate, if it is one that an extension gave. One that cannot be read back is left out: its
     /// session ends with the certificate before it.
     fn more_time(&self, live: &Live, issued: &Issued) -> Option<String> {
-        if self.deps.fence.now().is_some() {
+        let ahead = self.deps.witnesses.as_ref().and_then(|witnesses| witnesses.ahead());
+        if ahead.is_some() || self.deps.fence.now().is_some() {
             return None;
         }
         let of =

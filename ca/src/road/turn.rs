@@ -19,6 +19,7 @@ use super::shadow::{Candidate, Difference};
 use super::{
     Ahead, Asked, Cosigners, FreshReader, Known, Recorded, Reply, clockwork, crash, evidence, standing,
 };
+use crate::fence::{Fence, Fenced};
 use crate::log::{Batch, Committed, Log, LogError, Logged, Pending, Reader};
 use crate::randomness::Randomness;
 use crate::state::{Phase, State};
@@ -80,6 +81,9 @@ pub(super) enum Spoiled {
     /// A witness knows more of this log than it has: what is in the log is not signed.
     #[error("{0}")]
     Ahead(Ahead),
+    /// The fence was raised while the batch was committed: the same.
+    #[error("{0}")]
+    Fenced(Fenced),
 }
 
 impl Spoiled {
@@ -87,7 +91,7 @@ impl Spoiled {
     pub(super) fn of_log(&self) -> Option<LogError> {
         match self {
             Spoiled::Log(error) => Some(*error),
-            Spoiled::Fault(_) | Spoiled::Ahead(_) => None,
+            Spoiled::Fault(_) | Spoiled::Ahead(_) | Spoiled::Fenced(_) => None,
         }
     }
 }
@@ -236,6 +240,7 @@ impl<'a> Turn<'a> {
         self,
         signer: &NoteSigner,
         witnesses: Option<&dyn Cosigners>,
+        fence: &Fence,
     ) -> Result<Done, Spoiled> {
         let Turn {
             batch,
@@ -287,6 +292,10 @@ impl<'a> Turn<'a> {
             && let Err(error) = cosigned(&committed, log, witnesses)
         {
             return Err(spoiled(error, waiting, deferred));
+        }
+        // The commit and the witnesses took their time: a host may have shown a head that this log lacks.
+        if let Some(why) = fence.now() {
+            return Err(spoiled(Spoiled::Fenced(why), waiting, deferred));
         }
         let mut answers: Vec<Box<dyn FnOnce() + Send>> = Vec::with_capacity(waiting.len());
         for one in waiting {
@@ -421,6 +430,7 @@ fn spoiled(why: Spoiled, waiting: Vec<Waiting>, deferred: Vec<Asked>) -> Spoiled
         Spoiled::Log(error) => Refusal::of_log(error),
         Spoiled::Fault(fault) => Refusal::Internal(fault.clone()),
         Spoiled::Ahead(ahead) => Refusal::Ahead(ahead.clone()),
+        Spoiled::Fenced(why) => Refusal::Fenced(Box::new(why.clone())),
     };
     waiting.into_iter().for_each(|one| one.fail(&refusal));
     deferred.into_iter().for_each(|one| one.refuse(refusal.clone()));

@@ -50,6 +50,9 @@ pub struct Settings {
     pub roots: Roots,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Whether the log is in doubt: until its next head they are asked only whether they have the one it has, and
+    /// given nothing that they lack. What they learnt from it would confirm it at the next start.
+    pub in_doubt: bool,
 }
 
 /// All witnesses. Their threads end soon after this is dropped, without being waited for.
@@ -67,7 +70,7 @@ impl Witnesses {
     /// Starts a thread for each witness of the policy. `log` is the log's file; its newest head is asked about at
     /// once.
     pub fn start(settings: Settings, log: &Path) -> Result<Witnesses, WitnessError> {
-        let Settings { policy, roots, clock } = settings;
+        let Settings { policy, roots, clock, in_doubt } = settings;
         let reader = Reader::open(log)?;
         let head = Head { size: reader.size()?, note: reader.checkpoint_covering(reader.size()? - 1)?.1 };
         fits(&policy, &head.note)?;
@@ -77,7 +80,7 @@ impl Witnesses {
             let url = url.ok_or_else(|| WitnessError::NoAddress(witness.key.name().to_owned()))?;
             asked.push((witness.key.clone(), Wire::new(url, &roots), Reader::open(log)?));
         }
-        let mut board = Board::new(policy);
+        let mut board = Board::new(policy, in_doubt);
         board.committed(head, true);
         let shared = Arc::new(Shared { board: Mutex::new(board), changed: Condvar::new(), clock });
         // Dropped on an error below: the threads that were started end.
@@ -91,8 +94,8 @@ impl Witnesses {
     }
 
     /// Waits until every witness has said what it knows of this log, or six seconds; those that were silent are
-    /// not waited for. Says whether enough of them have cosigned the newest head there was at the start. Call it
-    /// before anything is signed.
+    /// not waited for. Says whether all have answered, and enough of them have cosigned the newest head there was at
+    /// the start: of a log in doubt, had cosigned it before. Call it before anything is signed.
     pub fn look(&self) -> Result<bool, Ahead> {
         let board = self.shared.lock();
         let waiting = |board: &mut Board| !board.all_answered() && board.ahead().is_none();
@@ -183,6 +186,8 @@ enum Came {
     /// It has more than was asked about, not more than there is.
     HasMore(u64),
     Ahead(u64),
+    /// It was asked whether it has the head, and has less.
+    HasLess(u64),
     Failed(String),
 }
 
@@ -190,7 +195,10 @@ impl Asker {
     fn run(mut self) {
         while let Some((head, has)) = self.next() {
             let began = self.shared.now_ms();
-            let came = self.ask(&head, has);
+            let came = match has {
+                Some(has) => self.ask(&head, has),
+                None => self.look(&head),
+            };
             let now = self.shared.now_ms();
             let mut board = self.shared.lock();
             match came {
@@ -201,6 +209,7 @@ impl Asker {
                         tracing::info!(event = "witness.back", witness = self.key.name());
                     }
                 }
+                Came::HasLess(size) => board.says_it_has_less(self.place, size),
                 Came::HasMore(size) => board.says_it_has(self.place, size, now),
                 Came::Ahead(size) => {
                     let witness = self.key.name().to_owned();
@@ -221,7 +230,7 @@ impl Asker {
     }
 
     /// Waits for something to ask; nothing: it is over.
-    fn next(&self) -> Option<(Head, u64)> {
+    fn next(&self) -> Option<(Head, Option<u64>)> {
         let mut board = self.shared.lock();
         loop {
             if board.is_stopped() {
@@ -234,6 +243,34 @@ impl Asker {
             let patience = Duration::from_millis(board.patience_ms(self.place, now));
             let waited = self.shared.changed.wait_timeout(board, patience);
             (board, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Asks whether the witness has this very head: as if from its size, so that one which has less says so and
+    /// takes nothing, and one which has it cosigns it again. Asked twice, the answer is the same.
+    fn look(&self, head: &Head) -> Came {
+        let Some((text, _)) = head.note.split_once("\n\n") else {
+            return Came::Failed("the head has no text".into());
+        };
+        match self.say(head, head.size) {
+            Ok(Answered::Lines(lines)) => self.cosigned(&format!("{text}\n"), &lines),
+            Ok(Answered::Has(size)) if size < head.size => Came::HasLess(size),
+            Ok(Answered::Has(size)) if size > head.size => self.has_more(size),
+            // It has another root of this size.
+            Ok(Answered::Has(size)) => Came::Ahead(size),
+            // From a size that is not its own word: this says nothing of its past.
+            Ok(Answered::NoProof) => Came::Failed("it takes no head at all (422)".into()),
+            Ok(Answered::Refused(status)) => Came::Failed(format!("it answered with status {status}")),
+            Err(why) => Came::Failed(why),
+        }
+    }
+
+    /// It has more than was asked about: also more than there is?
+    fn has_more(&self, size: u64) -> Came {
+        match self.reader.size() {
+            Ok(newest) if size > newest => Came::Ahead(size),
+            Ok(_) => Came::HasMore(size),
+            Err(error) => Came::Failed(error.to_string()),
         }
     }
 
@@ -260,11 +297,7 @@ impl Asker {
                 // The proof is right for this log: what it has of that size is another's past.
                 Answered::NoProof if old > 0 => return Came::Ahead(old),
                 Answered::Has(size) if size == old => return Came::Failed("it contradicts itself".into()),
-                Answered::Has(size) if size > head.size => match self.reader.size() {
-                    Ok(newest) if size > newest => return Came::Ahead(size),
-                    Ok(_) => return Came::HasMore(size),
-                    Err(error) => return Came::Failed(error.to_string()),
-                },
+                Answered::Has(size) if size > head.size => return self.has_more(size),
                 Answered::Has(size) => old = size,
                 Answered::NoProof => return Came::Failed("it takes no head at all (422)".into()),
                 Answered::Refused(status) => {

@@ -23,6 +23,8 @@ enum Word {
     Pending,
     /// Yes.
     Cosigned(Box<Cosigned>),
+    /// It was only to say whether it has it, and has less. It is asked again about the next.
+    HasLess,
     /// Nothing that counts; it is asked again from this moment on, milliseconds.
     Failed { again_ms: u64 },
 }
@@ -48,6 +50,8 @@ pub(super) struct Board {
     /// A note that meets the quorum and was not taken yet.
     met: Option<Head>,
     ahead: Option<Ahead>,
+    /// The log is in doubt: witnesses are asked whether they have the head, and not to take it.
+    in_doubt: bool,
     stopped: bool,
 }
 
@@ -57,15 +61,17 @@ pub(super) const ASIDE_MS: u64 = 30_000;
 const AGAIN_MS: (u64, u64) = (1_000, 30_000);
 
 impl Board {
-    pub(super) fn new(policy: WitnessPolicy) -> Board {
+    pub(super) fn new(policy: WitnessPolicy, in_doubt: bool) -> Board {
         let place = || Place { word: Word::Pending, aside_until_ms: 0, failures: 0, has: 0 };
         let places = policy.witnesses().iter().map(|_| place()).collect();
-        Board { policy, places, asked: None, next: None, met: None, ahead: None, stopped: false }
+        Board { policy, places, asked: None, next: None, met: None, ahead: None, in_doubt, stopped: false }
     }
 
     /// A head was committed. If somebody waits for it, it is asked about at once, else when the one before is
     /// done with.
     pub(super) fn committed(&mut self, head: Head, awaited: bool) {
+        // Nothing is committed in doubt: the first head is the one that was there.
+        self.in_doubt &= self.asked.is_none();
         if awaited || self.is_done() {
             self.ask(head);
         } else {
@@ -93,16 +99,17 @@ impl Board {
         with.filter(|(place, _)| matches!(place.word, Word::Cosigned(_))).map(|(_, key)| key).collect()
     }
 
-    /// What to ask this witness now, and how much it is believed to have cosigned.
-    pub(super) fn to_ask(&self, witness: usize, now_ms: u64) -> Option<(Head, u64)> {
+    /// What to ask this witness now, and how much it is believed to have cosigned; nothing: it is only asked whether
+    /// it has that head.
+    pub(super) fn to_ask(&self, witness: usize, now_ms: u64) -> Option<(Head, Option<u64>)> {
         let place = self.places.get(witness)?;
         let due = match place.word {
             Word::Pending => true,
-            Word::Cosigned(_) => false,
+            Word::Cosigned(_) | Word::HasLess => false,
             Word::Failed { again_ms } => now_ms >= again_ms,
         };
         let head = self.asked.clone().filter(|_| due && self.ahead.is_none())?;
-        Some((head, place.has))
+        Some((head, (!self.in_doubt).then_some(place.has)))
     }
 
     /// How long until this witness may have to be asked, milliseconds, unless something else happens.
@@ -123,6 +130,18 @@ impl Board {
         }
         if self.asked.as_ref().is_some_and(|head| head.size == size) {
             place.word = Word::Cosigned(Box::new(cosigned));
+        }
+        self.settle();
+    }
+
+    /// It was asked whether it has the head, and has less of this log.
+    pub(super) fn says_it_has_less(&mut self, witness: usize, size: u64) {
+        if let Some(place) = self.places.get_mut(witness) {
+            (place.has, place.failures) = (size, 0);
+            // Later it is a word about a head that is not asked about any more.
+            if self.in_doubt {
+                place.word = Word::HasLess;
+            }
         }
         self.settle();
     }
@@ -169,7 +188,7 @@ impl Board {
         let may = self.places.iter().zip(self.policy.keys()).filter(|(place, _)| match place.word {
             Word::Cosigned(_) => true,
             Word::Pending => place.aside_until_ms <= now_ms,
-            Word::Failed { .. } => false,
+            Word::HasLess | Word::Failed { .. } => false,
         });
         let keys: Vec<&WitnessKey> = may.map(|(_, key)| key).collect();
         self.ahead.is_none() && self.policy.least() > 0 && self.policy.is_met_by(&keys)
@@ -180,9 +199,15 @@ impl Board {
         self.places.iter().all(|place| place.word != Word::Pending)
     }
 
-    /// Whether enough witnesses have cosigned the head that is asked about: nobody of them knows more of this log.
-    pub(super) fn is_confirmed(&self) -> bool {
+    /// Whether enough witnesses have cosigned the head that is asked about.
+    fn is_witnessed(&self) -> bool {
         self.is_met() && self.policy.least() > 0
+    }
+
+    /// Whether that is so and every one of them has answered: one that is away may know more of this log.
+    pub(super) fn is_confirmed(&self) -> bool {
+        let answered = |place: &Place| matches!(place.word, Word::Cosigned(_) | Word::HasLess);
+        self.is_witnessed() && self.places.iter().all(answered)
     }
 
     /// The note of this size, if enough witnesses cosigned it; gives it once.
@@ -206,7 +231,7 @@ impl Board {
     /// After a word: is the quorum met, and what comes next?
     fn settle(&mut self) {
         if let Some(head) = self.asked.clone()
-            && self.is_confirmed()
+            && self.is_witnessed()
             && self.met.as_ref().is_none_or(|met| met.size < head.size)
         {
             match self.note_of(&head) {
@@ -257,7 +282,7 @@ mod tests {
     fn board(quorum: &str) -> Board {
         let keys: String = (0..3).map(|n| format!("witness w{n} {}\n", witness(n).key())).collect();
         let text = format!("{keys}group two 2 w0 w1 w2\nquorum {quorum}\n");
-        Board::new(WitnessPolicy::parse(text.as_bytes(), log().key()).unwrap())
+        Board::new(WitnessPolicy::parse(text.as_bytes(), log().key()).unwrap(), false)
     }
 
     fn head(size: u64) -> Head {
@@ -278,21 +303,24 @@ mod tests {
         let mut board = board("two");
         assert_eq!(board.to_ask(0, 0), None);
         board.committed(head(5), false);
-        assert_eq!(board.to_ask(0, 0), Some((head(5), 0)));
+        assert_eq!(board.to_ask(0, 0), Some((head(5), Some(0))));
         board.committed(head(6), false);
         board.committed(head(7), false);
-        assert_eq!(board.to_ask(1, 0), Some((head(5), 0)), "not the newest");
+        assert_eq!(board.to_ask(1, 0), Some((head(5), Some(0))), "not the newest");
         yes(&mut board, 0, 5);
         assert_eq!((board.to_ask(0, 0), board.take_any()), (None, None));
         yes(&mut board, 1, 5);
         // Enough: the note is there, and the newest is next, which each begins from what it has.
         let note = board.take(5).unwrap();
         assert_eq!(cosigned(&note, [witness(0).key(), witness(1).key(), witness(2).key()]).unwrap().len(), 2);
-        assert_eq!((board.to_ask(0, 0), board.to_ask(2, 0)), (Some((head(7), 5)), Some((head(7), 0))));
+        assert_eq!(
+            (board.to_ask(0, 0), board.to_ask(2, 0)),
+            (Some((head(7), Some(5))), Some((head(7), Some(0))))
+        );
         // A late word about the one before counts for nothing but what it has.
         yes(&mut board, 2, 5);
         yes(&mut board, 0, 7);
-        assert_eq!((board.take_any(), board.to_ask(2, 0)), (None, Some((head(7), 5))));
+        assert_eq!((board.take_any(), board.to_ask(2, 0)), (None, Some((head(7), Some(5)))));
     }
 
     #[test]
@@ -300,7 +328,7 @@ mod tests {
         let mut board = board("two");
         board.committed(head(5), false);
         board.committed(head(6), true);
-        assert_eq!(board.to_ask(0, 0), Some((head(6), 0)));
+        assert_eq!(board.to_ask(0, 0), Some((head(6), Some(0))));
         assert!(board.is_worth_waiting(0));
         yes(&mut board, 0, 6);
         yes(&mut board, 2, 6);
@@ -316,7 +344,7 @@ mod tests {
         board.fails(0, 1000);
         assert!(board.is_worth_waiting(1000), "two are left");
         assert_eq!(board.to_ask(0, 1999), None);
-        assert_eq!(board.to_ask(0, 2000), Some((head(5), 0)), "beside the road");
+        assert_eq!(board.to_ask(0, 2000), Some((head(5), Some(0))), "beside the road");
         yes(&mut board, 1, 5);
         board.were_slow(3000);
         assert!(!board.is_worth_waiting(3000));
@@ -350,5 +378,29 @@ mod tests {
         assert_eq!(board.ahead().map(|ahead| ahead.size), Some(9), "the first word stays");
         assert!(!board.is_worth_waiting(0));
         assert_eq!(board.to_ask(0, 0), None);
+    }
+
+    #[test]
+    fn a_log_in_doubt_is_confirmed_by_who_had_its_head_once_all_have_answered_and_shows_it_to_nobody() {
+        let mut board = board("two");
+        board.in_doubt = true;
+        board.committed(head(5), true);
+        assert_eq!(board.to_ask(0, 0), Some((head(5), None)));
+        yes(&mut board, 0, 5);
+        yes(&mut board, 1, 5);
+        assert!(!board.is_confirmed(), "the third may know more");
+        board.fails(2, 0);
+        assert!(!board.is_confirmed() && board.all_answered(), "a failure is no answer");
+        board.says_it_has_less(2, 3);
+        assert!(board.is_confirmed());
+        assert_eq!(board.to_ask(2, u64::MAX), None, "it is not given what it lacks");
+        board.committed(head(6), false);
+        assert_eq!(board.to_ask(2, 0), Some((head(6), Some(3))), "after the doubt it is");
+        let mut less = self::board("two");
+        less.in_doubt = true;
+        less.committed(head(5), true);
+        yes(&mut less, 0, 5);
+        (1..3).for_each(|n| less.says_it_has_less(n, 0));
+        assert!(!less.is_confirmed());
     }
 }

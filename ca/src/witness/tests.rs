@@ -130,8 +130,12 @@ fn policy(least: usize, of: &[(&WitnessKey, SocketAddr)]) -> WitnessPolicy {
 }
 
 fn start(policy: &WitnessPolicy, log: &Path) -> Witnesses {
-    let clock = Arc::new(SystemClock);
-    Witnesses::start(Settings { policy: policy.clone(), roots: Roots::default(), clock }, log).unwrap()
+    begin(policy, log, false)
+}
+
+fn begin(policy: &WitnessPolicy, log: &Path, in_doubt: bool) -> Witnesses {
+    let (policy, roots, clock) = (policy.clone(), Roots::default(), Arc::new(SystemClock));
+    Witnesses::start(Settings { policy, roots, clock, in_doubt }, log).unwrap()
 }
 
 fn nowhere() -> SocketAddr {
@@ -302,6 +306,40 @@ fn a_log_that_is_behind_or_another_past_is_told_before_anything_is_signed() {
     assert_eq!(size, 8);
     assert_eq!(witnesses.cosign(size, &head), None);
     assert!(witnesses.ahead().is_some());
+}
+
+#[test]
+fn a_log_in_doubt_is_confirmed_by_no_witness_that_learns_of_it_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, mut fork) = (Logged::new(folder.path(), 1), Logged::new(folder.path(), 2));
+    let (one, wiped) = (served(folder.path(), "w1"), served(folder.path(), "w2"));
+    log.grow(4);
+    fork.grow(4);
+    let both = |least| policy(least, &[(&one.key, one.address), (&wiped.key, wiped.address)]);
+    // However often it is started: nobody is given the head.
+    for _ in 0..2 {
+        assert_eq!(begin(&both(1), &log.path, true).look(), Ok(false));
+    }
+    assert!(one.site.memory.sizes().iter().chain(&wiped.site.memory.sizes()).all(|(_, size)| *size == 0));
+    // One had it before: it counts, and it alone.
+    assert!(matches!(one.site.memory.add(&log.ask(0, 5), 7), Verdict::Cosigned(_)));
+    assert_eq!(begin(&both(2), &log.path, true).look(), Ok(false));
+    let away = policy(1, &[(&one.key, one.address), (&wiped.key, nowhere())]);
+    assert_eq!(begin(&away, &log.path, true).look(), Ok(false), "the one that is away may know more");
+    let witnesses = begin(&both(1), &log.path, true);
+    assert_eq!(witnesses.look(), Ok(true));
+    // Another past of that size, and one that is behind.
+    assert_eq!(begin(&both(1), &fork.path, true).look().map_err(|ahead| ahead.size), Err(5));
+    let behind = folder.path().join("behind");
+    Reader::open(&log.path).unwrap().copy_to(&behind).unwrap();
+    let (size, head) = log.grow(1);
+    // Confirmed and committed: all of them are given it.
+    let note = witnesses.cosign(size, &head);
+    assert!(note.is_some());
+    assert!(matches!(one.site.memory.add(&log.ask(size, size), 7), Verdict::Cosigned(_) | Verdict::Has(5)));
+    drop(witnesses);
+    let witnesses = begin(&policy(1, &[(&one.key, one.address)]), &behind, true);
+    assert_eq!(witnesses.look().map_err(|ahead| ahead.size), Err(size));
 }
 
 #[test]
