@@ -78,14 +78,14 @@ impl Held {
 
 impl Place {
     /// A request of it is being answered.
-    pub(super) fn is_busy(&self) {
+    pub(super) fn asked(&self) {
         if let Some(one) = self.places.held().connections.get_mut(&self.id) {
             one.idle_since = None;
         }
     }
 
     /// It was answered.
-    pub(super) fn is_idle(&self) {
+    pub(super) fn answered(&self) {
         let mut held = self.places.held();
         let turn = held.next();
         if let Some(one) = held.connections.get_mut(&self.id) {
@@ -127,14 +127,14 @@ mod tests {
         let mut held: Vec<_> =
             (0..OF_ONE).map(|n| enter(&places, &format!("2001:db8::{n}")).unwrap()).collect();
         // The first has asked something, the second is asking.
-        held[0].0.is_busy();
-        held[0].0.is_idle();
-        held[1].0.is_busy();
+        held[0].0.asked();
+        held[0].0.answered();
+        held[1].0.asked();
         held.push(enter(&places, "2001:db8::ffff").unwrap());
         let cut: Vec<usize> = (0..held.len()).filter(|n| is_cut(&mut held[*n].1)).collect();
         assert_eq!(cut, [2]);
         assert!(!is_cut(&mut others));
-        held.iter().for_each(|(place, _)| place.is_busy());
+        held.iter().for_each(|(place, _)| place.asked());
         assert!(enter(&places, "2001:db8::1").is_none(), "none of them is idle");
         assert!(enter(&places, "2001:db8:0:1::1").is_some(), "another one's");
         drop(held);
@@ -146,12 +146,12 @@ mod tests {
         let places = Arc::new(Places::default());
         let from = |n: usize| format!("192.0.2.{}", n / OF_ONE);
         let mut held: Vec<_> = (0..CONNECTIONS).map(|n| enter(&places, &from(n)).unwrap()).collect();
-        held[0].0.is_busy();
+        held[0].0.asked();
         let newcomer = enter(&places, "198.51.100.1").unwrap();
         let cut: Vec<usize> = (0..held.len()).filter(|n| is_cut(&mut held[*n].1)).collect();
         assert_eq!((cut, places.held().connections.len()), (vec![1], CONNECTIONS));
-        newcomer.0.is_busy();
-        held.iter().for_each(|(place, _)| place.is_busy());
+        newcomer.0.asked();
+        held.iter().for_each(|(place, _)| place.asked());
         assert!(enter(&places, "198.51.100.2").is_none());
     }
 }

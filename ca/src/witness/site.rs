@@ -63,9 +63,9 @@ async fn connection(
     let service = service_fn(move |request| {
         let (site, place) = (site.clone(), place.clone());
         async move {
-            place.is_busy();
+            place.asked();
             let answered = answer(site, request).await;
-            place.is_idle();
+            place.answered();
             answered
         }
     });
