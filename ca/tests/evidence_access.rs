@@ -187,11 +187,57 @@ async fn an_auditor_lists_and_reads_and_each_is_one_entry_an_hour() {
     ca.clock.pass(3599);
     assert_eq!(read(&ca, &cleo, &one(5)).await.status, 200);
     assert_eq!(accesses(&ca, before).len(), 3);
-    // Another session of the same person, and the same an hour later.
+    // Another session of the same key is no other reader; an hour later it is another read.
     let again = ca.login(CLEO).await;
+    assert_eq!(read(&ca, &again, &one(5)).await.status, 200);
+    assert_eq!(accesses(&ca, before).len(), 3);
     ca.clock.pass(1);
     assert_eq!(read(&ca, &again, &one(5)).await.status, 200);
     assert_eq!(accesses(&ca, before).len(), 4);
+}
+
+#[tokio::test]
+async fn how_long_a_recording_is_stands_in_the_log_before_it_is_said() {
+    let (ca, bytes) = recorded(10).await;
+    let cleo = ca.login(CLEO).await;
+    let before = ca.size();
+    read(&ca, &cleo, &format!("/v1/recordings/{DB3}/{}", Nonce([9; 16])))
+        .await
+        .problem(404, "recording.unknown");
+    assert_eq!(accesses(&ca, before), [], "what is not here was not read");
+    read(&ca, &cleo, &one(bytes.len() + 1)).await.problem(416, "recording.range");
+    let what = Evidence::Recording { host: DB3.parse().unwrap(), recording: NAME };
+    assert_eq!(accesses(&ca, before), [Event::EvidenceRead { by: person("cleo", CLEO), what }]);
+}
+
+#[tokio::test]
+async fn what_the_writer_has_not_published_is_shown_to_nobody() {
+    let (ca, _) = recorded(10).await;
+    let cleo = ca.login(CLEO).await;
+    assert_eq!(read(&ca, &cleo, ENTRIES).await.status, 200);
+    // As while the second copy waits: a further batch is in the file, and nobody has been answered.
+    let (size, head) = (ca.size(), ca.get("/log/checkpoint", None).await);
+    assert_eq!(head.status, 200);
+    database(&ca)
+        .execute_batch(&format!(
+            "INSERT INTO entry SELECT idx + 1, bytes FROM entry WHERE idx = {size} - 1;
+             INSERT INTO checkpoint VALUES ({size} + 1, 'of later');"
+        ))
+        .unwrap();
+    let paths = |size: u64| {
+        [
+            (format!("/log/consistency?from=1&to={size}"), "consistency.unknown"),
+            (format!("/log/tile/0/000.p/{size}"), "tile.unknown"),
+            (format!("/log/tile/entries/000.p/{size}"), "tile.unknown"),
+        ]
+    };
+    for (path, code) in paths(size + 1) {
+        read(&ca, &cleo, &path).await.problem(404, code);
+    }
+    for (path, _) in paths(size) {
+        assert_eq!(read(&ca, &cleo, &path).await.status, 200, "{path}");
+    }
+    assert_eq!(ca.get("/log/checkpoint", None).await.bytes, head.bytes);
 }
 
 #[tokio::test]

@@ -242,7 +242,7 @@ async fn words_are_found_in_what_was_shown_and_sealed_ones_by_their_auditor() {
     let before = std::fs::read(&index).unwrap();
     assert!(!before.windows(11).any(|part| part == b"only-sealed"));
     assert_eq!(std::fs::metadata(&index).unwrap().permissions().mode() & 0o777, 0o600);
-    for damage in [None, Some(b"nonsense".to_vec()), Some(before[..before.len() / 2].to_vec())] {
+    for damage in [None, Some(Vec::new()), Some(before[..before.len() / 2].to_vec())] {
         match damage {
             None => std::fs::remove_file(&index).unwrap(),
             Some(bytes) => std::fs::write(&index, bytes).unwrap(),
@@ -253,6 +253,21 @@ async fn words_are_found_in_what_was_shown_and_sealed_ones_by_their_auditor() {
     // The auditor, with a key: into an index of their own, and never beside the CA's data.
     let own = tempfile::tempdir().unwrap();
     let key = identity_file(own.path(), &ana, 0o600);
+    // A file that is named by mistake stays, and an index of one's own is in the log first.
+    let (named, secret) = (key.to_str().unwrap(), std::fs::read(&key).unwrap());
+    let (code, _, said) = grep("payments", &["--index", named]);
+    assert!(code == Some(1) && said.contains("is no index of recordings"), "{said}");
+    let log = std::fs::read(ca.data().log()).unwrap();
+    assert_eq!(grep("payments", &["--index", ca.data().log().to_str().unwrap()]).0, Some(1));
+    assert_eq!((std::fs::read(&key).unwrap(), std::fs::read(ca.data().log()).unwrap()), (secret, log));
+    let theirs = own.path().join("theirs.sqlite");
+    for more in [["--index", theirs.to_str().unwrap()], ["--identity", named]] {
+        let (code, _, said) = rec(&[&["index", "--data", &data], &more[..]].concat());
+        assert!(code == Some(69) && said.contains("--unlogged") && !theirs.exists(), "{said}");
+    }
+    assert_eq!(rec(&["index", "--data", &data]).0, Some(0));
+    let (code, _, said) = rec(&["index", "--data", &data, "--unlogged", "--index", theirs.to_str().unwrap()]);
+    assert!(code == Some(0) && theirs.exists(), "{said}");
     let key = ["--identity", key.to_str().unwrap()];
     let (code, _, said) = grep("payments", &key);
     assert!(code == Some(2) && said.contains("--index"), "{said}");

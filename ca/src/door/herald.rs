@@ -95,7 +95,7 @@ impl Herald {
         let size = published.health().entries;
         let behind = self.head.as_ref().is_none_or(|(told, _)| size > *told);
         if behind && (is_new || now.tick_ms.saturating_sub(self.head_at_ms) >= HEADS_MS) {
-            match self.next_head() {
+            match self.next_head(size) {
                 Ok((size, head)) => {
                     self.head = Some((size, head.checkpoint.clone()));
                     self.head_at_ms = now.tick_ms;
@@ -125,10 +125,9 @@ impl Herald {
         }
     }
 
-    /// The newest head, and the proof that it continues the one that was told before it.
-    fn next_head(&self) -> Result<(u64, FeedHead), LogError> {
-        let newest = self.reader.size()?.saturating_sub(1);
-        let (size, checkpoint) = self.reader.checkpoint_covering(newest)?;
+    /// The newest head over what is published, and the proof that it continues the one that was told before it.
+    fn next_head(&self, published: u64) -> Result<(u64, FeedHead), LogError> {
+        let (size, checkpoint) = self.reader.head_within(published)?;
         let from = self.head.as_ref().map_or(0, |(size, _)| *size);
         let proof = self.reader.consistency(from, size)?;
         Ok((size, FeedHead { checkpoint, from, proof }))

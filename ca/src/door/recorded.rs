@@ -192,12 +192,14 @@ pub(super) async fn one(
         None => Ok(None),
     });
     let opened = opened.await.map_err(|_| Told::from(Refusal::Stopping))?;
+    // Of what is not here nothing is told but that: there is nothing to read. Of what is here its length is
+    // already something, and the log has it first.
     let (file, size) = opened.map_err(unavailable)?.ok_or_else(unknown)?;
+    let told = auditor.tell_the_log(&door).await?;
     if from > size {
         let said = format!("the recording has {size} bytes so far");
         return Err(Told::new(StatusCode::RANGE_NOT_SATISFIABLE, "recording.range", said));
     }
-    let told = auditor.tell_the_log(&door).await?;
     let pieces = Pieces { door, told, file: Arc::new(file), at: from, end: size, _place: place };
     let mut response = Body::from_stream(stream::try_unfold(pieces, Pieces::next)).into_response();
     let headers = response.headers_mut();

@@ -1,5 +1,6 @@
 //! The log for outsiders: checkpoint and hash tiles for everyone, entry bundles for auditors
-//! (C2SP tlog-tiles).
+//! (C2SP tlog-tiles). Of the newest batch nothing is shown before the writer has published it, which is after the
+//! second copy has it: a head that was shown and then lost with the disk would look like a fork.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,8 @@ use crate::road::Refusal;
 
 /// `GET /log/checkpoint`
 pub(super) async fn checkpoint(State(door): State<Arc<Door>>) -> Answer<Response> {
-    let note = in_log(&door, |reader| reader.latest_checkpoint()).await?;
+    let most = published(&door);
+    let note = in_log(&door, move |reader| reader.checkpoint_within(most)).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }
 
@@ -94,7 +96,9 @@ pub(super) async fn consistency(
     if let Some(proof) = door.proofs.find((from, to)) {
         return Ok(told(&proof));
     }
+    let most = published(&door);
     let proof = in_log(&door, move |reader| match reader.consistency(from, to) {
+        Ok(_) if to > most => Ok(None),
         Ok(proof) => Ok(Some(proof)),
         Err(LogError::OutOfRange) => Ok(None),
         Err(error) => Err(error),
@@ -124,7 +128,9 @@ pub(super) async fn tile(
     if path.kind == TileKind::Entries {
         evidence::auditor(&door, &headers, &uri, Evidence::Entries).await?.tell_the_log(&door).await?;
     }
+    let most = published(&door);
     let bytes = in_log(&door, move |reader| match reader.tile(&path) {
+        Ok(_) if !path.is_within(most) => Ok(None),
         Ok(bytes) => Ok(Some(bytes)),
         Err(LogError::OutOfRange) => Ok(None),
         Err(error) => Err(error),
@@ -138,6 +144,11 @@ pub(super) async fn tile(
     });
     response.headers_mut().insert(header::CACHE_CONTROL, forever);
     Ok(response)
+}
+
+/// Entries that may be shown.
+fn published(door: &Door) -> u64 {
+    door.road.published().health().entries
 }
 
 pub(super) async fn in_log<T: Send + 'static>(

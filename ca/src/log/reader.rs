@@ -84,7 +84,21 @@ impl Reader {
 
     /// The newest checkpoint's note, with the cosignatures of witnesses once enough of them have signed it.
     pub fn latest_checkpoint(&self) -> Result<String, LogError> {
-        let (size, note) = self.head()?;
+        self.cosigned(self.head()?)
+    }
+
+    /// The newest checkpoint over at most `most` entries, its size and note. What is shown of a log at work is
+    /// bounded by what its writer has published: a batch is in here before the second copy has it.
+    pub fn head_within(&self, most: u64) -> Result<(u64, String), LogError> {
+        store::head_within(&self.connection, most)?.ok_or(LogError::OutOfRange)
+    }
+
+    /// The same as [`Reader::latest_checkpoint`] has it, with cosignatures.
+    pub fn checkpoint_within(&self, most: u64) -> Result<String, LogError> {
+        self.cosigned(self.head_within(most)?)
+    }
+
+    fn cosigned(&self, (size, note): (u64, String)) -> Result<String, LogError> {
         Ok(match store::newest_cosigned(&self.connection)? {
             Some((of, cosigned)) if of == size => cosigned,
             _ => note,

@@ -234,6 +234,14 @@ pub(super) fn head(connection: &Connection) -> Result<Option<(u64, String)>, Log
     row.map(|(size, note)| Ok((unsigned(size)?, note))).transpose()
 }
 
+/// The newest checkpoint over at most `most` entries.
+pub(super) fn head_within(connection: &Connection, most: u64) -> Result<Option<(u64, String)>, LogError> {
+    let sql = "SELECT size, note FROM checkpoint WHERE size <= ?1 ORDER BY size DESC LIMIT 1";
+    let mut get = connection.prepare_cached(sql)?;
+    let row = get.query_row([number(most)?], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    row.map(|(size, note)| Ok((unsigned(size)?, note))).transpose()
+}
+
 /// The first checkpoint that covers entry `index`.
 pub(super) fn checkpoint_after(
     connection: &Connection,

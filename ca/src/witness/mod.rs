@@ -14,12 +14,14 @@
 //! | `http` | one request over a kept-alive connection, bounded |
 //! | `memory` | the witness's own: which head it cosigned last, durable before it is told |
 //! | `site` | the witness's HTTP |
+//! | `places` | who may hold a connection to it |
 
 mod asking;
 mod board;
 mod exchange;
 mod http;
 mod memory;
+mod places;
 mod site;
 
 #[cfg(test)]

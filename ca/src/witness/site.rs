@@ -13,13 +13,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 use super::memory::{BODY, Memory, Verdict};
+use super::places::{Place, Places};
 use crate::clock::Clock;
 
-/// Connections at once: a witness is asked by a handful of logs, each over one.
-const CONNECTIONS: usize = 256;
 /// A client that has not sent its request's head by then is cut off; also ends idle ones.
 const HEAD: Duration = Duration::from_secs(30);
 /// The same of a body.
@@ -35,14 +34,15 @@ pub struct Site {
 
 /// Answers on `listener` until the future is dropped.
 pub async fn serve(site: Arc<Site>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Places::default());
     loop {
-        // Whoever comes when all places are taken waits outside: each place is free again in half a minute.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                tokio::spawn(connection(site.clone(), stream, peer, place));
-            }
+            Ok((stream, peer)) => match places.enter(peer.ip()) {
+                Some((place, end)) => {
+                    tokio::spawn(connection(site.clone(), stream, peer, place, end));
+                }
+                None => tracing::debug!(event = "witness.no_place", %peer),
+            },
             Err(error) => {
                 tracing::warn!(event = "witness.accept", %error);
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -55,16 +55,29 @@ async fn connection(
     site: Arc<Site>,
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
-    place: OwnedSemaphorePermit,
+    place: Place,
+    end: oneshot::Receiver<Infallible>,
 ) {
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| answer(site.clone(), request));
+    let place = Arc::new(place);
+    let service = service_fn(move |request| {
+        let (site, place) = (site.clone(), place.clone());
+        async move {
+            place.asked();
+            let answered = answer(site, request).await;
+            place.answered();
+            answered
+        }
+    });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(32);
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(event = "witness.connection", %peer, %error);
+    let served = http.serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        served = served => if let Err(error) = served {
+            tracing::debug!(event = "witness.connection", %peer, %error);
+        },
+        _ = end => tracing::debug!(event = "witness.made_room", %peer),
     }
-    drop(place);
 }
 
 async fn answer(site: Arc<Site>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -26,7 +26,7 @@ pub enum EvidenceReader {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Evidence {
-    /// Entries of the log, for an hour: whoever reads them may go on without a further entry.
+    /// Entries of the log, for an hour: the enrolled key may go on, in any session, without a further entry.
     Entries,
     /// All that belongs to one emergency.
     Emergency(EmergencyId),

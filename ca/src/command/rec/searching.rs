@@ -22,6 +22,8 @@ pub(in crate::command) struct IndexCommand {
     key: Key,
     #[command(flatten)]
     index: IndexFile,
+    #[command(flatten)]
+    unlogged: Unlogged,
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +81,11 @@ fn since(text: &str) -> Result<u64, String> {
 impl IndexCommand {
     pub(super) fn run(self) -> Result<(), Failed> {
         let source = self.of.source();
+        // An index of the caller's own is the text of every recording in their hands; the one beside the data is
+        // read through `grep`, which is logged.
+        if self.index.index.is_some() || self.key.is_given() {
+            source.is_read(Evidence::Recordings, &self.unlogged)?;
+        }
         let (_, updated) = updated(&source, &self.key, &self.index)?;
         let Updated { read, gone, sealed, cut } = updated;
         tell(format_args!(
@@ -170,11 +177,20 @@ fn failed(fault: SearchFault) -> Failed {
     match fault {
         SearchFault::Query(_) => Failed { code: 2, ..failed }
             .hint("put words with signs in them into double quotes: rec grep '\"payments-db restart\"'"),
+        SearchFault::Database(error) if is_in_use(&error) => failed.hint("another search writes it: try again"),
         SearchFault::Database(_) => {
             failed.hint("remove the index (search.sqlite) and run it again: it comes back")
         }
         SearchFault::File(..) => failed.hint("give an index that can be written: --index FILE"),
+        SearchFault::NoIndex(_) => {
+            failed.hint("name an index, or a file that is not there yet: --index FILE; one of an older version: remove it")
+        }
     }
+}
+
+fn is_in_use(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
 }
 
 fn moment(at: u64) -> String {

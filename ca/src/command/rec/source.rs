@@ -44,6 +44,10 @@ pub(super) struct Unlogged {
 }
 
 impl Key {
+    pub(super) fn is_given(&self) -> bool {
+        self.identity.is_some()
+    }
+
     pub(super) fn read(&self) -> Result<Option<Identities>, Failed> {
         let Some(path) = &self.identity else { return Ok(None) };
         Identities::read(path).map(Some).map_err(|error| {

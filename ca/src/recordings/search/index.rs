@@ -4,7 +4,6 @@
 //! What is taken out is overwritten (`secure_delete`): a recording that has expired leaves no text behind.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use fireaxe_protocol::recording::Ended;
@@ -12,12 +11,10 @@ use fireaxe_protocol::statement::Nonce;
 use rusqlite::{Connection, OptionalExtension, params};
 use thiserror::Error;
 
+use super::file;
 use super::text::{Line, Text};
 use crate::recordings::catalog::{Name, Told};
 use crate::recordings::opening::{self, Identities};
-
-/// Raised with every change of the tables or of what goes into them: another number is made anew.
-const SHAPE: i64 = 1;
 
 /// Why a search, or its index, fails.
 #[derive(Debug, Error)]
@@ -31,6 +28,9 @@ pub enum SearchFault {
     /// A file.
     #[error("{}: {}", .0.display(), .1)]
     File(PathBuf, std::io::Error),
+    /// A file that something else made.
+    #[error("{} is no index of recordings; it was left as it is", .0.display())]
+    NoIndex(PathBuf),
 }
 
 /// What is in the index of a recording.
@@ -63,12 +63,10 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens it; one that is missing, damaged or of another shape is made anew.
+    /// Opens it; one that is missing, damaged or of another shape is made anew. A file that is no index is refused
+    /// and stays as it is.
     pub fn open(path: &Path) -> Result<Index, SearchFault> {
-        match connect(path).and_then(|database| checked(&database).map(|()| database)) {
-            Ok(database) => Ok(Index { database }),
-            Err(_) => anew(path),
-        }
+        file::open(path).map(|database| Index { database })
     }
 
     /// All that is in it.
@@ -234,51 +232,4 @@ fn exit(how: Ended) -> Option<u16> {
         Ended::Signalled(signal) => Some(128 + u16::from(signal)),
         Ended::Broken | Ended::Restarted | Ended::Full => None,
     }
-}
-
-fn connect(path: &Path) -> Result<Connection, SearchFault> {
-    // What was typed and shown: its owner's alone.
-    let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    made.map_err(|error| SearchFault::File(path.to_owned(), error))?;
-    let database = Connection::open(path)?;
-    database.busy_timeout(std::time::Duration::from_secs(30))?;
-    database.execute_batch(
-        "PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;",
-    )?;
-    Ok(database)
-}
-
-fn checked(database: &Connection) -> Result<(), SearchFault> {
-    let shape: i64 = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let whole: String = database.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    match shape == SHAPE && whole == "ok" {
-        true => Ok(()),
-        false => Err(rusqlite::Error::QueryReturnedNoRows.into()),
-    }
-}
-
-fn anew(path: &Path) -> Result<Index, SearchFault> {
-    for end in ["", "-journal", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        match std::fs::remove_file(&name) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(SearchFault::File(name.into(), error));
-            }
-            _ => {}
-        }
-    }
-    let database = connect(path)?;
-    database.execute_batch(&format!(
-        "BEGIN;
-         CREATE TABLE recording(id INTEGER PRIMARY KEY, host TEXT NOT NULL, name TEXT NOT NULL, emergency INTEGER,
-             person TEXT, account TEXT, tier TEXT, serial INTEGER, began_us INTEGER NOT NULL, command TEXT, asked TEXT,
-             exit INTEGER, bytes INTEGER NOT NULL, searched INTEGER NOT NULL, told INTEGER NOT NULL,
-             cut INTEGER NOT NULL, UNIQUE(host, name));
-         CREATE VIRTUAL TABLE line USING fts5(text, at_us UNINDEXED);
-         INSERT INTO line(line, rank) VALUES ('secure-delete', 1);
-         PRAGMA user_version = {SHAPE};
-         COMMIT;"
-    ))?;
-    Ok(Index { database })
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `screen` | what a terminal showed, line by line, also of programs that draw over it |
 //! | `text` | the lines of one recording: of its screen, or of its plain streams |
+//! | `file` | whose a file is, before it is written; an index that is made anew |
 //! | `index` | the database: one recording in, out; which are new |
 //! | `query` | words and conditions in, lines out |
 //!
@@ -18,6 +19,7 @@
 //!
 //! A recording that comes to a limit is marked, and a search says that it was not read to its end.
 
+mod file;
 pub mod index;
 pub mod query;
 mod screen;
