@@ -234,7 +234,7 @@ mod tests {
         Manifest {
             schema: DOSSIER.into(),
             of: Evidence::Emergency("EM-42".parse().unwrap()),
-            origin: "fireaxe.example/ca".parse().unwrap(),
+            origin: "ca.fireaxe.test/0123456789abcdef".parse().unwrap(),
             log_key: String::new(),
             size: 0,
             root: Hash([0; 32]),
