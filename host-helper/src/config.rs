@@ -1,6 +1,7 @@
 //! `/etc/fireaxe/host.toml`: where the CA is and how its revocation lists are known. Strict.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use fireaxe_protocol::keys::Ed25519Key;
@@ -114,11 +115,18 @@ fn state() -> PathBuf {
 impl Config {
     /// Reads and checks a configuration file.
     pub fn read(path: &Path) -> Result<Config, HostError> {
-        let text = fs::read_to_string(path).map_err(|error| HostError::Config {
-            path: path.into(),
-            why: format!("cannot be read: {error}"),
-        })?;
-        Config::parse(&text).map_err(|why| HostError::Config { path: path.into(), why })
+        let wrong = |why| HostError::Config { path: path.into(), why };
+        let text = fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        Config::parse(&text).map_err(wrong)
+    }
+
+    /// The same of a host that may have none yet. Why one that is there cannot be used, in words.
+    pub(crate) fn read_before(path: &Path) -> Result<Option<Config>, String> {
+        match fs::read_to_string(path) {
+            Ok(text) => Config::parse(&text).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        }
     }
 
     /// Reads and checks its text.

@@ -81,6 +81,14 @@ pub enum HostError {
         /// What is wrong, with line and column.
         why: String,
     },
+    /// What this host asks for cannot be taken over from the configuration that is there.
+    #[error("what this host asks for is not known, since {} is there and cannot be used: {why}", path.display())]
+    Before {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        why: String,
+    },
     /// No list came from the CA.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -177,6 +185,7 @@ impl HostError {
             | HostError::Auditors { .. }
             | HostError::Conflicts(_)
             | HostError::Config { .. }
+            | HostError::Before { .. }
             | HostError::NotEnrolled(_)
             | HostError::Enrolled(_)
             | HostError::HoldsCa(_)
@@ -211,6 +220,10 @@ impl HostError {
             HostError::NotJoined(_) => "is the CA at --addr? then the same again: the token is still good",
             HostError::Config { .. } => {
                 "fireaxe-host enrol, with a token from `fireaxe-ca host invite`; or by hand (docs/OPERATIONS.md)"
+            }
+            HostError::Before { .. } => {
+                "mend it; or move it away and say what this host shall ask for: --witness-policy, --auditors (neither: \
+                 nothing); the token is still good"
             }
             HostError::UserCa { .. } => {
                 "put the CA's public key there, one a line: the `user CA` that `fireaxe-ca init` printed"
@@ -281,7 +294,7 @@ impl HostError {
             HostError::Conflicts(_) => "host.conflict",
             HostError::NoList { .. } => "host.no_list",
             HostError::SshdRefuses(_) => "host.sshd_refuses",
-            HostError::Config { .. } => "config.invalid",
+            HostError::Config { .. } | HostError::Before { .. } => "config.invalid",
             HostError::Transport(TransportError::WrongPin { .. })
             | HostError::NotJoined(TransportError::WrongPin { .. }) => "ca.wrong_pin",
             HostError::Transport(error) | HostError::NotJoined(error) if error.is_unavailable() => {

@@ -27,6 +27,7 @@
 //! | [`spool`] | keeps that until the CA has it |
 //! | [`status`] | `fireaxe-host status`: what is in force, and how old |
 //! | [`config`] | `/etc/fireaxe/host.toml` |
+//! | `guarded` | files that say whom this host trusts, read if root alone can change them |
 //! | [`atomic`] | one file replaced as a whole |
 //! | [`clock`] | the one clock |
 //! | [`randomness`] | the one source of random bytes |
@@ -48,6 +49,7 @@ pub mod enrol;
 pub mod error;
 pub mod escape;
 pub mod files;
+mod guarded;
 pub mod host_key;
 pub mod journal;
 pub mod krl;

@@ -73,6 +73,26 @@ fn a_host_joins_with_its_token_also_when_the_first_answer_was_lost() {
 }
 
 #[test]
+fn a_configuration_that_cannot_be_read_is_not_enrolled_over_and_the_token_is_not_spent() {
+    let (ca, files) = world();
+    let config = files.path("etc/host.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}auditors = \n")).unwrap();
+    // A CA that is asked would lose its answer.
+    ca.change(|state| state.answers_lost = 1);
+    for words in [&[][..], &["--witness-policy", "/nowhere"]] {
+        let told: serde_json::Value = serde_json::from_slice(&files.enrol_told(&ca, words).stdout).unwrap();
+        assert_eq!(told["code"], "config.invalid", "{told}");
+    }
+    assert_eq!(ca.change(|state| state.answers_lost), 1);
+    // Moved away, it says nothing any more.
+    ca.change(|state| state.answers_lost = 0);
+    std::fs::rename(&config, files.path("etc/host.toml.old")).unwrap();
+    assert!(files.enrol(&ca).status.success());
+    assert_eq!(std::fs::read_to_string(&config).unwrap(), text);
+}
+
+#[test]
 fn a_certificate_for_another_name_a_wrong_token_and_another_pin_leave_nothing_behind() {
     let (ca, mut files) = (StandIn::start(&token()), Files::new(&token()));
     ca.change(|state| state.certify = "db-4.payments.prod".into());

@@ -201,6 +201,9 @@ pub const RECORDINGS_READ: usize = 16;
 /// Recordings in one answer of the list: 400 bytes each, and as much again for names at their limit, stay below
 /// 1 MiB.
 pub const RECORDINGS_LISTED: usize = 1000;
+/// Answers of that list that one `fireaxe rec fetch` asks for: a million recordings on the CA's disk are 1,049, and
+/// three times as many may be gone from it.
+pub const RECORDINGS_PAGES: usize = 4096;
 /// Files in a zip that is read: a hash tile and a bundle for each 256 entries, 8 million entries. What has more
 /// is a folder.
 pub const ZIP_FILES: usize = 65_535;

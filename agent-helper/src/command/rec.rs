@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use fireaxe_protocol::api::{RecordingLine, RecordingState, Recordings};
-use fireaxe_protocol::limits::{RECORDING, RECORDING_CHUNK};
+use fireaxe_protocol::limits::{RECORDING, RECORDING_CHUNK, RECORDINGS_PAGES};
 use fireaxe_protocol::recording::{Chain, RecordingError};
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ pub(super) fn run(cx: &Context, what: &Rec) -> Result<Exit, Failure> {
     let folder = Folder::open(dir)?;
     let (mut done, mut found) = (Done::default(), Vec::new());
     let mut progress = cx.screen.progress();
-    let mut after = None;
+    let (mut after, mut pages) = (None::<String>, 0);
     loop {
         let page: Recordings = authority.get(&mut control, &path(which.as_ref(), after.as_deref()))?;
         for line in page.recordings.iter().filter(|line| is_of(which.as_ref(), line)) {
@@ -38,12 +38,11 @@ pub(super) fn run(cx: &Context, what: &Rec) -> Result<Exit, Failure> {
                 Came::Refused(why) => found.push(format!("{} {}: {why}", line.host, line.recording)),
             }
         }
-        // A list that does not go on would be asked for without end.
-        match page.next {
-            Some(next) if after.as_ref().is_none_or(|last| *last < next) => after = Some(next),
-            Some(_) => return Err(Failure::Answer("its list of recordings does not go on")),
+        pages += 1;
+        after = match following(pages, after.as_deref(), page.next)? {
+            Some(next) => Some(next),
             None => break,
-        }
+        };
     }
     drop(progress);
     tell(cx, dir, &done, &found);
@@ -51,6 +50,18 @@ pub(super) fn run(cx: &Context, what: &Rec) -> Result<Exit, Failure> {
         true => Ok(Exit::Ok),
         false if cx.screen.is_json() => Ok(Exit::Error),
         false => Err(Failure::Recordings(found)),
+    }
+}
+
+/// What to ask for after this many pages, if there is more. A list that does not go on, or never ends, would be asked
+/// for without end; a page without a line is none of these: the CA looks at only so many names for each.
+fn following(pages: usize, after: Option<&str>, next: Option<String>) -> Result<Option<String>, Failure> {
+    match next {
+        Some(_) if pages >= RECORDINGS_PAGES => Err(Failure::Answer("its list of recordings does not end")),
+        Some(next) if after.is_some_and(|last| last >= next.as_str()) => {
+            Err(Failure::Answer("its list of recordings does not go on"))
+        }
+        next => Ok(next),
     }
 }
 
@@ -228,5 +239,33 @@ fn tell(cx: &Context, dir: &Path, done: &Done, refused: &[String]) {
             "{complete} recordings are here and what their hosts signed; {open} not reported yet, {missing} missing \
              at the CA, {expired} expired"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many pages are asked for of a CA that answers the n-th with this `next`.
+    fn asked(next: impl Fn(usize) -> Option<String>) -> (usize, bool) {
+        let (mut after, mut pages) = (None::<String>, 0);
+        loop {
+            pages += 1;
+            assert!(pages <= 2 * RECORDINGS_PAGES, "asked for without end");
+            match following(pages, after.as_deref(), next(pages)) {
+                Ok(Some(next)) => after = Some(next),
+                Ok(None) => return (pages, true),
+                Err(_) => return (pages, false),
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_that_never_ends_or_does_not_go_on_is_not_asked_for_without_end() {
+        let larger = |n: usize| Some(format!("db-3.payments.prod/{n:032x}"));
+        assert_eq!(asked(larger), (RECORDINGS_PAGES, false));
+        assert_eq!(asked(|n| larger(n).filter(|_| n < RECORDINGS_PAGES)), (RECORDINGS_PAGES, true));
+        assert_eq!(asked(|_| larger(7)), (2, false));
+        assert_eq!(asked(|n| larger(9 - n)), (2, false));
     }
 }

@@ -17,20 +17,33 @@ pub(super) struct Folder {
     names: BTreeMap<String, u64>,
 }
 
+/// How many files there may be, and how many folders: the parts, and what lies outside the manifest. What we write
+/// has fewer folders than parts.
+const MOST: usize = EVIDENCE_PARTS + 4;
 /// `log/tile/entries/x001/x002/003.p` and its file: no part lies deeper.
 const DEPTH: usize = 12;
 
+/// What may still come.
+struct Room {
+    files: usize,
+    folders: usize,
+}
+
 impl Folder {
     pub(super) fn open(root: &Path) -> Result<Folder, String> {
+        Folder::with(root, MOST)
+    }
+
+    fn with(root: &Path, most: usize) -> Result<Folder, String> {
         let mut folder = Folder { root: root.to_owned(), names: BTreeMap::new() };
         if !root.join(MANIFEST).is_file() {
             return Err(format!("there is no {MANIFEST} in it"));
         }
-        folder.walk(root, "", 0)?;
+        folder.walk(root, "", 0, &mut Room { files: most, folders: most })?;
         Ok(folder)
     }
 
-    fn walk(&mut self, at: &Path, under: &str, depth: usize) -> Result<(), String> {
+    fn walk(&mut self, at: &Path, under: &str, depth: usize, room: &mut Room) -> Result<(), String> {
         if depth > DEPTH {
             return Err("folders in it lie too deep".into());
         }
@@ -43,15 +56,15 @@ impl Folder {
             }
             let kind = one.file_type().map_err(|error| error.to_string())?;
             if kind.is_dir() {
-                self.walk(&one.path(), &format!("{name}/"), depth + 1)?;
+                room.folders = room.folders.checked_sub(1).ok_or("it has more folders than parts may be")?;
+                self.walk(&one.path(), &format!("{name}/"), depth + 1, room)?;
             } else if kind.is_file() {
+                let more = || format!("it has more than {EVIDENCE_PARTS} parts");
+                room.files = room.files.checked_sub(1).ok_or_else(more)?;
                 let bytes = one.metadata().map_err(|error| error.to_string())?.len();
                 self.names.insert(name, bytes);
             } else {
                 return Err(format!("{} is no plain file", shown(&name)));
-            }
-            if self.names.len() > EVIDENCE_PARTS + 4 {
-                return Err(format!("it has more than {EVIDENCE_PARTS} parts"));
             }
         }
         Ok(())
@@ -95,6 +108,21 @@ mod tests {
         // It grows while it is read.
         fs::write(dir.path().join("entries/000000.json"), "xy").unwrap();
         assert!(folder.pieces("entries/000000.json", &mut |_| ()).is_err());
+    }
+
+    #[test]
+    fn more_files_or_more_folders_than_may_be_are_refused() {
+        let dir = folder();
+        assert!(Folder::with(dir.path(), 2).is_ok());
+        for name in ["entries/a", "entries/a/b"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        assert!(Folder::with(dir.path(), 3).is_ok());
+        assert!(Folder::with(dir.path(), 2).err().unwrap_or_default().contains("more folders"));
+        let dir = folder();
+        fs::write(dir.path().join("entries/000001.json"), "x").unwrap();
+        assert!(Folder::with(dir.path(), 3).is_ok());
+        assert!(Folder::with(dir.path(), 2).err().unwrap_or_default().contains("more than 200000 parts"));
     }
 
     #[test]

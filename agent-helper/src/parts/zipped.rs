@@ -76,13 +76,24 @@ impl Zipped {
                 names.insert(name.to_owned(), (n, size));
             }
         }
-        let is_used =
-            |folder: &String| folder == "/" || names.keys().any(|name| name.starts_with(folder.as_str()));
-        match folders.iter().find(|folder| !is_used(folder)) {
+        match unused(&folders, &names) {
             Some(folder) => Err(format!("{} is a folder with nothing in it", shown(folder))),
             None => Ok(Zipped { archive, names }),
         }
     }
+}
+
+/// A folder, spelled with its last `/`, with no file in it. Names are in order, so the first from the folder's on is
+/// in it if any is: a zip may have 400,000 of both together.
+fn unused<'f, K: Ord + AsRef<str>, V>(folders: &'f [K], names: &BTreeMap<K, V>) -> Option<&'f K> {
+    let is_used = |folder: &K| {
+        folder.as_ref() == "/"
+            || names
+                .range(folder..)
+                .next()
+                .is_some_and(|(name, _)| name.as_ref().starts_with(folder.as_ref()))
+    };
+    folders.iter().find(|folder| !is_used(folder))
 }
 
 /// How many parts the zip says it has; nothing unless its end is the file's end, and its directory is small enough
@@ -218,6 +229,50 @@ mod tests {
         refused(&replaced(&plain, b"d/bbbb", b"e/bbbb"), "beside the zip's one folder");
         refused(&zipped(&["d/a", "b"]), "beside the zip's one folder");
         refused(&zipped(&["d/a", "d/b/"]), "nothing in it");
+    }
+
+    thread_local! {
+        static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    /// A name that counts how often it is looked at.
+    #[derive(PartialEq, Eq)]
+    struct Counted(String);
+
+    impl AsRef<str> for Counted {
+        fn as_ref(&self) -> &str {
+            LOOKS.with(|looks| looks.set(looks.get() + 1));
+            &self.0
+        }
+    }
+
+    impl Ord for Counted {
+        fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+            self.as_ref().cmp(&other.0)
+        }
+    }
+
+    impl PartialOrd for Counted {
+        fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    #[test]
+    fn many_folders_among_many_names_are_looked_through_in_few_steps() {
+        let names = (0..20_000).map(|n| (Counted(format!("a{n:05}/b")), ())).collect();
+        let mut folders: Vec<Counted> = (0..20_000).map(|n| Counted(format!("a{n:05}/"))).collect();
+        folders.push(Counted("/".into()));
+        LOOKS.set(0);
+        assert!(unused(&folders, &names).is_none());
+        let looks = LOOKS.get();
+        // A tree's node holds eleven names: some sixty looks for each of 20,000, and not 20,000 for each.
+        assert!(looks < 20_000 * 200, "{looks}");
+        for empty in ["a", "a0000", "a0000700", "z", "A"] {
+            folders.push(Counted(format!("{empty}/")));
+            assert_eq!(unused(&folders, &names).map(|one| one.0.clone()), Some(format!("{empty}/")));
+            folders.pop();
+        }
     }
 
     #[test]

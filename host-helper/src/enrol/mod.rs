@@ -129,7 +129,10 @@ pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
     let keys: Keys = ca.get("/v1/keys", None).map_err(HostError::NotJoined)?;
     let trusted = trusted(plan, &keys)?;
     let log_key: NoteKey = keys.log.parse().map_err(|_| HostError::Keys("the log's key is none"))?;
-    let asked = witnesses_asked(plan, &log_key)?;
+    let before = before(plan)?;
+    let asked = witnesses_asked(plan, before.as_ref(), &log_key)?;
+    // To whom recordings are sealed: as told, else as it was. To enrol anew is no reason to record in clear.
+    let auditors = plan.auditors.clone().or_else(|| before?.auditors);
 
     // Step 2: join. A crash from here on: the host is enrolled at the CA and does not know; the same token
     // again gets the same answer.
@@ -152,7 +155,7 @@ pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
         host_ca: keys.host_ca,
         host_key: plan.host_key.clone(),
         witness_policy: asked.as_ref().map(|(path, _)| path.clone()),
-        auditors: auditors(plan),
+        auditors,
     };
     if joined.host != plan.host {
         return Err(HostError::Certificate(format!("the CA enrolled {} instead", joined.host)));
@@ -193,17 +196,31 @@ pub fn enrol(plan: &Plan, token: &str) -> Result<Done, HostError> {
     Ok(Done { joined, krl_version: version })
 }
 
+/// What this host was told when it was enrolled before, if it was. One that cannot be read may have asked for
+/// witnesses or sealed recordings: to go on as if it had not would end both without a word, so both must be given.
+fn before(plan: &Plan) -> Result<Option<Enrolled>, HostError> {
+    match Config::read_before(&plan.config) {
+        Ok(config) => Ok(config.and_then(|config| config.enrolled)),
+        Err(_) if plan.witness_policy.is_some() && plan.auditors.is_some() => Ok(None),
+        Err(why) => Err(HostError::Before { path: plan.config.clone(), why }),
+    }
+}
+
 /// Which witnesses this host will ask for, checked: those of the file that is given, else those that it asked for
 /// before, so that nobody who enrols a host anew makes it ask for less by leaving out a word.
-fn witnesses_asked(plan: &Plan, log: &NoteKey) -> Result<Option<(PathBuf, Vec<u8>)>, HostError> {
-    let before = Config::read(&plan.config).ok().and_then(|config| config.enrolled?.witness_policy);
+fn witnesses_asked(
+    plan: &Plan,
+    before: Option<&Enrolled>,
+    log: &NoteKey,
+) -> Result<Option<(PathBuf, Vec<u8>)>, HostError> {
+    let before = before.and_then(|before| before.witness_policy.clone());
     let installed = || plan.config.with_file_name(WITNESS_POLICY);
-    let (from, to) = match (&plan.witness_policy, before) {
-        (Some(given), before) => (given.clone(), before.unwrap_or_else(installed)),
-        (None, Some(before)) => (before.clone(), before),
+    let (read, to) = match (&plan.witness_policy, before) {
+        (Some(from), before) => (witnesses::given(from, log), before.unwrap_or_else(installed)),
+        (None, Some(before)) => (witnesses::kept(&before, log), before),
         (None, None) => return Ok(None),
     };
-    let (_, text) = witnesses::read(&from, log).map_err(HostError::Witnesses)?;
+    let (_, text) = read.map_err(HostError::Witnesses)?;
     Ok(Some((to, text)))
 }
 
@@ -222,11 +239,6 @@ fn trusted(plan: &Plan, keys: &Keys) -> Result<bool, HostError> {
         true => Err(HostError::OtherCa { path: plan.user_ca.clone() }),
         false => Ok(false),
     }
-}
-
-/// To whom recordings are sealed: as told, else as it was. To enrol anew is no reason to record in clear.
-fn auditors(plan: &Plan) -> Option<PathBuf> {
-    plan.auditors.clone().or_else(|| Config::read(&plan.config).ok()?.enrolled?.auditors)
 }
 
 fn written(plan: &Plan, keys: &Keys, enrolled: &Enrolled) -> Result<String, HostError> {
@@ -260,4 +272,43 @@ fn written(plan: &Plan, keys: &Keys, enrolled: &Enrolled) -> Result<String, Host
     Ok(format!(
         "# Written by fireaxe-host enrol. Change it with that, or as docs/OPERATIONS.md says.\n{text}"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(folder: &Path, witness_policy: Option<&str>, auditors: Option<&str>) -> Plan {
+        Plan {
+            addr: "https://127.0.0.1:8443".parse().unwrap(),
+            pin: format!("sha256:{}", "ab".repeat(32)).parse().unwrap(),
+            host: "db-3.payments.prod".parse().unwrap(),
+            config: folder.join("host.toml"),
+            host_key: folder.join("host_key"),
+            user_ca: folder.join("user_ca"),
+            revoked_keys: folder.join("revoked_keys"),
+            state: folder.join("state"),
+            witness_policy: witness_policy.map(PathBuf::from),
+            auditors: auditors.map(PathBuf::from),
+        }
+    }
+
+    #[test]
+    fn only_a_host_without_a_configuration_is_taken_for_one_that_asks_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(before(&plan(dir.path(), None, None)), Ok(None));
+        let file = dir.path().join("host.toml");
+        let refused = |plan: &Plan| matches!(before(plan), Err(HostError::Before { .. }));
+        for text in [&b""[..], b"[enrolled", b"auditors = 1", b"\xff"] {
+            fs::write(&file, text).unwrap();
+            for (policy, auditors) in [(None, None), (Some("/p"), None), (None, Some("/a"))] {
+                assert!(refused(&plan(dir.path(), policy, auditors)), "{text:?}: {policy:?} {auditors:?}");
+            }
+            assert_eq!(before(&plan(dir.path(), Some("/p"), Some("/a"))), Ok(None));
+        }
+        // It cannot even be opened as a file.
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(refused(&plan(dir.path(), None, None)));
+    }
 }

@@ -1,13 +1,11 @@
 //! To whom recordings are sealed: reads the auditors' keys, and makes the age files.
 //!
 //! `[enrolled] auditors = "/etc/fireaxe/auditors"` in `host.toml` says that recordings are sealed. Then nothing is
-//! recorded in clear: with a file that is missing, damaged or writable for others than its owner there is no
+//! recorded in clear: with a file that is missing, damaged, another account's than root's or the daemon's, or writable for others there is no
 //! recording at all. The file is read for each recording: a change counts from the next one on. Neither the
 //! CA nor its policy is asked (docs/decisions/0030).
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use age::x25519::Recipient;
@@ -15,6 +13,7 @@ use fireaxe_protocol::limits;
 use fireaxe_protocol::recording::AuditorKey;
 
 use crate::error::HostError;
+use crate::guarded::{self, Unread};
 
 /// Where the auditors' keys are, if recordings are sealed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,23 +45,15 @@ impl Sealing {
     /// The keys as they are now; nothing: recordings are in clear. Every error names its line.
     pub fn read(&self) -> Result<Option<Seal>, HostError> {
         let Some(path) = &self.file else { return Ok(None) };
-        let failed = |error| HostError::read(path, &error);
-        let file = File::open(path).map_err(failed)?;
-        let meta = file.metadata().map_err(failed)?;
         let wrong = |lines: Vec<String>| HostError::Auditors { path: path.clone(), lines };
-        if !meta.is_file() {
-            return Err(wrong(vec!["it is no file".into()]));
-        }
-        if meta.mode() & 0o022 != 0 {
-            let line =
-                "it can be changed by others than its owner, who could then read recordings: chmod go-w";
-            return Err(wrong(vec![line.into()]));
-        }
-        let mut text = String::new();
-        file.take(FILE + 1).read_to_string(&mut text).map_err(failed)?;
-        if text.len() as u64 > FILE {
+        let bytes = guarded::kept(path, FILE + 1).map_err(|unread| match unread {
+            Unread::System(error) => HostError::read(path, &error),
+            Unread::Wrong(why) => wrong(vec![why.into()]),
+        })?;
+        if bytes.len() as u64 > FILE {
             return Err(wrong(vec!["it is longer than 64 KiB".into()]));
         }
+        let text = String::from_utf8(bytes).map_err(|_| wrong(vec!["it is no text".into()]))?;
         parse(&text).map(Some).map_err(wrong)
     }
 }
@@ -163,6 +154,12 @@ mod tests {
         for (text, mode) in [("", 0o644), ("# nobody\n", 0o644), (&*good, 0o664), (&*good, 0o646)] {
             let (_dir, sealing) = written(text, mode);
             assert!(matches!(sealing.read(), Err(HostError::Auditors { .. })), "{text:?} {mode:o}");
+        }
+        let (dir, sealing) = written(&good, 0o644);
+        // Root alone can give a file to another account.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path().join("auditors"), Some(65_534), None).unwrap();
+            assert!(matches!(sealing.read(), Err(HostError::Auditors { .. })), "another account's");
         }
         let many = |n: usize| -> String {
             (0..n).map(|_| Identity::generate().to_public().to_string() + "\n").collect()

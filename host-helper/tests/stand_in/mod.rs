@@ -444,6 +444,11 @@ impl Files {
     }
 
     pub(crate) fn enrol(&self, ca: &StandIn) -> std::process::Output {
+        self.enrol_told(ca, &[])
+    }
+
+    /// Enrols with these words more.
+    pub(crate) fn enrol_told(&self, ca: &StandIn, words: &[&str]) -> std::process::Output {
         let at = |name: &str| self.path(name).into_os_string();
         Command::new(env!("CARGO_BIN_EXE_fireaxe-host"))
             .args(["--json", "enrol", "--addr", &ca.address, "--pin", &ca.pin, "--host", HOST])
@@ -453,6 +458,7 @@ impl Files {
             .args(["--user-ca".into(), at("ssh/user_ca.pub")])
             .args(["--revoked-keys".into(), at("ssh/revoked_keys")])
             .args(["--state".into(), at("state")])
+            .args(words)
             .output()
             .unwrap()
     }

@@ -1,5 +1,6 @@
 //! That the log's key signed the head, and that each entry is under it.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Told;
@@ -132,7 +133,7 @@ fn certificates(held: &Held) -> BTreeSet<u64> {
 }
 
 fn recordings(held: &Held, manifest: &Manifest) -> Vec<RecordingPart> {
-    let size = |name: &str| manifest.parts.iter().find(|part| part.name == name);
+    let size = |name: &str| placed(&manifest.parts, |part| part.name.as_str().cmp(name));
     let one = |(host, name): &(crate::names::HostName, crate::statement::Nonce)| {
         let part = size(&layout::recording(host, *name))?;
         let cast = size(&layout::cast(host, *name)).is_some();
@@ -141,7 +142,8 @@ fn recordings(held: &Held, manifest: &Manifest) -> Vec<RecordingPart> {
     held.recordings.keys().filter_map(one).collect()
 }
 
-/// Whether a part that is not derived has its place in a dossier.
+/// Whether a part that is not derived has its place in a dossier whose recordings are in order, as [`dossier`] puts
+/// them.
 pub(super) fn is_known(name: &str, dossier: &Dossier) -> bool {
     if name == layout::CHECKPOINT {
         return true;
@@ -151,8 +153,14 @@ pub(super) fn is_known(name: &str, dossier: &Dossier) -> bool {
         return dossier.entries.contains_key(&index);
     }
     layout::recording_of(name).is_some_and(|(host, name, _)| {
-        dossier.recordings.iter().any(|one| one.host == host && one.name == name)
+        placed(&dossier.recordings, |one| (&one.host, one.name).cmp(&(&host, name))).is_some()
     })
+}
+
+/// The one that `order` calls equal, of many in order. A file may name 200,000 parts: to go through all of them for
+/// each would take hours.
+fn placed<T>(sorted: &[T], order: impl FnMut(&T) -> Ordering) -> Option<&T> {
+    sorted.binary_search_by(order).ok().and_then(|at| sorted.get(at))
 }
 
 /// The entry by which the log says that this file was made.
@@ -198,5 +206,79 @@ pub(in crate::evidence) fn logged(
             );
         }
         _ => told.note(layout::MANIFEST_ENTRY, "it does not say that something was exported"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::manifest::{DOSSIER, Made, Part};
+    use crate::names::HostName;
+    use crate::statement::Nonce;
+
+    #[test]
+    fn a_part_among_as_many_as_may_be_is_found_in_few_steps() {
+        let many: Vec<usize> = (0..crate::limits::EVIDENCE_PARTS).collect();
+        for wanted in [0, 1, 77_777, many.len() - 1, many.len()] {
+            let mut steps = 0;
+            let found = placed(&many, |one| {
+                steps += 1;
+                one.cmp(&wanted)
+            });
+            assert_eq!(found.copied(), Some(wanted).filter(|wanted| *wanted < many.len()));
+            assert!(steps <= 20, "{steps} steps to {wanted}");
+        }
+    }
+
+    fn manifest() -> Manifest {
+        Manifest {
+            schema: DOSSIER.into(),
+            of: Evidence::Emergency("EM-42".parse().unwrap()),
+            origin: "ca.fireaxe.test/0123456789abcdef".parse().unwrap(),
+            log_key: String::new(),
+            size: 0,
+            root: Hash([0; 32]),
+            made: Made { at: 0, by: "operator uid 0".into(), version: "1".into(), logged: false },
+            missing: Vec::new(),
+            counts: BTreeMap::new(),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Recordings of two hosts, whose names are in another order than those of their parts.
+    #[test]
+    fn every_recording_has_its_place_and_no_other() {
+        let hosts =
+            ["db-3.payments.prod", "db-3.payments.prod-2"].map(|host| host.parse::<HostName>().unwrap());
+        let nonces = [1, 2, 3].map(|n| Nonce([n; 16]));
+        let mut held = Held::default();
+        let mut parts = Vec::new();
+        for (n, (host, name)) in hosts.iter().flat_map(|host| nonces.map(|name| (host, name))).enumerate() {
+            held.recordings.insert((host.clone(), name), crate::recording::Chain::default());
+            let part = |name| Part { name, bytes: n as u64, sha256: Hash([0; 32]) };
+            parts.push(part(layout::recording(host, name)));
+            parts.extend((n % 2 == 0).then(|| part(layout::cast(host, name))));
+        }
+        parts.sort_by(|a, b| a.name.cmp(&b.name));
+        let manifest = Manifest { parts, ..manifest() };
+        let found = recordings(&held, &manifest);
+        assert_eq!(found.len(), 6);
+        assert_eq!(found.iter().filter(|one| one.cast).count(), 3);
+        assert_eq!(found.iter().map(|one| one.bytes).sum::<u64>(), 15);
+        let dossier = Dossier {
+            emergency: "EM-42".parse().unwrap(),
+            log_key: String::new(),
+            head: Checkpoint { origin: manifest.origin.clone(), size: 0, root: manifest.root },
+            made: manifest.made.clone(),
+            certificates: BTreeSet::new(),
+            recordings: found,
+            missing: Vec::new(),
+            entries: BTreeMap::new(),
+        };
+        for part in &manifest.parts {
+            assert!(is_known(&part.name, &dossier), "{}", part.name);
+        }
+        assert!(!is_known(&layout::recording(&hosts[0], Nonce([4; 16])), &dossier));
+        assert!(!is_known(&layout::recording(&"db-4.payments.prod".parse().unwrap(), nonces[0]), &dossier));
     }
 }
