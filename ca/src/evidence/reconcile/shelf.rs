@@ -25,17 +25,10 @@ pub struct OnDisk {
     pub fault: Option<String>,
 }
 
-/// Hands all of them to `each`, in no order, one in memory at a time; at most [`fireaxe_protocol::limits::RECORDINGS_MANY`].
+/// Hands all of them to `each`, by host and name, one in memory at a time.
 pub fn on_disk(root: &Path, mut each: impl FnMut(OnDisk)) {
-    for folder in std::fs::read_dir(root).into_iter().flatten().flatten() {
-        let Some(host) = folder.file_name().to_str().and_then(|name| name.parse::<HostName>().ok()) else {
-            continue;
-        };
-        for file in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
-            if let Some(name) = file.file_name().to_str().and_then(|name| name.parse::<Nonce>().ok()) {
-                each(look(&file.path(), host.clone(), name));
-            }
-        }
+    for ((host, name), path) in recordings::files(root) {
+        each(look(&path, host, name));
     }
 }
 
