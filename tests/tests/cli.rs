@@ -277,7 +277,7 @@ fn a_host_with_everything(scene: &mut Scene, hosts: &mut Seen, ca: &mut Seen) {
     });
     ca.take(&reported.unwrap());
     ca.take(scene.ca.cmd(&["rec", "verify", "--json"]).exits(0));
-    ca.take(scene.ca.cmd(&["rec", "grep", "here", "--json"]).exits(0));
+    ca.take(scene.ca.cmd(&["rec", "grep", "here", "--most", "1", "--json"]).exits(0));
     ca.take(scene.ca.cmd(&["log", "replay", "--json"]).exits(0));
     ca.take(&scene.ca.cmd(&["log", "reconcile", "--json"]));
     ca.take(scene.ca.cmd(&["fleet", "--json"]).exits(0));

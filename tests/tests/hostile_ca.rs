@@ -267,5 +267,5 @@ fn a_ca_whose_log_was_set_back_refuses_to_start_and_says_what_to_do() {
         .exits(1)
         .says("witness.example/w")
         .says("nothing is signed")
-        .says("next:  put back the newest copy");
+        .says("next:  fireaxe-ca restore --from");
 }
