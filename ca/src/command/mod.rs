@@ -56,7 +56,7 @@ enum Command {
     /// Check, test, explain and compare policy bundles; put one in force
     #[command(subcommand)]
     Policy(policy::Policy),
-    /// Verify the log
+    /// Verify, replay and compare the log; put evidence into a file
     #[command(subcommand)]
     Log(log::LogCommand),
     /// Write the current revocation list to stdout
