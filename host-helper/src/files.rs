@@ -88,8 +88,11 @@ impl Files {
         let at = |path: &str| place.root.join(path);
         // An enrolled host has more than files, and `apply` knows how to change over.
         let config = at(config::PATH.trim_start_matches('/'));
-        if Config::read(&config).is_ok_and(|config| config.enrolled.is_some()) {
-            return Err(HostError::Enrolled(config));
+        // One that cannot be read may be an enrolled host's: nothing is written over it.
+        match Config::read_before(&config) {
+            Ok(Some(Config { enrolled: Some(_), .. })) => return Err(HostError::Enrolled(config)),
+            Ok(_) => {}
+            Err(why) => return Err(HostError::Config { path: config, why }),
         }
         if !place.replace {
             let conflicts = conflicts(&place.root)?;

@@ -121,6 +121,11 @@ fn another_ca_or_list_of_the_site_is_not_pushed_aside_silently() {
     host.put("/root/ca.pub", fs::read(lists.user_ca()).unwrap());
     let args =
         ["files", "--system", "payments-db", "--host", NAME, "--account", "ops", "--user-ca", "/root/ca.pub"];
+    // A configuration that cannot be read may be an enrolled host's.
+    let configured = fs::read(host.file("/etc/fireaxe/host.toml")).unwrap();
+    host.put("/etc/fireaxe/host.toml", "damaged");
+    host.fireaxe(&[&args[..], &["--replace"]].concat()).exits(78).says("/etc/fireaxe/host.toml");
+    host.put("/etc/fireaxe/host.toml", configured);
     host.put("/etc/ssh/sshd_config.d/50-site.conf", "RevokedKeys /etc/ssh/site_revoked\n");
     host.fireaxe(&args).exits(78).says("50-site.conf line 1: another RevokedKeys");
     assert!(!host.file("/etc/ssh/sshd_config.d/10-fireaxe.conf").exists());
